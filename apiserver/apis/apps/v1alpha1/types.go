@@ -1,0 +1,330 @@
+package v1alpha1
+
+import (
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+// +genclient
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// HTTPApp is a container that is scaled by its HTTP requests, down to zero and back. It is everything there is to write for
+// one app: the workload, its Service and its autoscaler follow from it.
+type HTTPApp struct {
+	metav1.TypeMeta `json:",inline"`
+	// Standard object metadata. The name is at most 63 characters long, because it becomes part of a host name.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// What the app should be.
+	// +optional
+	Spec HTTPAppSpec `json:"spec,omitempty"`
+	// What the app is. Read-only; its traffic part is live.
+	// +optional
+	Status HTTPAppStatus `json:"status,omitempty"`
+}
+
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// HTTPAppList is a list of HTTPApps.
+type HTTPAppList struct {
+	metav1.TypeMeta `json:",inline"`
+	// Standard list metadata.
+	// +optional
+	metav1.ListMeta `json:"metadata,omitempty"`
+	// The apps.
+	Items []HTTPApp `json:"items"`
+}
+
+// HTTPAppSpec says what the app should be. Exactly one of template and workloadRef is set.
+type HTTPAppSpec struct {
+	// The pods of the app. The app's Deployment is made from it, with the app's name.
+	// +optional
+	Template *corev1.PodTemplateSpec `json:"template,omitempty"`
+	// An existing workload of the same namespace that becomes the app: a Deployment, a StatefulSet or anything else that has a
+	// scale subresource. It is scaled, never changed in any other way, and left as it is when the app is deleted.
+	// +optional
+	WorkloadRef *WorkloadReference `json:"workloadRef,omitempty"`
+
+	// The container port that gets the requests, by number or by name. Default: the first port of the template's first
+	// container that has one, or the only port of the Service named by serviceName.
+	// +optional
+	Port *intstr.IntOrString `json:"port,omitempty"`
+	// How the pods speak HTTP: http1, h2c (HTTP/2 without TLS) or https. Default: what the Service port's appProtocol says, else
+	// http1. Only http1 and h2c are acted on yet.
+	// +optional
+	Protocol Protocol `json:"protocol,omitempty"`
+	// An existing Service of the same namespace whose endpoints get the requests. Default: a Service with the app's name is
+	// made.
+	// +optional
+	ServiceName string `json:"serviceName,omitempty"`
+
+	// The hosts, paths and headers that belong to the app. Default: one route for the host NAME.NAMESPACE.DOMAIN, where DOMAIN
+	// is a setting of the API server.
+	// +optional
+	// +listType=atomic
+	Routes []Route `json:"routes,omitempty"`
+
+	// How many replicas the requests call for, and who sees to it.
+	// +optional
+	Scaling Scaling `json:"scaling,omitempty"`
+
+	// The most requests that one pod gets at the same time from one interceptor. 0, the default, is no limit. Accepted, not
+	// acted on yet.
+	// +optional
+	ConcurrencyLimit int32 `json:"concurrencyLimit,omitempty"`
+	// The bounds on requests that wait while no pod is ready.
+	// +optional
+	Queue Queue `json:"queue,omitempty"`
+	// How long requests and connections may take.
+	// +optional
+	Timeouts Timeouts `json:"timeouts,omitempty"`
+	// What callers get while the app wakes, other than waiting. Accepted, not acted on yet.
+	// +optional
+	ColdStart *ColdStart `json:"coldStart,omitempty"`
+	// The certificate for the app's hosts. Accepted, not acted on yet.
+	// +optional
+	TLS *TLS `json:"tls,omitempty"`
+}
+
+// WorkloadReference names a workload in the app's namespace.
+type WorkloadReference struct {
+	// The group and version, such as apps/v1.
+	APIVersion string `json:"apiVersion"`
+	// The kind, such as Deployment.
+	Kind string `json:"kind"`
+	// The name of the object.
+	Name string `json:"name"`
+}
+
+// Protocol is how an interceptor speaks HTTP to the pods.
+type Protocol string
+
+const (
+	// ProtocolHTTP1 is HTTP/1.1 in plain text.
+	ProtocolHTTP1 Protocol = "http1"
+	// ProtocolH2C is HTTP/2 in plain text with prior knowledge (RFC 9113 section 3.3).
+	ProtocolH2C Protocol = "h2c"
+	// ProtocolHTTPS is HTTP over TLS, version by ALPN.
+	ProtocolHTTPS Protocol = "https"
+)
+
+// Route is a set of hosts, a path prefix and headers. A request belongs to the app when one of the hosts, the prefix and all
+// headers match. An exact host goes before a wildcard and a longer wildcard before a shorter one; then a longer path prefix;
+// then more headers. Of two apps with the same route the older one keeps it.
+type Route struct {
+	// DNS names, in full (shop.example.com) or with a wildcard as their first label (*.example.com), without a port.
+	// +listType=atomic
+	Hosts []string `json:"hosts"`
+	// The beginning of the path, whole segments only: /api matches /api and /api/v1, not /apis. Default: /
+	// +optional
+	PathPrefix string `json:"pathPrefix,omitempty"`
+	// Headers that the request must have, each with exactly this value. Accepted, not acted on yet.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	Headers []HeaderMatch `json:"headers,omitempty"`
+}
+
+// HeaderMatch is a header that a request must have.
+type HeaderMatch struct {
+	// The name of the header, in any case.
+	Name string `json:"name"`
+	// The value of the header, compared exactly.
+	Value string `json:"value"`
+}
+
+// Metric is what the number of replicas follows.
+type Metric string
+
+const (
+	// MetricConcurrency is the number of requests that wait or are being answered, averaged over time.
+	MetricConcurrency Metric = "concurrency"
+	// MetricRequestRate is the number of requests that arrive per second.
+	MetricRequestRate Metric = "requestRate"
+)
+
+// Autoscaler is who scales the app between one and maxReplicas.
+type Autoscaler string
+
+const (
+	// AutoscalerKEDA makes a KEDA ScaledObject.
+	AutoscalerKEDA Autoscaler = "KEDA"
+	// AutoscalerHPA makes a HorizontalPodAutoscaler on external metrics, for clusters without KEDA.
+	AutoscalerHPA Autoscaler = "HPA"
+	// AutoscalerNone leaves the number of replicas to kubectl scale; the app still wakes from zero.
+	AutoscalerNone Autoscaler = "None"
+)
+
+// Scaling says how many replicas the requests call for: ceil(metric / target), within minReplicas and maxReplicas.
+type Scaling struct {
+	// The fewest replicas. 0, the default, lets an idle app cost nothing.
+	// +optional
+	MinReplicas *int32 `json:"minReplicas,omitempty"`
+	// The most replicas. Default: 10.
+	// +optional
+	MaxReplicas *int32 `json:"maxReplicas,omitempty"`
+	// What to follow: concurrency, the default, or requestRate.
+	// +optional
+	Metric Metric `json:"metric,omitempty"`
+	// How much of the metric one replica is for: requests at a time (default 100), or requests per second (default 100).
+	// +optional
+	Target *resource.Quantity `json:"target,omitempty"`
+	// The time over which the metric is averaged, from 1s to 10m. Default: 60s.
+	// +optional
+	Window *metav1.Duration `json:"window,omitempty"`
+	// How long the app must be without a request before its last replica is taken away. Default: 5m.
+	// +optional
+	Cooldown *metav1.Duration `json:"cooldown,omitempty"`
+	// How fast the number of replicas may change, as for a HorizontalPodAutoscaler.
+	// +optional
+	Behavior *autoscalingv2.HorizontalPodAutoscalerBehavior `json:"behavior,omitempty"`
+	// Who scales the app: KEDA, the default, HPA (not acted on yet) or None.
+	// +optional
+	Autoscaler Autoscaler `json:"autoscaler,omitempty"`
+	// While true, nothing changes the number of replicas by itself.
+	// +optional
+	Paused bool `json:"paused,omitempty"`
+}
+
+// Queue bounds the requests that wait while no pod is ready.
+type Queue struct {
+	// The most requests that may wait in one interceptor; one more is answered with 503 and Retry-After. Default: 1000.
+	// +optional
+	MaxPending *int32 `json:"maxPending,omitempty"`
+	// The longest that a request waits before it is answered with 503 and Retry-After. Default: 2m.
+	// +optional
+	MaxWait *metav1.Duration `json:"maxWait,omitempty"`
+}
+
+// Timeouts of one request, counted from when it is forwarded to a pod. 0 is no limit.
+type Timeouts struct {
+	// Until the response is complete. Upgraded connections are not cut by it. Default: no limit.
+	// +optional
+	Request *metav1.Duration `json:"request,omitempty"`
+	// Until the response's header arrives; then 504. Default: no limit.
+	// +optional
+	ResponseHeader *metav1.Duration `json:"responseHeader,omitempty"`
+	// The longest silence on an upgraded connection. Accepted, not acted on yet.
+	// +optional
+	Idle *metav1.Duration `json:"idle,omitempty"`
+}
+
+// ColdStart says what callers get while the app wakes, other than waiting.
+type ColdStart struct {
+	// A Service of the same namespace that answers meanwhile.
+	// +optional
+	Fallback *FallbackService `json:"fallback,omitempty"`
+	// A fixed response meanwhile.
+	// +optional
+	Placeholder *Placeholder `json:"placeholder,omitempty"`
+}
+
+// FallbackService answers while the app wakes.
+type FallbackService struct {
+	// The name of the Service.
+	ServiceName string `json:"serviceName"`
+	// The port of the Service.
+	Port int32 `json:"port"`
+	// How long a request waits for the app first. Default: 0, not at all.
+	// +optional
+	After *metav1.Duration `json:"after,omitempty"`
+}
+
+// Placeholder is a fixed response.
+type Placeholder struct {
+	// The status code. Default: 503.
+	// +optional
+	StatusCode int32 `json:"statusCode,omitempty"`
+	// The media type of the body. Default: text/html; charset=utf-8.
+	// +optional
+	ContentType string `json:"contentType,omitempty"`
+	// The body, at most 64 KiB.
+	// +optional
+	Body string `json:"body,omitempty"`
+}
+
+// TLS names the certificate for the app's hosts.
+type TLS struct {
+	// A Secret of type kubernetes.io/tls in the same namespace.
+	SecretName string `json:"secretName"`
+}
+
+const (
+	// ConditionReady is true when a request to the app's URL would be answered by the app, at once or after waking it.
+	ConditionReady = "Ready"
+	// ConditionWorkloadReady is true when the workload and the Service exist as the spec says and its pods, if any, come up.
+	ConditionWorkloadReady = "WorkloadReady"
+	// ConditionRoutesAccepted is true when no older app owns a route of this one.
+	ConditionRoutesAccepted = "RoutesAccepted"
+	// ConditionScalerReady is true when the autoscaler is set up and works.
+	ConditionScalerReady = "ScalerReady"
+)
+
+const (
+	// ReasonHostConflict says that an older app owns a route.
+	ReasonHostConflict = "HostConflict"
+)
+
+// HTTPAppStatus says what the app is.
+type HTTPAppStatus struct {
+	// The generation of the spec that the conditions speak of.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// Ready, WorkloadReady, RoutesAccepted and ScalerReady, each with a reason and a sentence that says what to do.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +patchMergeKey=type
+	// +patchStrategy=merge
+	Conditions []metav1.Condition `json:"conditions,omitempty" patchStrategy:"merge" patchMergeKey:"type"`
+	// Where the app is reached: its first route.
+	// +optional
+	URL string `json:"url,omitempty"`
+	// The workload that runs the app.
+	// +optional
+	Workload *WorkloadReference `json:"workload,omitempty"`
+	// How many pods the workload has.
+	// +optional
+	Replicas int32 `json:"replicas,omitempty"`
+	// How many of them are ready.
+	// +optional
+	ReadyReplicas int32 `json:"readyReplicas,omitempty"`
+	// The requests of this moment. It is joined when an answer is made and never stored: watches in JSON do not move with it,
+	// watches in table form (kubectl get --watch) do.
+	// +optional
+	Traffic *Traffic `json:"traffic,omitempty"`
+}
+
+// Traffic is what the interceptors count for the app, summed over all of them.
+type Traffic struct {
+	// Requests that wait: accepted, not yet forwarded to a pod.
+	Pending int64 `json:"pending"`
+	// Requests that a pod is answering.
+	InFlight int64 `json:"inFlight"`
+	// Pending and in-flight requests, averaged exactly (as an integral over time) over the last 10 seconds.
+	Concurrency resource.Quantity `json:"concurrency"`
+	// Requests that arrived per second, over the last 10 seconds.
+	RequestRate resource.Quantity `json:"requestRate"`
+	// Requests that found no ready pod since the interceptors started.
+	ColdStarts int64 `json:"coldStarts"`
+	// When the last request arrived.
+	// +optional
+	LastRequestTime *metav1.MicroTime `json:"lastRequestTime,omitempty"`
+	// When the oldest of the counts behind these numbers was taken. Absent when no interceptor has reported yet.
+	// +optional
+	SampledAt *metav1.MicroTime `json:"sampledAt,omitempty"`
+	// How many interceptors these numbers come from.
+	Interceptors Interceptors `json:"interceptors"`
+}
+
+// Interceptors says how complete the counts are. Fewer reporting than expected: the numbers are at least what is shown.
+type Interceptors struct {
+	// Interceptors whose counts are current.
+	Reporting int32 `json:"reporting"`
+	// Interceptors that there are.
+	Expected int32 `json:"expected"`
+}

@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Makes all generated code again: deep copies, defaults, OpenAPI, the counts' wire format. The generators are pinned by
+# hack/tools/go.mod.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+tools=$PWD/bin/tools
+mkdir -p "$tools"
+go -C hack/tools build -o "$tools/" \
+	k8s.io/code-generator/cmd/deepcopy-gen k8s.io/code-generator/cmd/defaulter-gen k8s.io/kube-openapi/cmd/openapi-gen \
+	google.golang.org/protobuf/cmd/protoc-gen-go google.golang.org/grpc/cmd/protoc-gen-go-grpc github.com/bufbuild/buf/cmd/buf
+
+apis=./apiserver/apis/apps/v1alpha1
+header=hack/boilerplate.go.txt
+"$tools/deepcopy-gen" --go-header-file $header --output-file zz_generated.deepcopy.go $apis ./apiserver/storage/record
+"$tools/defaulter-gen" --go-header-file $header --output-file zz_generated.defaults.go $apis
+# The packages beside ours are all that the HTTPApp's schema refers to, and what the generic API server serves.
+"$tools/openapi-gen" --go-header-file $header --output-model-name-file zz_generated.model_name.go \
+	--readonly-pkg k8s.io/api --readonly-pkg k8s.io/apimachinery \
+	--output-dir apiserver/apis/openapi --output-pkg github.com/kedahttp/kedahttp/apiserver/apis/openapi --output-file zz_generated.openapi.go \
+	--report-filename /dev/null \
+	$apis k8s.io/api/core/v1 k8s.io/api/autoscaling/v1 k8s.io/api/autoscaling/v2 \
+	k8s.io/apimachinery/pkg/apis/meta/v1 k8s.io/apimachinery/pkg/api/resource k8s.io/apimachinery/pkg/runtime \
+	k8s.io/apimachinery/pkg/version k8s.io/apimachinery/pkg/util/intstr
+(cd interceptor/queue/wire && PATH="$tools:$PATH" buf generate)
