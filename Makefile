@@ -1,0 +1,73 @@
+# The two that matter: make demo, make test. The others are their parts. NAME names a cluster of hack/cluster.
+NAME ?= dev
+
+# Static, and the same bytes for the same sources.
+GOBUILD = CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X github.com/kedahttp/kedahttp/plugin.Version=$(VERSION)"
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+
+.PHONY: help
+help: ## List the targets.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+.PHONY: demo
+demo: bin/cluster bin/kubectl-http ## A real cluster with KEDA, and an app that wakes, grows and sleeps in it.
+	@hack/demo.sh
+
+.PHONY: demo-down
+demo-down: bin/cluster ## Remove what demo left running.
+	@bin/cluster down demo
+
+.PHONY: test
+test: test-unit test-e2e ## All tests: the packages' own, then end to end on a real cluster.
+
+.PHONY: test-unit
+test-unit: ## The packages' own tests.
+	go -C hack/cluster test ./...
+	go test -race ./...
+
+.PHONY: test-e2e
+test-e2e: bin/cluster bin/kubectl-http ## End to end, in a cluster of its own that is removed afterwards. E2E_CLUSTER=NAME uses, and keeps, that one.
+	go test -tags e2e -count 1 -timeout 40m $(if $(RUN),-run '$(RUN)') ./test/e2e
+
+.PHONY: cluster
+cluster: bin/cluster ## Start a cluster: make cluster NAME=dev
+	@bin/cluster up $(NAME)
+
+.PHONY: install
+install: bin/cluster bin/kubectl-http ## Build kedahttp and put it into a running cluster.
+	@bin/cluster install $(NAME) --repo .
+
+.PHONY: cluster-down
+cluster-down: bin/cluster ## Stop a cluster and remove every trace of it.
+	@bin/cluster down $(NAME)
+
+.PHONY: build
+build: bin/kubectl-http ## Build the plugin and the servers into bin/.
+	$(GOBUILD) -o bin/ ./cmd/...
+
+.PHONY: images
+images: bin/cluster ## Write the images as OCI archives to bin/images, for a registry or kind load.
+	@hack/images.sh
+
+.PHONY: generate
+generate: ## Make the generated code again.
+	hack/generate.sh
+
+.PHONY: generate-check
+generate-check: generate ## Fail when the generated code in the tree is not what the generators make.
+	@git diff --exit-code --stat -- '*zz_generated*' '*.pb.go' || { echo 'Generated code is stale: run make generate and commit it.' >&2; exit 1; }
+
+.PHONY: lint
+lint: ## gofmt, go vet and staticcheck.
+	hack/lint.sh
+
+.PHONY: clean
+clean: ## Remove bin/. Clusters and their cache stay.
+	rm -rf bin
+
+# Go knows best what is stale.
+.PHONY: bin/cluster bin/kubectl-http
+bin/cluster:
+	@go -C hack/cluster build -o ../../bin/cluster .
+bin/kubectl-http:
+	@$(GOBUILD) -o bin/kubectl-http ./cmd/kubectl-http

@@ -1,0 +1,7 @@
+// Package e2e tests kedahttp as its users meet it: with kubectl and HTTP requests, on a real Kubernetes with a real KEDA.
+// The tests start a cluster of hack/cluster, install what the tree holds, and remove the cluster at the end:
+//
+//	make test-e2e
+//
+// With E2E_CLUSTER=NAME they use that running cluster as it is, and leave it.
+package e2e

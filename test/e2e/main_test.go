@@ -1,0 +1,92 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bufio"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// environment is where the tests run.
+var environment struct {
+	// interceptor is the loopback address of the interceptors' HTTP port.
+	interceptor string
+}
+
+func TestMain(m *testing.M) {
+	code, err := run(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		os.Exit(1)
+	}
+	os.Exit(code)
+}
+
+func run(m *testing.M) (int, error) {
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		return 0, err
+	}
+	harness := func(args ...string) error {
+		cmd := exec.Command(filepath.Join(root, "bin", "cluster"), args...)
+		cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+		if err := cmd.Run(); err != nil {
+			return fmt.Errorf("cluster %s: %w", strings.Join(args, " "), err)
+		}
+		return nil
+	}
+
+	name := os.Getenv("E2E_CLUSTER")
+	if name == "" {
+		name = "e2e"
+		defer func() {
+			if err := harness("down", name); err != nil {
+				fmt.Fprintln(os.Stderr, "e2e:", err)
+			}
+		}()
+		if err := harness("up", name); err != nil {
+			return 0, err
+		}
+		if err := harness("install", name, "--repo", root); err != nil {
+			return 0, err
+		}
+	}
+	if err := adopt(filepath.Join(root, "bin"), name); err != nil {
+		return 0, err
+	}
+	return m.Run(), nil
+}
+
+// adopt takes over the environment in which a shell would use the cluster, and puts the plugin where kubectl finds it.
+func adopt(bin, name string) error {
+	out, err := exec.Command(filepath.Join(bin, "cluster"), "env", name).Output()
+	if err != nil {
+		return fmt.Errorf("cluster env %s: %w", name, err)
+	}
+	lines := bufio.NewScanner(strings.NewReader(string(out)))
+	for lines.Scan() {
+		assignment, ok := strings.CutPrefix(lines.Text(), "export ")
+		if !ok {
+			continue
+		}
+		key, value, _ := strings.Cut(assignment, "=")
+		if err := os.Setenv(key, os.ExpandEnv(strings.Trim(value, `"'`))); err != nil {
+			return err
+		}
+	}
+	if err := os.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH")); err != nil {
+		return err
+	}
+	u, err := url.Parse(os.Getenv("KEDAHTTP_INTERCEPTOR"))
+	if err != nil || u.Host == "" {
+		return fmt.Errorf("cluster env %s does not name the interceptor's address: %q", name, os.Getenv("KEDAHTTP_INTERCEPTOR"))
+	}
+	environment.interceptor = u.Host
+	return nil
+}

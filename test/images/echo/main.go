@@ -1,0 +1,138 @@
+// Command echo is the app that the demo and the tests run: it says which pod answered, takes as long as it is asked to,
+// and gives back what it was sent.
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// answer is what every path but the streaming ones gives back, as JSON.
+type answer struct {
+	Pod    string      `json:"pod"`
+	Method string      `json:"method"`
+	Host   string      `json:"host"`
+	Path   string      `json:"path"`
+	Header http.Header `json:"header"`
+	// Bytes and SHA256 are those of the request's body.
+	Bytes  int64  `json:"bytes"`
+	SHA256 string `json:"sha256"`
+	// Seen is how often this pod has been sent the same X-Test-Id.
+	Seen int `json:"seen"`
+}
+
+type server struct {
+	pod  string
+	mu   sync.Mutex
+	seen map[string]int
+}
+
+func (s *server) count(id string) int {
+	if id == "" {
+		return 0
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.seen[id]++
+	return s.seen[id]
+}
+
+// echo waits for ?delay=DURATION, reads the body and tells what it got.
+func (s *server) echo(w http.ResponseWriter, r *http.Request) {
+	sum := sha256.New()
+	n, err := io.Copy(sum, r.Body)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	seen := s.count(r.Header.Get("X-Test-Id"))
+	if delay := r.URL.Query().Get("delay"); delay != "" {
+		d, err := time.ParseDuration(delay)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		select {
+		case <-time.After(d):
+		case <-r.Context().Done():
+			return
+		}
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("X-Pod", s.pod)
+	_ = json.NewEncoder(w).Encode(answer{
+		Pod: s.pod, Method: r.Method, Host: r.Host, Path: r.URL.Path, Header: r.Header,
+		Bytes: n, SHA256: fmt.Sprintf("%x", sum.Sum(nil)), Seen: seen,
+	})
+}
+
+// events streams ?count=N server-sent events, one each ?every=DURATION.
+func (s *server) events(w http.ResponseWriter, r *http.Request) {
+	var count int
+	if _, err := fmt.Sscan(r.URL.Query().Get("count"), &count); err != nil {
+		count = 5
+	}
+	every, err := time.ParseDuration(r.URL.Query().Get("every"))
+	if err != nil {
+		every = 100 * time.Millisecond
+	}
+	w.Header().Set("Content-Type", "text/event-stream")
+	for i := range count {
+		fmt.Fprintf(w, "id: %d\ndata: %s\n\n", i, s.pod)
+		if err := http.NewResponseController(w).Flush(); err != nil {
+			return
+		}
+		select {
+		case <-time.After(every):
+		case <-r.Context().Done():
+			return
+		}
+	}
+}
+
+func main() {
+	pod, err := os.Hostname()
+	if err != nil {
+		log.Fatal(err)
+	}
+	s := &server{pod: pod, seen: map[string]int{}}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/", s.echo)
+	mux.HandleFunc("/events", s.events)
+	mux.HandleFunc("/healthz", func(http.ResponseWriter, *http.Request) {})
+
+	port := os.Getenv("PORT")
+	if port == "" {
+		port = "8080"
+	}
+	srv := &http.Server{Addr: ":" + port, Handler: mux, Protocols: new(http.Protocols)}
+	srv.Protocols.SetHTTP1(true)
+	srv.Protocols.SetUnencryptedHTTP2(true)
+
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	drained := make(chan struct{})
+	go func() {
+		defer close(drained)
+		<-ctx.Done()
+		drain, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		_ = srv.Shutdown(drain)
+	}()
+	log.Printf("%s answers on %s", pod, srv.Addr)
+	if err := srv.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+		log.Fatal(err)
+	}
+	<-drained
+}
