@@ -1,0 +1,3 @@
+module github.com/kedahttp/kedahttp/hack/cluster/components/pause
+
+go 1.26.0

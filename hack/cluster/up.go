@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/kedahttp/kedahttp/hack/cluster/addons"
+	"github.com/kedahttp/kedahttp/hack/cluster/cluster"
+	"github.com/kedahttp/kedahttp/hack/cluster/components"
+	"github.com/kedahttp/kedahttp/hack/cluster/debian"
+	"github.com/kedahttp/kedahttp/hack/cluster/node"
+	"github.com/kedahttp/kedahttp/hack/cluster/progress"
+	"github.com/spf13/cobra"
+)
+
+func newUpCommand() *cobra.Command {
+	var withoutKEDA bool
+	cmd := &cobra.Command{
+		Use:   "up NAME",
+		Short: "Start a cluster, or whatever of it does not run",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := cluster.SystemRoots.Named(args[0])
+			if err != nil {
+				return err
+			}
+			if err := debian.Ensure(cmd.Context(), report(cmd)); err != nil {
+				return err
+			}
+			if err := asRoot(); err != nil {
+				return err
+			}
+			return up(cmd, c, !withoutKEDA)
+		},
+	}
+	cmd.Flags().BoolVar(&withoutKEDA, "without-keda", false, "leave KEDA out; a KEDA that the cluster has stays")
+	return cmd
+}
+
+func up(cmd *cobra.Command, c cluster.Cluster, withKEDA bool) error {
+	begin := time.Now()
+	ctx, report := cmd.Context(), report(cmd)
+	unlock, err := c.Lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	built, err := build(ctx, report, withKEDA)
+	if err != nil {
+		return err
+	}
+	images, err := built.images()
+	if err != nil {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	n := node.Of(c, report)
+	if err := n.Start(ctx, built.kubernetes, images, self); err != nil {
+		return err
+	}
+	ctl := n.Kubectl()
+	err = report.Step("start CoreDNS", func() error {
+		if err := addons.ApplyDNS(ctx, ctl, built.coredns); err != nil {
+			return err
+		}
+		if withKEDA { // its pods start while CoreDNS does
+			if err := addons.ApplyKEDA(ctx, ctl, built.keda, c.Data("keda")); err != nil {
+				return err
+			}
+		}
+		return addons.AwaitDNS(ctx, ctl)
+	})
+	if err != nil {
+		return err
+	}
+	if withKEDA {
+		if err := report.Step("start KEDA", func() error { return addons.AwaitKEDA(ctx, ctl) }); err != nil {
+			return err
+		}
+	}
+	state, err := c.Load()
+	if err != nil {
+		return err
+	}
+	report.Printf("cluster %s is up (%s)", c.Name, progress.Elapsed(begin))
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), `kubeconfig:   %s
+interceptor:  %s
+              %s
+environment:  eval "$(cluster env %s)"
+`, c.Kubeconfig(), httpAddress(state), httpsAddress(state), c.Name)
+	return err
+}
+
+func httpAddress(s cluster.State) string  { return fmt.Sprintf("http://127.0.0.1:%d", s.Ports.HTTP) }
+func httpsAddress(s cluster.State) string { return fmt.Sprintf("https://127.0.0.1:%d", s.Ports.HTTPS) }
+
+type built struct {
+	kubernetes, coredns, keda, pause components.Built
+}
+
+// build builds one component after the other: each build uses all processors already.
+func build(ctx context.Context, report *progress.Reporter, withKEDA bool) (built, error) {
+	var b built
+	builder, err := components.NewBuilder(report)
+	if err != nil {
+		return b, err
+	}
+	for _, part := range []struct {
+		component components.Component
+		into      *components.Built
+		wanted    bool
+	}{
+		{components.Pause, &b.pause, true},
+		{components.Kubernetes, &b.kubernetes, true},
+		{components.CoreDNS, &b.coredns, true},
+		{components.KEDA, &b.keda, withKEDA},
+	} {
+		if !part.wanted {
+			continue
+		}
+		if *part.into, err = builder.Build(ctx, part.component); err != nil {
+			return b, err
+		}
+	}
+	return b, nil
+}
+
+func (b built) images() ([]components.Image, error) {
+	var all []components.Image
+	for _, c := range []components.Built{b.pause, b.coredns, b.keda} {
+		images, err := c.Images()
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, images...)
+	}
+	return all, nil
+}
+
+func newBuildCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "build",
+		Short: "Build the components into the cache, and start nothing",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			b, err := build(cmd.Context(), report(cmd), true)
+			if err != nil {
+				return err
+			}
+			for _, c := range []components.Built{b.pause, b.kubernetes, b.coredns, b.keda} {
+				fmt.Fprintln(cmd.OutOrStdout(), c.Dir)
+			}
+			return nil
+		},
+	}
+}
