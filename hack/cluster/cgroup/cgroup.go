@@ -1,4 +1,4 @@
-// Package cgroup knows the control group below which all pods of a cluster run, in every hierarchy that is mounted.
+// Package cgroup knows the control group below which all of a cluster runs, in every hierarchy that is mounted.
 package cgroup
 
 import (
@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -49,18 +50,8 @@ func (g Group) Make() error {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
-		// a cpuset without processors and memory nodes takes in no process
-		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
-			parent, err := os.ReadFile(filepath.Join(filepath.Dir(dir), file))
-			if errors.Is(err, fs.ErrNotExist) {
-				continue
-			}
-			if err == nil {
-				err = os.WriteFile(filepath.Join(dir, file), parent, 0o644)
-			}
-			if err != nil {
-				return err
-			}
+		if err := inheritCPUs(dir); err != nil {
+			return err
 		}
 	}
 	for _, dir := range v2 {
@@ -71,6 +62,45 @@ func (g Group) Make() error {
 			if err := delegate(at); err != nil {
 				return err
 			}
+		}
+	}
+	return nil
+}
+
+// inheritCPUs fills a new cpuset: one without processors and memory nodes takes in no process.
+func inheritCPUs(dir string) error {
+	for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
+		parent, err := os.ReadFile(filepath.Join(filepath.Dir(dir), file))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, file), parent, 0o644)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Adopt moves a process into a child of the group, so that it does not end, or count, with whoever started it.
+func (g Group) Adopt(child string, pid int) error {
+	v1, v2, err := g.dirs()
+	if err != nil {
+		return err
+	}
+	for _, dir := range append(v1, v2...) {
+		dir = filepath.Join(dir, child)
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+		if err := inheritCPUs(dir); err != nil {
+			return err
+		}
+		err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0o644)
+		if err != nil && !errors.Is(err, unix.ESRCH) { // gone already, which whoever waits for it will notice
+			return err
 		}
 	}
 	return nil

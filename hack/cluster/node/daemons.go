@@ -14,6 +14,7 @@ import (
 func (n *Node) ensure(daemons ...process.Daemon) error {
 	for _, d := range daemons {
 		d.Within = n.Namespace.Do
+		d.Adopt = func(pid int) error { return n.Cgroup.Adopt("system", pid) }
 		if _, err := n.Daemons.Ensure(d); err != nil {
 			return err
 		}

@@ -137,6 +137,8 @@ type Daemon struct {
 	Files func() ([]*os.File, error)
 	// Within calls start where the process shall live, for example in a network namespace.
 	Within func(start func() error) error
+	// Adopt is called right after the start.
+	Adopt func(pid int) error
 }
 
 type record struct {
@@ -231,6 +233,11 @@ func (t Table) start(d Daemon) (ID, error) {
 	}
 	if err := within(cmd.Start); err != nil {
 		return ID{}, err
+	}
+	if d.Adopt != nil {
+		if err := d.Adopt(cmd.Process.Pid); err != nil {
+			return ID{}, errors.Join(err, cmd.Process.Kill(), cmd.Wait())
+		}
 	}
 	id, ok := Of(cmd.Process.Pid)
 	go cmd.Wait() //nolint:errcheck // only reaps it, should it end before this command does
