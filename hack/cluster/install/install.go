@@ -12,10 +12,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/kedahttp/kedahttp/hack/cluster/components"
 	"github.com/kedahttp/kedahttp/hack/cluster/image"
 	"github.com/kedahttp/kedahttp/hack/cluster/kubectl"
+	"github.com/kedahttp/kedahttp/hack/cluster/network"
 	"github.com/kedahttp/kedahttp/hack/cluster/node"
 	"github.com/kedahttp/kedahttp/hack/cluster/progress"
 )
@@ -138,7 +140,36 @@ func (i Installer) Run(ctx context.Context) error {
 	if err := i.Progress.Step("apply "+Overlay, func() error { return apply(ctx, ctl, manifests) }); err != nil {
 		return err
 	}
-	return i.Progress.Step("wait for "+Namespace, func() error { return await(ctx, ctl, manifests) })
+	return i.Progress.Step("wait for "+Namespace, func() error {
+		if err := await(ctx, ctl, manifests); err != nil {
+			return err
+		}
+		return i.awaitNodePorts(ctx, manifests)
+	})
+}
+
+// awaitNodePorts waits until kube-proxy has heard of the pods behind the node ports, which the host's loopback is joined with.
+func (i Installer) awaitNodePorts(ctx context.Context, m Manifests) error {
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	defer cancel()
+	for _, port := range m.nodePorts() {
+		if port != node.NodePortHTTP && port != node.NodePortHTTPS {
+			continue
+		}
+		for {
+			conn, err := i.Node.Namespace.Dial(ctx, fmt.Sprintf("%s:%d", network.NodeIP, port))
+			if err == nil {
+				conn.Close() //nolint:errcheck // it was there, which is all that matters
+				break
+			}
+			select {
+			case <-ctx.Done():
+				return fmt.Errorf("nothing answers at node port %d: %w", port, err)
+			case <-time.After(50 * time.Millisecond):
+			}
+		}
+	}
+	return nil
 }
 
 func apply(ctx context.Context, ctl kubectl.Client, m Manifests) error {

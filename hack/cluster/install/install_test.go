@@ -104,6 +104,18 @@ func TestAStreamIsSplitIntoItsObjects(t *testing.T) {
 	}
 }
 
+func TestNodePortsAreFound(t *testing.T) {
+	m := parse(t, stream+`---
+apiVersion: v1
+kind: Service
+metadata: {name: d}
+spec: {type: NodePort, ports: [{port: 80, nodePort: 30080}, {port: 81}]}
+`)
+	if got := m.nodePorts(); !slices.Equal(got, []int{30080}) {
+		t.Errorf("got %v", got)
+	}
+}
+
 func TestAWorkTreesProgramsAndTestImagesAreFound(t *testing.T) {
 	repo := t.TempDir()
 	if _, err := Sources(repo); err == nil || !strings.Contains(err.Error(), "not a work tree") {

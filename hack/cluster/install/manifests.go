@@ -119,6 +119,24 @@ func (m Manifests) Stamp(digests map[string]string) {
 	}
 }
 
+// nodePorts are the ports that Services ask for on every node.
+func (m Manifests) nodePorts() []int {
+	var found []int
+	for _, o := range m {
+		if o.Kind() != "Service" {
+			continue
+		}
+		ports, _ := child(o, "spec")["ports"].([]any)
+		for _, p := range ports {
+			port, _ := p.(map[string]any)
+			if number, ok := port["nodePort"].(float64); ok { // YAML is read by way of JSON
+				found = append(found, int(number))
+			}
+		}
+	}
+	return found
+}
+
 // child is a field that holds an object; an empty one if it does not.
 func child(o map[string]any, field string) map[string]any {
 	if m, ok := o[field].(map[string]any); ok {

@@ -9,16 +9,21 @@ import (
 	"time"
 )
 
+// Dial connects to an address in the namespace.
+func (n Namespace) Dial(ctx context.Context, address string) (conn net.Conn, err error) {
+	// a socket belongs to the namespace it was made in, wherever it is used afterwards
+	err = n.Do(func() (err error) {
+		conn, err = (&net.Dialer{}).DialContext(ctx, "tcp4", address)
+		return err
+	})
+	return conn, err
+}
+
 // Get asks an HTTP server in the namespace for a path, and fails unless the answer is 200.
 func (n Namespace) Get(address, path string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	var conn net.Conn
-	// a socket belongs to the namespace it was made in, wherever it is used afterwards
-	err := n.Do(func() (err error) {
-		conn, err = (&net.Dialer{}).DialContext(ctx, "tcp4", address)
-		return err
-	})
+	conn, err := n.Dial(ctx, address)
 	if err != nil {
 		return err
 	}

@@ -69,8 +69,8 @@ func TestTheNetworkOfANamesakeIsNotTouched(t *testing.T) {
 		"kedahttp-b-" + id + "-eth0":   false,
 		"kedahttp-a-eth0":              false,
 	} {
-		if got := isResultOf("kedahttp-a", file); got != want {
-			t.Errorf("%s: %t, want %t", file, got, want)
+		if got, ok := containerOf("kedahttp-a", file); ok != want || ok && got != id {
+			t.Errorf("%s: %q, %t, want %t", file, got, ok, want)
 		}
 	}
 }

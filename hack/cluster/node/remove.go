@@ -17,7 +17,8 @@ import (
 
 // Folders of the machine that containerd, CNI and the kubelet use whatever their configuration says.
 const (
-	shimSockets    = "/run/containerd/s"
+	containerdRun  = "/run/containerd"
+	shimSockets    = containerdRun + "/s"
 	cniResults     = "/var/lib/cni/results"
 	containerLogs  = "/var/log/containers"
 	kubeletDefault = "/var/lib/kubelet"
@@ -36,7 +37,7 @@ func (n *Node) Remove() error {
 	if err := n.killRest(); err != nil {
 		return err
 	}
-	sockets := n.shimSockets() // while the folders that name them are there
+	traces := append(n.shimSockets(), n.traces()...) // while the folders that name them are there
 	if err := mount.UnmountBelow(n.Data(), n.Run()); err != nil {
 		return err
 	}
@@ -46,7 +47,7 @@ func (n *Node) Remove() error {
 	if err := n.Cgroup.Remove(); err != nil {
 		return err
 	}
-	for _, path := range append(sockets, n.traces()...) {
+	for _, path := range traces {
 		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
@@ -109,8 +110,9 @@ func (n *Node) traces() []string {
 	var found []string
 	results, _ := os.ReadDir(cniResults)
 	for _, entry := range results {
-		if isResultOf(n.Scope(), entry.Name()) {
-			found = append(found, filepath.Join(cniResults, entry.Name()))
+		if id, ok := containerOf(n.Scope(), entry.Name()); ok {
+			// containerd also gives each sandbox a loopback network, which has the same name everywhere
+			found = append(found, filepath.Join(cniResults, entry.Name()), filepath.Join(cniResults, "cni-loopback-"+id+"-lo"))
 		}
 	}
 	links, _ := os.ReadDir(containerLogs)
@@ -122,7 +124,7 @@ func (n *Node) traces() []string {
 	}
 	if n.last() {
 		const plugins = kubeletDefault + "/device-plugins"
-		for _, path := range []string{plugins + "/kubelet.sock", plugins + "/kubelet_internal_checkpoint", plugins, kubeletDefault, containerLogs, cniResults} {
+		for _, path := range []string{plugins + "/kubelet.sock", plugins + "/kubelet_internal_checkpoint", plugins, kubeletDefault, containerLogs, cniResults, shimSockets, containerdRun} {
 			if removable(path, found) {
 				found = append(found, path)
 			}
@@ -159,10 +161,13 @@ func removable(path string, going []string) bool {
 	return true
 }
 
-// isResultOf recognises CNI's "NETWORK-CONTAINER-INTERFACE", where another network's name may begin with this one.
-func isResultOf(network, file string) bool {
+// containerOf reads CNI's "NETWORK-CONTAINER-INTERFACE", where another network's name may begin with this one.
+func containerOf(network, file string) (id string, ok bool) {
 	rest, ok := strings.CutPrefix(file, network+"-")
-	return ok && containerID.MatchString(rest)
+	if match := container.FindStringSubmatch(rest); ok && match != nil {
+		return match[1], true
+	}
+	return "", false
 }
 
-var containerID = regexp.MustCompile(`^[0-9a-f]{64}-`)
+var container = regexp.MustCompile(`^([0-9a-f]{64})-`)
