@@ -1,0 +1,58 @@
+// Package imports holds the test of who may import whom: data flows one way, and a part that strangers talk to does not
+// grow towards one that may write.
+package imports
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/kedahttp/kedahttp/"
+
+// allowed names, for each part, what it may import of the others, by prefix. Everybody may import the API's types.
+var allowed = map[string][]string{
+	"apiserver":   {"apiserver/", "interceptor/queue"},
+	"interceptor": {"interceptor/", "apiserver/storage/record"},
+	"scaler":      {"scaler", "apiserver/storage/record", "interceptor/queue"},
+	"plugin":      {"plugin"},
+	"test":        {"test/"},
+	"cmd":         {"apiserver/", "interceptor/", "scaler", "plugin"},
+}
+
+func TestPartsImportEachOtherOnlyAsTheDesignSays(t *testing.T) {
+	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}}{{range .Imports}} {{.}}{{end}}{{range .TestImports}} {{.}}{{end}}`, module+"...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for line := range strings.Lines(string(out)) {
+		fields := strings.Fields(line)
+		importer := strings.TrimPrefix(fields[0], module)
+		part, _, _ := strings.Cut(importer, "/")
+		rules, ok := allowed[part]
+		if !ok {
+			t.Errorf("%s is in none of the parts that the design names", importer)
+			continue
+		}
+		seen[part] = true
+	imports:
+		for _, imported := range fields[1:] {
+			imported, ours := strings.CutPrefix(imported, module)
+			if !ours || strings.HasPrefix(imported, "apiserver/apis/") {
+				continue
+			}
+			for _, prefix := range rules {
+				if strings.HasPrefix(imported, prefix) {
+					continue imports
+				}
+			}
+			t.Errorf("%s imports %s", importer, imported)
+		}
+	}
+	for part := range allowed {
+		if !seen[part] {
+			t.Errorf("no package of %s was looked at", part)
+		}
+	}
+}
