@@ -21,7 +21,7 @@ func newDownCommand() *cobra.Command {
 			if err := asRoot(); err != nil {
 				return err
 			}
-			unlock, err := c.Lock()
+			unlock, err := lock(cmd, c)
 			if err != nil {
 				return err
 			}

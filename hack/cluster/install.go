@@ -24,7 +24,7 @@ again: deployments whose image's content has changed are rolled out anew, the ot
 			if err != nil {
 				return err
 			}
-			unlock, err := n.Lock()
+			unlock, err := lock(cmd, n.Cluster)
 			if err != nil {
 				return err
 			}

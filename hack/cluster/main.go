@@ -18,6 +18,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the program in the usual way
 	if err := newCommand().ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "Error:", err)
 		os.Exit(1)
@@ -46,6 +47,11 @@ func asRoot() error {
 		return errors.New("a cluster makes network namespaces, mounts and control groups: run this as root")
 	}
 	return nil
+}
+
+// lock lets one command at a time work on a cluster.
+func lock(cmd *cobra.Command, c cluster.Cluster) (unlock func(), err error) {
+	return c.Lock(func() { report(cmd).Printf("another command works on cluster %s; waiting for it", c.Name) })
 }
 
 // existing returns the node of a cluster that has been started.

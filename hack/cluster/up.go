@@ -42,7 +42,7 @@ func newUpCommand() *cobra.Command {
 func up(cmd *cobra.Command, c cluster.Cluster, withKEDA bool) error {
 	begin := time.Now()
 	ctx, report := cmd.Context(), report(cmd)
-	unlock, err := c.Lock()
+	unlock, err := lock(cmd, c)
 	if err != nil {
 		return err
 	}

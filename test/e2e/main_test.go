@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"bufio"
 	"fmt"
 	"net/url"
 	"os"
@@ -65,18 +64,16 @@ func run(m *testing.M) (int, error) {
 
 // adopt takes over the environment in which a shell would use the cluster, and puts the plugin where kubectl finds it.
 func adopt(bin, name string) error {
-	out, err := exec.Command(filepath.Join(bin, "cluster"), "env", name).Output()
+	out, err := exec.Command("sh", "-c", `eval "$("$0" env "$1")" && env -0`, filepath.Join(bin, "cluster"), name).Output()
 	if err != nil {
 		return fmt.Errorf("cluster env %s: %w", name, err)
 	}
-	lines := bufio.NewScanner(strings.NewReader(string(out)))
-	for lines.Scan() {
-		assignment, ok := strings.CutPrefix(lines.Text(), "export ")
+	for _, assignment := range strings.Split(string(out), "\x00") {
+		key, value, ok := strings.Cut(assignment, "=")
 		if !ok {
 			continue
 		}
-		key, value, _ := strings.Cut(assignment, "=")
-		if err := os.Setenv(key, os.ExpandEnv(strings.Trim(value, `"'`))); err != nil {
+		if err := os.Setenv(key, value); err != nil {
 			return err
 		}
 	}

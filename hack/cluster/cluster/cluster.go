@@ -157,29 +157,32 @@ func BootID() (string, error) {
 	return strings.TrimSpace(string(data)), err
 }
 
-// Lock lets one command at a time change the cluster; the second one waits. It ends with unlock, or with the process.
-func (c Cluster) Lock() (unlock func(), err error) {
-	return c.roots.lock("." + c.Name + ".lock")
+// Lock lets one command at a time change the cluster. If another one has the lock, it calls wait and then waits. The
+// lock ends with unlock, or with the process.
+func (c Cluster) Lock(wait func()) (unlock func(), err error) {
+	return c.roots.lock("."+c.Name+".lock", wait)
 }
 
-func (r Roots) lock(name string) (func(), error) {
+func (r Roots) lock(name string, wait func()) (func(), error) {
 	if err := os.MkdirAll(r.Run, 0o755); err != nil {
 		return nil, err
 	}
-	return LockFile(filepath.Join(r.Run, name))
+	return LockFile(filepath.Join(r.Run, name), wait)
 }
 
-// LockFile takes an exclusive lock on a file that it makes if need be, and waits for it.
-func LockFile(path string) (unlock func(), err error) {
+// LockFile takes an exclusive lock on a file, which it makes if need be. If another process has it, it calls wait and waits.
+func LockFile(path string, wait func()) (unlock func(), err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return nil, err
 	}
-	for {
+	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		wait()
+		err = unix.EINTR
+	}
+	for errors.Is(err, unix.EINTR) {
 		err = unix.Flock(int(f.Fd()), unix.LOCK_EX)
-		if !errors.Is(err, unix.EINTR) {
-			break
-		}
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())

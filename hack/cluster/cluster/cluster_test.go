@@ -106,13 +106,14 @@ func TestStateIsWhatWasSaved(t *testing.T) {
 
 func TestTheSecondLockWaitsForTheFirst(t *testing.T) {
 	c := named(t, roots(t), "a")
-	unlock, err := c.Lock()
+	unlock, err := c.Lock(func() { t.Error("the first one waits") })
 	if err != nil {
 		t.Fatal(err)
 	}
+	waits := make(chan bool, 1)
 	got := make(chan error)
 	go func() {
-		unlock, err := c.Lock()
+		unlock, err := c.Lock(func() { waits <- true })
 		if err == nil {
 			unlock()
 		}
@@ -123,6 +124,7 @@ func TestTheSecondLockWaitsForTheFirst(t *testing.T) {
 		t.Fatal("two locks at once")
 	case <-time.After(50 * time.Millisecond):
 	}
+	<-waits
 	unlock()
 	if err := <-got; err != nil {
 		t.Error(err)

@@ -24,7 +24,7 @@ func (p Ports) list() []int { return []int{p.APIServer, p.HTTP, p.HTTPS} }
 // ClaimPorts returns the ports that the cluster has, or gives it free ones, and remembers them in its state. Ports of
 // other clusters are taken even while those do not run.
 func (c Cluster) ClaimPorts() (Ports, error) {
-	unlock, err := c.roots.lock(".ports.lock")
+	unlock, err := c.roots.lock(".ports.lock", func() {})
 	if err != nil {
 		return Ports{}, err
 	}

@@ -194,7 +194,9 @@ func (b *Builder) Build(ctx context.Context, c Component) (Built, error) {
 	if err := os.MkdirAll(root, 0o755); err != nil {
 		return Built{}, err
 	}
-	unlock, err := cluster.LockFile(filepath.Join(root, "."+c.Name+".lock"))
+	unlock, err := cluster.LockFile(filepath.Join(root, "."+c.Name+".lock"), func() {
+		b.Progress.Printf("another command builds %s; waiting for it", c.Name)
+	})
 	if err != nil {
 		return Built{}, err
 	}

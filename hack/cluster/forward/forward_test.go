@@ -108,11 +108,11 @@ func TestAClientOfATargetThatIsNotThereIsReset(t *testing.T) {
 	front := listen(t)
 	go Serve(front, closed.Addr().String()) //nolint:errcheck // ends with the test
 	c, err := net.Dial("tcp4", front.Addr().String())
-	if err != nil {
-		t.Fatal(err)
+	if err == nil { // the reset may be as quick as the connection
+		defer c.Close()
+		_, err = io.ReadAll(c)
 	}
-	defer c.Close()
-	if _, err := io.ReadAll(c); !errors.Is(err, unix.ECONNRESET) {
+	if !errors.Is(err, unix.ECONNRESET) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -4,6 +4,7 @@ package kubectl
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -48,8 +49,8 @@ func (c Client) Apply(ctx context.Context, manifests []byte) error {
 	return err
 }
 
-// Explain collects what a person would look at when a namespace's pods do not come up: the pods, what happened to
-// them, and their last words. It never fails; what cannot be had is missing.
+// Explain collects what a person would look at when a namespace's pods do not come up: the pods, warnings, and the last
+// words of those that are not ready. It never fails; what cannot be had is missing.
 func (c Client) Explain(ctx context.Context, namespace string) string {
 	var out strings.Builder
 	section := func(title string, args ...string) {
@@ -62,16 +63,46 @@ func (c Client) Explain(ctx context.Context, namespace string) string {
 		}
 	}
 	section("pods in "+namespace, "get", "pods", "-o", "wide")
-	section("events", "get", "events", "--sort-by=.lastTimestamp")
-	pods, err := c.Run(ctx, "get", "pods", "--namespace="+namespace, "-o", "name")
+	section("warnings", "get", "events", "--field-selector=type=Warning", "--sort-by=.lastTimestamp")
+	pods, err := c.Run(ctx, "get", "pods", "--namespace="+namespace, "-o", "json")
 	if err != nil {
 		return out.String()
 	}
-	for _, pod := range strings.Fields(pods) {
+	for _, pod := range unready([]byte(pods)) {
 		section("log of "+pod, "logs", pod, "--all-containers", "--prefix", "--tail=30")
 		if text, err := c.Run(ctx, "logs", pod, "--namespace="+namespace, "--all-containers", "--prefix", "--tail=30", "--previous"); err == nil && text != "" {
 			fmt.Fprintf(&out, "\n--- log of %s before its restart\n%s", pod, strings.TrimSpace(text))
 		}
 	}
 	return out.String()
+}
+
+// unready names the pods of a list that are not ready; all of them if every one is.
+func unready(list []byte) []string {
+	var pods struct {
+		Items []struct {
+			Metadata struct{ Name string }
+			Status   struct {
+				Conditions []struct{ Type, Status string }
+			}
+		}
+	}
+	if json.Unmarshal(list, &pods) != nil {
+		return nil
+	}
+	var all, bad []string
+	for _, pod := range pods.Items {
+		all = append(all, pod.Metadata.Name)
+		ready := false
+		for _, condition := range pod.Status.Conditions {
+			ready = ready || condition.Type == "Ready" && condition.Status == "True"
+		}
+		if !ready {
+			bad = append(bad, pod.Metadata.Name)
+		}
+	}
+	if len(bad) == 0 {
+		return all
+	}
+	return bad
 }

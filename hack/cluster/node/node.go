@@ -111,7 +111,7 @@ func (n *Node) Start(ctx context.Context, kubernetes components.Built, images []
 		if err := n.ensure(n.etcd(program("etcd")), n.containerd()); err != nil {
 			return err
 		}
-		if err := n.Daemons.Await("etcd", 30*time.Second, func() error { return n.Namespace.Get("127.0.0.1:2379", "/health") }); err != nil {
+		if err := n.Daemons.Await(ctx, "etcd", 30*time.Second, func() error { return n.Namespace.Get("127.0.0.1:2379", "/health") }); err != nil {
 			return err
 		}
 		if err := n.ensure(n.apiserver(program("kube-apiserver"))); err != nil {
@@ -120,13 +120,13 @@ func (n *Node) Start(ctx context.Context, kubernetes components.Built, images []
 		if err := n.ensure(n.forwarders(ports)...); err != nil {
 			return err
 		}
-		if err := n.Daemons.Await("containerd", 30*time.Second, n.containerdAnswers); err != nil {
+		if err := n.Daemons.Await(ctx, "containerd", 30*time.Second, n.containerdAnswers); err != nil {
 			return err
 		}
 		if err := n.LoadMissing(ctx, images); err != nil {
 			return err
 		}
-		if err := n.Daemons.Await("kube-apiserver", 90*time.Second, func() error { return n.readyz(ctx, ports.APIServer) }); err != nil {
+		if err := n.Daemons.Await(ctx, "kube-apiserver", 90*time.Second, func() error { return n.readyz(ctx, ports.APIServer) }); err != nil {
 			return err
 		}
 		if err := n.ensure(n.controllerManager(program("kube-controller-manager")), n.scheduler(program("kube-scheduler")), n.kubelet(program("kubelet")), n.proxy(program("kube-proxy"))); err != nil {
@@ -136,7 +136,7 @@ func (n *Node) Start(ctx context.Context, kubernetes components.Built, images []
 			{"kubelet", "127.0.0.1:10248"},
 			{"kube-proxy", network.NodeIP + ":10256"},
 		} {
-			if err := n.Daemons.Await(d.name, 60*time.Second, func() error { return n.Namespace.Get(d.address, "/healthz") }); err != nil {
+			if err := n.Daemons.Await(ctx, d.name, 60*time.Second, func() error { return n.Namespace.Get(d.address, "/healthz") }); err != nil {
 				return err
 			}
 		}

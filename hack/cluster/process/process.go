@@ -3,6 +3,7 @@ package process
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -266,8 +267,8 @@ func (d Daemon) fingerprint() (string, error) {
 }
 
 // Await polls ready until it succeeds, the daemon ends, or the timeout is over; in the last two cases the error
-// carries the end of the daemon's log.
-func (t Table) Await(name string, timeout time.Duration, ready func() error) error {
+// carries the end of the daemon's log. A context that is done ends it, too.
+func (t Table) Await(ctx context.Context, name string, timeout time.Duration, ready func() error) error {
 	deadline := time.Now().Add(timeout)
 	for {
 		err := ready()
@@ -275,6 +276,8 @@ func (t Table) Await(name string, timeout time.Duration, ready func() error) err
 			return nil
 		}
 		switch _, running := t.Running(name); {
+		case ctx.Err() != nil:
+			return ctx.Err()
 		case !running:
 			return fmt.Errorf("%s ended; the end of %s:\n%s", name, t.Log(name), t.Tail(name, 20))
 		case time.Now().After(deadline):
