@@ -12,7 +12,7 @@ func newDownCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "down NAME",
 		Short: "Take a cluster down and remove everything that it has made on this machine",
-		Args:  cobra.ExactArgs(1),
+		Args:  oneCluster,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := cluster.SystemRoots.Named(args[0])
 			if err != nil {
@@ -26,7 +26,10 @@ func newDownCommand() *cobra.Command {
 				return err
 			}
 			defer unlock()
-			return report(cmd).Step("take cluster "+c.Name+" down", node.Of(c, report(cmd)).Remove)
+			if err := report(cmd).Step("take cluster "+c.Name+" down", node.Of(c, report(cmd)).Remove); err != nil {
+				return err
+			}
+			return c.Forget()
 		},
 	}
 }

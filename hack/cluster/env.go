@@ -13,7 +13,7 @@ func newKubeconfigCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "kubeconfig NAME",
 		Short: "Print the path of the administrator's kubeconfig",
-		Args:  cobra.ExactArgs(1),
+		Args:  oneCluster,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			n, _, err := existing(cmd, args[0])
 			if err != nil {
@@ -30,7 +30,7 @@ func newEnvCommand() *cobra.Command {
 		Use:     "env NAME",
 		Short:   "Print the environment in which kubectl and the tests use a cluster",
 		Example: `  eval "$(cluster env dev)"`,
-		Args:    cobra.ExactArgs(1),
+		Args:    oneCluster,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			n, state, err := existing(cmd, args[0])
 			if err != nil {

@@ -18,7 +18,7 @@ func newInstallCommand() *cobra.Command {
 		Long: `Build the programs of a work tree (cmd/apiserver, cmd/interceptor, cmd/scaler, and test/images/*), load their images
 into the cluster, apply ` + install.Overlay + `, and wait until everything runs. After a change of the code, call it
 again: deployments whose image's content has changed are rolled out anew, the others are left alone.`,
-		Args: cobra.ExactArgs(1),
+		Args: oneCluster,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			n, _, err := running(cmd, args[0])
 			if err != nil {

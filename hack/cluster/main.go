@@ -39,6 +39,14 @@ func newCommand() *cobra.Command {
 	return root
 }
 
+// oneCluster is for commands whose only argument is the name of a cluster.
+func oneCluster(cmd *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return fmt.Errorf("%s wants the name of one cluster, for example `%s dev`", cmd.CommandPath(), cmd.CommandPath())
+	}
+	return nil
+}
+
 // report is where a command tells its progress: never on stdout, which is for results.
 func report(cmd *cobra.Command) *progress.Reporter { return progress.To(cmd.ErrOrStderr()) }
 

@@ -20,7 +20,7 @@ func newUpCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "up NAME",
 		Short: "Start a cluster, or whatever of it does not run",
-		Args:  cobra.ExactArgs(1),
+		Args:  oneCluster,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := cluster.SystemRoots.Named(args[0])
 			if err != nil {

@@ -164,28 +164,55 @@ func (c Cluster) Lock(wait func()) (unlock func(), err error) {
 }
 
 func (r Roots) lock(name string, wait func()) (func(), error) {
-	if err := os.MkdirAll(r.Run, 0o755); err != nil {
-		return nil, err
-	}
 	return LockFile(filepath.Join(r.Run, name), wait)
 }
 
 // LockFile takes an exclusive lock on a file, which it makes if need be. If another process has it, it calls wait and waits.
+// Whoever has the lock may remove the file.
 func LockFile(path string, wait func()) (unlock func(), err error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		return nil, err
+	for {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { // whoever had the lock may have removed that, too
+			return nil, err
+		}
+		f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
+		if err != nil {
+			return nil, err
+		}
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			wait()
+			err = unix.EINTR
+		}
+		for errors.Is(err, unix.EINTR) {
+			err = unix.Flock(int(f.Fd()), unix.LOCK_EX)
+		}
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
+		}
+		locked, err := f.Stat()
+		if err != nil {
+			return nil, errors.Join(err, f.Close())
+		}
+		if now, err := os.Stat(path); err == nil && os.SameFile(locked, now) {
+			return func() { f.Close() }, nil //nolint:errcheck // closing releases the lock in any case
+		}
+		f.Close() //nolint:errcheck // the file that was locked is not there any more, so the lock is worth nothing
 	}
-	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		wait()
-		err = unix.EINTR
+}
+
+// Forget removes the cluster's lock, which the caller has, and the folders of all clusters if this was the last one.
+func (c Cluster) Forget() error {
+	if err := os.Remove(filepath.Join(c.roots.Run, "."+c.Name+".lock")); err != nil {
+		return err
 	}
-	for errors.Is(err, unix.EINTR) {
-		err = unix.Flock(int(f.Fd()), unix.LOCK_EX)
+	if all, err := c.roots.All(); err != nil || len(all) > 0 {
+		return err
 	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
+	os.Remove(filepath.Join(c.roots.Run, ".ports.lock")) //nolint:errcheck // made anew when it is needed
+	for _, dir := range []string{c.roots.Run, c.roots.Data} {
+		if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTEMPTY) {
+			return err
+		}
 	}
-	return func() { f.Close() }, nil //nolint:errcheck // closing releases the lock in any case
+	return nil
 }

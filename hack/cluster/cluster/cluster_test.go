@@ -130,3 +130,40 @@ func TestTheSecondLockWaitsForTheFirst(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestWhoeverWaitedForARemovedLockTakesANewOne(t *testing.T) {
+	r := roots(t)
+	c := named(t, r, "a")
+	unlock, err := c.Lock(func() {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	waits, got := make(chan bool, 1), make(chan func(), 1)
+	go func() {
+		unlock, err := c.Lock(func() { waits <- true })
+		if err != nil {
+			t.Error(err)
+		}
+		got <- unlock
+	}()
+	<-waits
+	if err := c.Forget(); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := os.ReadDir(r.Run); err == nil {
+		t.Errorf("left %v", left)
+	}
+	unlock()
+	second := <-got
+	defer second()
+	waited := make(chan bool, 1)
+	go func() {
+		third, err := c.Lock(func() { waited <- true })
+		if err == nil {
+			third()
+		}
+	}()
+	if !<-waited {
+		t.Error("the second lock keeps nobody out")
+	}
+}
