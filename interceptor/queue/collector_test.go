@@ -1,0 +1,303 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/test/bufconn"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/utils/clock"
+	"k8s.io/utils/ptr"
+
+	"github.com/kedahttp/kedahttp/interceptor/queue/wire"
+)
+
+const (
+	testNamespace = "kedahttp-system"
+	testService   = "kedahttp-interceptor-counts"
+	patience      = 20 * time.Second
+)
+
+// fleet is the interceptors of a test, by address, and the EndpointSlice that lists them.
+type fleet struct {
+	t      *testing.T
+	client *fake.Clientset
+
+	mu    sync.Mutex
+	nodes map[string]*node
+}
+
+// node is one interceptor's process.
+type node struct {
+	*Counters
+	server   *grpc.Server
+	listener *bufconn.Listener
+	finish   context.CancelFunc
+	finished chan struct{}
+}
+
+func newFleet(t *testing.T) *fleet {
+	return &fleet{t: t, client: fake.NewClientset(), nodes: map[string]*node{}}
+}
+
+func address(i int) string { return "10.0.0." + strconv.Itoa(i+1) }
+
+// start makes a process at an address, in place of the one that was there.
+func (f *fleet) start(i int) *node {
+	n := &node{
+		Counters: NewCounters(clock.RealClock{}),
+		server:   grpc.NewServer(),
+		listener: bufconn.Listen(1 << 16),
+		finished: make(chan struct{}),
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	n.finish = cancel
+	p := NewPublisher(n.Counters, clock.RealClock{})
+	wire.RegisterCountsServer(n.server, p)
+	go func() { p.Run(ctx); close(n.finished) }()
+	go n.server.Serve(n.listener) //nolint:errcheck // it ends when the test says so
+	f.mu.Lock()
+	f.nodes[net.JoinHostPort(address(i), "9443")] = n
+	f.mu.Unlock()
+	f.t.Cleanup(n.kill)
+	return n
+}
+
+// kill ends the process as a crash would.
+func (n *node) kill() { n.server.Stop(); n.finish(); <-n.finished }
+
+// drain ends the process as SIGTERM would once nothing is in flight.
+func (n *node) drain() { n.finish(); <-n.finished; n.server.GracefulStop() }
+
+// cut breaks all connections of a process that goes on.
+func (f *fleet) dial(ctx context.Context, address string) (net.Conn, error) {
+	f.mu.Lock()
+	n := f.nodes[address]
+	f.mu.Unlock()
+	if n == nil {
+		return nil, errors.New("no route to host")
+	}
+	return n.listener.DialContext(ctx)
+}
+
+// list writes the EndpointSlice.
+func (f *fleet) list(nodes ...int) {
+	slice := &discoveryv1.EndpointSlice{
+		ObjectMeta:  metav1.ObjectMeta{Namespace: testNamespace, Name: "counts-1", Labels: map[string]string{discoveryv1.LabelServiceName: testService}},
+		AddressType: discoveryv1.AddressTypeIPv4,
+		Ports:       []discoveryv1.EndpointPort{{Name: ptr.To("metrics"), Port: ptr.To[int32](1)}, {Name: ptr.To("counts"), Port: ptr.To[int32](9443), Protocol: ptr.To(corev1.ProtocolTCP)}},
+	}
+	for _, i := range nodes {
+		slice.Endpoints = append(slice.Endpoints, discoveryv1.Endpoint{Addresses: []string{address(i)}})
+	}
+	slices := f.client.DiscoveryV1().EndpointSlices(testNamespace)
+	_, err := slices.Update(f.t.Context(), slice, metav1.UpdateOptions{})
+	if err != nil {
+		_, err = slices.Create(f.t.Context(), slice, metav1.CreateOptions{})
+	}
+	require.NoError(f.t, err)
+}
+
+func (f *fleet) collector(change ...func(*CollectorConfig)) *Collector {
+	config := CollectorConfig{
+		Client: f.client, Namespace: testNamespace, Service: testService,
+		Credentials: insecure.NewCredentials(), Dial: f.dial,
+	}
+	for _, ch := range change {
+		ch(&config)
+	}
+	c, err := NewCollector(config)
+	require.NoError(f.t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- c.Run(ctx) }()
+	f.t.Cleanup(func() {
+		cancel()
+		require.NoError(f.t, <-ended)
+	})
+	return c
+}
+
+// eventually waits for a sample that fits; it looks whenever the collector says that something changed.
+func eventually(t *testing.T, c *Collector, app types.NamespacedName, what string, fits func(Sample) bool) Sample {
+	t.Helper()
+	sub := c.Subscribe()
+	defer sub.Close()
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
+	for {
+		s := c.Sample(app, 10*time.Second)
+		if fits(s) {
+			return s
+		}
+		select {
+		case <-sub.Changed():
+			sub.Take()
+		case <-again.C:
+		case <-deadline.C:
+			t.Fatalf("%s: not within %v; last %+v", what, patience, s)
+		}
+	}
+}
+
+func TestACollectorWithoutInterceptorsIsSyncedAndKnowsNothing(t *testing.T) {
+	c := newFleet(t).collector()
+	eventually(t, c, shop, "synced", func(s Sample) bool { return c.Synced() })
+	require.Equal(t, Sample{}, c.Sample(shop, time.Minute))
+}
+
+func TestCountsOfAllInterceptorsAddUpAndReturnToZero(t *testing.T) {
+	f := newFleet(t)
+	a, b := f.start(0), f.start(1)
+	var early Ticket
+	early.Accept(a.App(shop, "1"))
+	f.list(0, 1)
+	c := f.collector()
+	s := eventually(t, c, shop, "the snapshot", func(s Sample) bool { return s.Pending == 1 && s.Reporting == 2 })
+	require.Equal(t, 2, s.Expected)
+	require.True(t, c.Synced())
+	require.WithinDuration(t, time.Now(), s.SampledAt, 2*time.Second)
+	require.WithinDuration(t, time.Now(), s.LastRequest, 5*time.Second)
+
+	var late Ticket
+	late.Accept(b.App(shop, "1"))
+	late.Cold()
+	eventually(t, c, shop, "the delta", func(s Sample) bool { return s.Pending == 2 && s.ColdStarts == 1 })
+	early.Forward()
+	late.Forward()
+	eventually(t, c, shop, "both forwarded", func(s Sample) bool { return s.Pending == 0 && s.InFlight == 2 })
+	early.Done()
+	late.Done()
+	eventually(t, c, shop, "both done", func(s Sample) bool { return !s.Waiting() })
+}
+
+func TestAnInterceptorThatEndsByItselfIsDroppedAtOnce(t *testing.T) {
+	f := newFleet(t)
+	f.list(0, 1)
+	a := f.start(0)
+	f.start(1)
+	c := f.collector()
+	var tick Ticket
+	tick.Accept(a.App(shop, "1"))
+	eventually(t, c, shop, "both report", func(s Sample) bool { return s.Pending == 1 && s.Reporting == 2 })
+	a.drain()
+	s := eventually(t, c, shop, "dropped", func(s Sample) bool { return s.Expected == 1 })
+	require.Zero(t, s.Pending)
+	require.Equal(t, 1, s.Reporting)
+}
+
+func TestALostInterceptorKeepsItsCountsForTheGracePeriod(t *testing.T) {
+	f := newFleet(t)
+	f.list(0)
+	a := f.start(0)
+	c := f.collector(func(c *CollectorConfig) { c.Grace = 1500 * time.Millisecond })
+	var tick Ticket
+	tick.Accept(a.App(shop, "1"))
+	eventually(t, c, shop, "reporting", func(s Sample) bool { return s.Pending == 1 && s.Reporting == 1 })
+	a.kill()
+	s := eventually(t, c, shop, "lost", func(s Sample) bool { return s.Reporting == 0 })
+	require.Equal(t, int64(1), s.Pending)
+	require.Equal(t, 1, s.Expected)
+	eventually(t, c, shop, "dropped", func(s Sample) bool { return s.Pending == 0 })
+}
+
+func TestARestartedInterceptorReplacesItsOldCountsAtOnce(t *testing.T) {
+	f := newFleet(t)
+	f.list(0)
+	a := f.start(0)
+	c := f.collector(func(c *CollectorConfig) { c.Grace = time.Hour })
+	var lost, kept Ticket
+	lost.Accept(a.App(shop, "1"))
+	eventually(t, c, shop, "reporting", func(s Sample) bool { return s.Pending == 1 })
+	a.kill()
+	b := f.start(0)
+	kept.Accept(b.App(shop, "1"))
+	kept.Forward()
+	eventually(t, c, shop, "replaced", func(s Sample) bool { return s.Pending == 0 && s.InFlight == 1 && s.Reporting == 1 })
+}
+
+func TestASubscriptionNamesTheAppsWhoseCountsChange(t *testing.T) {
+	f := newFleet(t)
+	f.list(0)
+	a := f.start(0)
+	c := f.collector()
+	eventually(t, c, shop, "reporting", func(s Sample) bool { return s.Reporting == 1 })
+	sub := c.Subscribe()
+	defer sub.Close()
+	var tick Ticket
+	tick.Accept(a.App(shop, "1"))
+	select {
+	case <-sub.Changed():
+	case <-time.After(patience):
+		t.Fatal("no change was told")
+	}
+	require.Equal(t, []types.NamespacedName{shop}, sub.Take())
+}
+
+func TestACountIsSeenWithinMilliseconds(t *testing.T) {
+	f := newFleet(t)
+	f.list(0)
+	a := f.start(0).App(shop, "1")
+	c := f.collector()
+	eventually(t, c, shop, "reporting", func(s Sample) bool { return s.Reporting == 1 })
+	sub := c.Subscribe()
+	defer sub.Close()
+	var worst time.Duration
+	for i := range 50 {
+		var tick Ticket
+		from := time.Now()
+		tick.Accept(a)
+		for c.Sample(shop, time.Second).Pending != 1 {
+			select {
+			case <-sub.Changed():
+				sub.Take()
+			case <-time.After(patience):
+				t.Fatalf("request %d was not seen", i)
+			}
+		}
+		worst = max(worst, time.Since(from))
+		tick.Done()
+		for c.Sample(shop, time.Second).Pending != 0 {
+			<-sub.Changed()
+			sub.Take()
+		}
+	}
+	t.Logf("the slowest of 50 took %v", worst)
+	require.Less(t, worst, time.Second, "far above the promise: this machine may be busy")
+}
+
+func TestAnInterceptorThatCannotBeReachedIsExpectedAndDelaysTheSyncForTheGracePeriodOnly(t *testing.T) {
+	f := newFleet(t)
+	f.start(0)
+	f.list(0, 1)
+	c := f.collector(func(c *CollectorConfig) { c.Grace = time.Second })
+	s := eventually(t, c, shop, "one reports", func(s Sample) bool { return s.Reporting == 1 })
+	require.Equal(t, 2, s.Expected)
+	eventually(t, c, shop, "synced", func(Sample) bool { return c.Synced() })
+}
+
+func TestACollectorSaysWhatItsConfigurationLacks(t *testing.T) {
+	for i, config := range []CollectorConfig{
+		{},
+		{Client: fake.NewClientset()},
+		{Client: fake.NewClientset(), Namespace: "a", Service: "b"},
+	} {
+		_, err := NewCollector(config)
+		require.ErrorContains(t, err, "needs", fmt.Sprint(i))
+	}
+}

@@ -1,0 +1,85 @@
+package queue
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/tls/certprovider"
+	"google.golang.org/grpc/credentials/tls/certprovider/pemfile"
+	"google.golang.org/grpc/security/advancedtls"
+)
+
+// The files of a Secret that the API server makes: a certificate for both ends, its key and the authority to trust.
+const (
+	certificateFile = "tls.crt"
+	keyFile         = "tls.key"
+	authorityFile   = "ca.crt"
+)
+
+// reloadPeriod is how often the files are looked at again. A mounted Secret itself takes about a minute to change, and
+// certificates overlap by far more than that.
+const reloadPeriod = 10 * time.Second
+
+// ServerCredentials are those of a Publisher's server: it has the certificate in the directory and asks of every client one
+// of the same authority. Files that change are read again for new connections.
+func ServerCredentials(dir string) (credentials.TransportCredentials, error) {
+	return serverCredentials(dir, reloadPeriod)
+}
+
+func serverCredentials(dir string, reload time.Duration) (credentials.TransportCredentials, error) {
+	files, err := newProvider(dir, reload)
+	if err != nil {
+		return nil, err
+	}
+	return advancedtls.NewServerCreds(&advancedtls.Options{
+		IdentityOptions:   advancedtls.IdentityCertificateOptions{IdentityProvider: files},
+		RootOptions:       advancedtls.RootCertificateOptions{RootProvider: files},
+		RequireClientCert: true,
+		VerificationType:  advancedtls.CertVerification,
+		MinTLSVersion:     tls.VersionTLS13,
+	})
+}
+
+// ClientCredentials are those of a Collector: it has the certificate in the directory and asks of every interceptor one of
+// the same authority for the name, whatever address it dials. Files that change are read again for new connections.
+func ClientCredentials(dir, serverName string) (credentials.TransportCredentials, error) {
+	return clientCredentials(dir, serverName, reloadPeriod)
+}
+
+func clientCredentials(dir, serverName string, reload time.Duration) (credentials.TransportCredentials, error) {
+	files, err := newProvider(dir, reload)
+	if err != nil {
+		return nil, err
+	}
+	creds, err := advancedtls.NewClientCreds(&advancedtls.Options{
+		IdentityOptions:  advancedtls.IdentityCertificateOptions{IdentityProvider: files},
+		RootOptions:      advancedtls.RootCertificateOptions{RootProvider: files},
+		VerificationType: advancedtls.CertAndHostVerification,
+		MinTLSVersion:    tls.VersionTLS13,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return creds, creds.OverrideServerName(serverName) //nolint:staticcheck // the name must not depend on who dials
+}
+
+func newProvider(dir string, reload time.Duration) (certprovider.Provider, error) {
+	cert, key, ca := filepath.Join(dir, certificateFile), filepath.Join(dir, keyFile), filepath.Join(dir, authorityFile)
+	// The provider would wait for files that are missing or broken, and every connection with it: better to say so now.
+	if _, err := tls.LoadX509KeyPair(cert, key); err != nil {
+		return nil, fmt.Errorf("reading the certificate for the counts: %w", err)
+	}
+	pem, err := os.ReadFile(ca)
+	if err != nil {
+		return nil, fmt.Errorf("reading the authority for the counts: %w", err)
+	}
+	if !x509.NewCertPool().AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("reading the authority for the counts: %s has no certificate", ca)
+	}
+	return pemfile.NewProvider(pemfile.Options{CertFile: cert, KeyFile: key, RootFile: ca, RefreshDuration: reload})
+}
