@@ -177,7 +177,7 @@ type App struct {
 	//	whole + (open × now + sum)
 	//
 	// where sum has the time of each accepted request subtracted and the time of each finished one added. So a request
-	// costs one addition at each end, in whatever order their clocks were read. sum (in nanoseconds) and open × now wrap
+	// costs one addition at each end. sum (in nanoseconds) and open × now wrap
 	// around, their total does not: each reading moves its whole seconds to whole.
 	sum   int64
 	whole int64
@@ -270,14 +270,15 @@ func (a *App) touch() {
 
 // move changes the counts by one request's step.
 func (a *App) move(pending, inFlight int32, accepted, finished bool) {
-	now := a.counters.now()
 	a.mu.Lock()
+	// Read behind the lock, so that the integral never goes back, not even by the time that somebody waited for the lock.
+	now := a.counters.now()
 	a.pending += pending
 	a.inFlight += inFlight
 	if accepted {
 		a.requests++
 		a.sum -= int64(now)
-		a.last = max(a.last, now)
+		a.last = now
 	}
 	if finished {
 		a.sum += int64(now)
