@@ -205,6 +205,9 @@ func (b *Builder) Build(ctx context.Context, c Component) (Built, error) {
 		return built, nil
 	}
 	return built, b.Progress.Step("build "+c.Name+" from source", func() error {
+		if err := removeAll(filepath.Join(root, "."+c.Name+"-*")); err != nil { // of builds that were killed; this one has the lock
+			return err
+		}
 		partial, err := os.MkdirTemp(root, "."+c.Name+"-*")
 		if err != nil {
 			return err
@@ -218,6 +221,14 @@ func (b *Builder) Build(ctx context.Context, c Component) (Built, error) {
 		}
 		return os.Rename(partial, built.Dir)
 	})
+}
+
+func removeAll(pattern string) error {
+	paths, err := filepath.Glob(pattern)
+	for _, path := range paths {
+		err = errors.Join(err, os.RemoveAll(path))
+	}
+	return err
 }
 
 func exists(path string) bool {

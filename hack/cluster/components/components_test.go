@@ -122,6 +122,9 @@ var hello = Component{Name: "hello", Programs: []Program{{
 
 func TestConcurrentBuildsShareOneResult(t *testing.T) {
 	b := builder(t, "package main\nfunc main() {}\n")
+	if err := os.MkdirAll(filepath.Join(b.Cache, "components", ".hello-killed", "sub"), 0o755); err != nil { // a build that was killed
+		t.Fatal(err)
+	}
 	var all sync.WaitGroup
 	for range 4 {
 		all.Go(func() {

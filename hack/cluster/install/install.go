@@ -204,7 +204,7 @@ func await(ctx context.Context, ctl kubectl.Client, m Manifests) error {
 			continue
 		}
 		workload := strings.ToLower(o.Kind()) + "/" + o.Name()
-		if _, err := ctl.Run(ctx, "rollout", "status", workload, "--namespace="+o.Namespace(), "--timeout=120s"); err != nil {
+		if _, err := ctl.Run(ctx, "rollout", "status", workload, "--namespace="+o.Namespace(), "--timeout=180s"); err != nil {
 			return fmt.Errorf("%w%s", err, ctl.Explain(ctx, o.Namespace()))
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"time"
@@ -41,6 +42,9 @@ func (n Namespace) Exists() bool {
 
 // Make makes the namespace and its interfaces where they are missing.
 func (n Namespace) Make() error {
+	if err := loadBridgeFilter(); err != nil {
+		return err
+	}
 	if !n.Exists() {
 		if err := errors.Join(n.Remove(), n.create()); err != nil {
 			return fmt.Errorf("make network namespace %s: %w", n.Name, err)
@@ -106,6 +110,18 @@ func (n Namespace) configure() error {
 	return n.Do(sysctls)
 }
 
+// loadBridgeFilter loads the module that lets Services see the packets between two pods, where it is a module.
+func loadBridgeFilter() error {
+	const module, sign = "br_netfilter", "/proc/sys/net/bridge"
+	if _, err := os.Stat(sign); err == nil {
+		return nil
+	}
+	if out, err := exec.Command("modprobe", module).CombinedOutput(); err != nil {
+		return fmt.Errorf("the kernel's %s is not loaded, and cannot be: modprobe %s: %w %s", module, module, err, out)
+	}
+	return nil
+}
+
 func sysctls() error {
 	for _, s := range []struct{ key, value string }{
 		{"ipv4/ip_forward", "1"},
@@ -113,9 +129,6 @@ func sysctls() error {
 		{"bridge/bridge-nf-call-iptables", "1"}, // or a pod's answer to a neighbour goes past the Service's rules
 	} {
 		err := os.WriteFile(filepath.Join("/proc/sys/net", s.key), []byte(s.value), 0o644)
-		if errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("this kernel has no net/%s; a cluster needs it", s.key)
-		}
 		if err != nil {
 			return err
 		}

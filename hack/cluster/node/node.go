@@ -111,7 +111,7 @@ func (n *Node) Start(ctx context.Context, kubernetes components.Built, images []
 		if err := n.ensure(n.etcd(program("etcd")), n.containerd()); err != nil {
 			return err
 		}
-		if err := n.Daemons.Await(ctx, "etcd", 30*time.Second, func() error { return n.Namespace.Get("127.0.0.1:2379", "/health") }); err != nil {
+		if err := n.Daemons.Await(ctx, "etcd", 60*time.Second, func() error { return n.Namespace.Get("127.0.0.1:2379", "/health") }); err != nil {
 			return err
 		}
 		if err := n.ensure(n.apiserver(program("kube-apiserver"))); err != nil {
@@ -120,13 +120,13 @@ func (n *Node) Start(ctx context.Context, kubernetes components.Built, images []
 		if err := n.ensure(n.forwarders(ports)...); err != nil {
 			return err
 		}
-		if err := n.Daemons.Await(ctx, "containerd", 30*time.Second, n.containerdAnswers); err != nil {
+		if err := n.Daemons.Await(ctx, "containerd", 60*time.Second, n.containerdAnswers); err != nil {
 			return err
 		}
 		if err := n.LoadMissing(ctx, images); err != nil {
 			return err
 		}
-		if err := n.Daemons.Await(ctx, "kube-apiserver", 90*time.Second, func() error { return n.readyz(ctx, ports.APIServer) }); err != nil {
+		if err := n.Daemons.Await(ctx, "kube-apiserver", 180*time.Second, func() error { return n.readyz(ctx, ports.APIServer) }); err != nil {
 			return err
 		}
 		if err := n.ensure(n.controllerManager(program("kube-controller-manager")), n.scheduler(program("kube-scheduler")), n.kubelet(program("kubelet")), n.proxy(program("kube-proxy"))); err != nil {
@@ -136,7 +136,7 @@ func (n *Node) Start(ctx context.Context, kubernetes components.Built, images []
 			{"kubelet", "127.0.0.1:10248"},
 			{"kube-proxy", network.NodeIP + ":10256"},
 		} {
-			if err := n.Daemons.Await(ctx, d.name, 60*time.Second, func() error { return n.Namespace.Get(d.address, "/healthz") }); err != nil {
+			if err := n.Daemons.Await(ctx, d.name, 120*time.Second, func() error { return n.Namespace.Get(d.address, "/healthz") }); err != nil {
 				return err
 			}
 		}
@@ -326,7 +326,7 @@ func (n *Node) readyz(ctx context.Context, port int) error {
 func (n *Node) awaitReady(ctx context.Context) error {
 	ctl := n.Kubectl()
 	for _, condition := range []string{"create", "condition=Ready"} {
-		if _, err := ctl.Run(ctx, "wait", "--for="+condition, "node/"+n.Name, "--timeout=60s"); err != nil {
+		if _, err := ctl.Run(ctx, "wait", "--for="+condition, "node/"+n.Name, "--timeout=120s"); err != nil {
 			return fmt.Errorf("the node does not become ready: %w; the end of the kubelet's log:\n%s", err, n.Daemons.Tail("kubelet", 20))
 		}
 	}

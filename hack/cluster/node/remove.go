@@ -37,7 +37,7 @@ func (n *Node) Remove() error {
 	if err := n.killRest(); err != nil {
 		return err
 	}
-	traces := append(n.shimSockets(), n.traces()...) // while the folders that name them are there
+	traces := n.traces() // while the folders that name them are there
 	if err := mount.UnmountBelow(n.Data(), n.Run()); err != nil {
 		return err
 	}
@@ -107,7 +107,7 @@ func (n *Node) shimSockets() []string {
 
 // traces are files in folders that clusters share. The last cluster also removes what belongs to none in particular.
 func (n *Node) traces() []string {
-	var found []string
+	found := n.shimSockets()
 	results, _ := os.ReadDir(cniResults)
 	for _, entry := range results {
 		if id, ok := containerOf(n.Scope(), entry.Name()); ok {
