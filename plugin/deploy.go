@@ -69,13 +69,16 @@ func newDeployCommand(factory cmdutil.Factory, streams genericiooptions.IOStream
 		Example: "  deploy hello --image example.com/hello:1\n" +
 			"  deploy hello --image example.com/hello:2 --scale 1..20 --concurrency 50 --health /healthz\n" +
 			"  deploy hello --image example.com/hello:2 --dry-run=client -o yaml",
-		Args: func(cmd *cobra.Command, args []string) error { return exactly("NAME")(cmd, args) },
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := o.complete(factory, cmd, args); err != nil {
-				return err
+		Args: exactly("NAME"),
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			if err := o.complete(cmd, args); err != nil {
+				return usageError(err)
 			}
 			if err := o.validate(); err != nil {
 				return usageError(err)
+			}
+			if o.apps, err = newApps(factory); err != nil {
+				return err
 			}
 			return o.run(cmd.Context())
 		},
@@ -99,17 +102,14 @@ func newDeployCommand(factory cmdutil.Factory, streams genericiooptions.IOStream
 	return cmd
 }
 
-func (o *deployOptions) complete(factory cmdutil.Factory, cmd *cobra.Command, args []string) (err error) {
+func (o *deployOptions) complete(cmd *cobra.Command, args []string) (err error) {
 	o.changed = cmd.Flags().Changed
 	o.name = args[0]
 	o.command = args[1:]
 	if o.noWait {
 		o.wait = false
 	}
-	if o.dryRun, err = cmdutil.GetDryRunStrategy(cmd); err != nil {
-		return usageError(err)
-	}
-	o.apps, err = newApps(factory)
+	o.dryRun, err = cmdutil.GetDryRunStrategy(cmd)
 	return err
 }
 

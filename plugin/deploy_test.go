@@ -15,15 +15,16 @@ import (
 // call runs the plugin as a user would, without a cluster.
 func call(t *testing.T, args ...string) (stdout string, err error) {
 	t.Helper()
+	t.Setenv("KUBECONFIG", "")
+	t.Setenv("HOME", t.TempDir())
 	streams, _, out, _ := genericiooptions.NewTestIOStreams()
 	cmd := NewCommand("kubectl http", streams)
-	cmd.SetArgs(append(args, "--kubeconfig="+t.TempDir()+"/none", "--namespace=shop"))
+	cmd.SetArgs(append(args, "--namespace=shop"))
 	err = cmd.ExecuteContext(t.Context())
 	return out.String(), err
 }
 
 func TestDeploySaysWhatItWasToldAndNothingElse(t *testing.T) {
-	t.Setenv("KUBECONFIG", "")
 	got, err := call(t, "deploy", "hello", "--image", "example.com/hello:1", "--port", "9000", "--env", "B=2", "--env", "A=1=1",
 		"--scale", "1..7", "--concurrency", "5", "--idle", "90s", "--health", "/ok", "--host", "hello.example.com",
 		"--dry-run=client", "-o", "yaml")
