@@ -1,0 +1,98 @@
+// Package backend has everything that the data path needs to know of an app, in one place per app: its counts, its line, its
+// pods and its limits.
+package backend
+
+import (
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/clock"
+
+	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
+	"github.com/kedahttp/kedahttp/interceptor/balance"
+	"github.com/kedahttp/kedahttp/interceptor/endpoints"
+	"github.com/kedahttp/kedahttp/interceptor/hold"
+	"github.com/kedahttp/kedahttp/interceptor/queue"
+)
+
+// ErrGone says that the app was deleted.
+var ErrGone = errors.New("the app was deleted")
+
+// Backend is one app. It lives as long as the app's uid does; what its spec says may change meanwhile.
+type Backend struct {
+	Name   types.NamespacedName
+	UID    types.UID
+	Counts *queue.App
+	Line   *hold.Line
+	Pods   *balance.Pool
+
+	settings atomic.Pointer[Settings]
+	// h2c is what the Service says; the spec goes before it.
+	h2c atomic.Bool
+}
+
+// Settings is what an app's spec asks of the data path.
+type Settings struct {
+	MaxPending int
+	MaxWait    time.Duration
+	// RequestTimeout and ResponseHeaderTimeout are without limit when 0.
+	RequestTimeout, ResponseHeaderTimeout time.Duration
+	Protocol                              v1alpha1.Protocol
+	Service                               types.NamespacedName
+	Port                                  *intstr.IntOrString
+}
+
+func newBackend(app *v1alpha1.HTTPApp, counters *queue.Counters, clk Clock) *Backend {
+	name := types.NamespacedName{Namespace: app.Namespace, Name: app.Name}
+	b := &Backend{Name: name, UID: app.UID, Counts: counters.App(name, app.UID), Line: hold.NewLine(clk)}
+	b.Pods = balance.NewPool(clk, b.Line.Release)
+	return b
+}
+
+// Clock is the time as the data path needs it.
+type Clock interface {
+	clock.WithTicker
+	clock.WithDelayedExecution
+}
+
+// Settings returns what the spec asks for now.
+func (b *Backend) Settings() *Settings { return b.settings.Load() }
+
+// H2C reports whether the pods speak HTTP/2 in plain text.
+func (b *Backend) H2C() bool {
+	if p := b.Settings().Protocol; p != "" {
+		return p == v1alpha1.ProtocolH2C
+	}
+	return b.h2c.Load()
+}
+
+// settingsOf reads a spec. Records have the API's defaults; what one without them lacks gets them here.
+func settingsOf(app *v1alpha1.HTTPApp) *Settings {
+	queue := *app.Spec.Queue.DeepCopy()
+	v1alpha1.SetDefaults_Queue(&queue)
+	s := &Settings{
+		MaxPending: int(*queue.MaxPending),
+		MaxWait:    queue.MaxWait.Duration,
+		Protocol:   app.Spec.Protocol,
+		Service:    types.NamespacedName{Namespace: app.Namespace, Name: app.Spec.ServiceName},
+		Port:       app.Spec.Port,
+	}
+	if s.Service.Name == "" {
+		s.Service.Name = app.Name
+	}
+	if t := app.Spec.Timeouts.Request; t != nil {
+		s.RequestTimeout = t.Duration
+	}
+	if t := app.Spec.Timeouts.ResponseHeader; t != nil {
+		s.ResponseHeaderTimeout = t.Duration
+	}
+	return s
+}
+
+func (b *Backend) set(ready endpoints.Set) {
+	b.h2c.Store(ready.H2C)
+	b.Pods.Set(ready.Addresses)
+}

@@ -1,0 +1,292 @@
+// Package command is the interceptor's command line.
+package command
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+
+	"github.com/kedahttp/kedahttp/apiserver/storage/record"
+	"github.com/kedahttp/kedahttp/interceptor/backend"
+	"github.com/kedahttp/kedahttp/interceptor/endpoints"
+	"github.com/kedahttp/kedahttp/interceptor/proxy"
+	"github.com/kedahttp/kedahttp/interceptor/queue"
+	"github.com/kedahttp/kedahttp/interceptor/queue/wire"
+)
+
+// Options are the flags.
+type Options struct {
+	Kubeconfig                        string
+	Listen, AdminListen, CountsListen string
+	TLSDir                            string
+	ShutdownDelay, DrainTimeout       time.Duration
+	TrustedProxies                    []string
+
+	trusted []netip.Prefix
+}
+
+// New makes the command. Its context ends when the process is asked to end.
+func New() *cobra.Command {
+	o := &Options{
+		Listen: ":8080", AdminListen: ":9901", CountsListen: ":9443", TLSDir: "/var/run/kedahttp/tls",
+		ShutdownDelay: 5 * time.Second, DrainTimeout: 60 * time.Second,
+	}
+	cmd := &cobra.Command{
+		Use:           "interceptor",
+		Short:         "Take the requests of all HTTPApps, count them, hold them while an app wakes, and forward them to its pods",
+		Args:          cobra.NoArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.Complete(); err != nil {
+				return err
+			}
+			return o.Run(cmd.Context())
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.Kubeconfig, "kubeconfig", o.Kubeconfig, "The kubeconfig file of the cluster. Default: the cluster that this runs in.")
+	f.StringVar(&o.Listen, "listen", o.Listen, "Where requests come in: HTTP/1.1, and HTTP/2 with prior knowledge.")
+	f.StringVar(&o.AdminListen, "admin-listen", o.AdminListen, "Where /livez, /readyz and /metrics are served.")
+	f.StringVar(&o.CountsListen, "counts-listen", o.CountsListen, "Where the counts are streamed, with mutual TLS.")
+	f.StringVar(&o.TLSDir, "tls-dir", o.TLSDir, "The directory of tls.crt, tls.key and ca.crt for the counts. Changes are picked up.")
+	f.DurationVar(&o.ShutdownDelay, "shutdown-delay", o.ShutdownDelay, "How long requests are still taken after the signal to end, so that everybody hears of it first.")
+	f.DurationVar(&o.DrainTimeout, "drain-timeout", o.DrainTimeout, "How long after that requests that wait or are being answered may take.")
+	f.StringSliceVar(&o.TrustedProxies, "trusted-proxies", o.TrustedProxies, "Networks (CIDR) of the proxies in front whose X-Forwarded-For, -Proto and -Host are kept and extended; those of others are replaced.")
+	addLogFlags(cmd)
+	return cmd
+}
+
+func addLogFlags(cmd *cobra.Command) {
+	logs := flag.NewFlagSet("klog", flag.ContinueOnError)
+	klog.InitFlags(logs)
+	cmd.Flags().AddGoFlag(logs.Lookup("v"))
+}
+
+// Complete checks what was given.
+func (o *Options) Complete() error {
+	o.trusted = nil
+	for _, s := range o.TrustedProxies {
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			return fmt.Errorf("--trusted-proxies: %w", err)
+		}
+		o.trusted = append(o.trusted, p.Masked())
+	}
+	if o.ShutdownDelay < 0 || o.DrainTimeout < 0 {
+		return errors.New("--shutdown-delay and --drain-timeout cannot be negative")
+	}
+	return nil
+}
+
+// Run runs the interceptor until the context ends and what it had taken by then is done.
+func (o *Options) Run(ctx context.Context) error {
+	config, err := clientcmd.BuildConfigFromFlags("", o.Kubeconfig)
+	if err != nil {
+		return fmt.Errorf("finding the cluster: %w", err)
+	}
+	rest.AddUserAgent(config, "kedahttp-interceptor")
+	creds, err := queue.ServerCredentials(o.TLSDir)
+	if err != nil {
+		return err
+	}
+	i, err := o.build(config, creds)
+	if err != nil {
+		return err
+	}
+	listeners := make([]net.Listener, 0, 3)
+	for _, address := range []string{o.Listen, o.AdminListen, o.CountsListen} {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			return err
+		}
+		listeners = append(listeners, l)
+	}
+	return i.run(ctx, listeners[0], listeners[1], listeners[2])
+}
+
+// interceptor is the running parts.
+type interceptor struct {
+	options   *Options
+	counters  *queue.Counters
+	publisher *queue.Publisher
+	directory *backend.Directory
+	handler   *proxy.Handler
+	registry  *prometheus.Registry
+	creds     credentials.TransportCredentials
+
+	// ending is closed when the process is asked to end.
+	ending chan struct{}
+}
+
+func (o *Options) build(config *rest.Config, creds credentials.TransportCredentials) (*interceptor, error) {
+	records, err := record.NewClient(config)
+	if err != nil {
+		return nil, fmt.Errorf("making a client for the records: %w", err)
+	}
+	apps, err := record.NewInformer(records)
+	if err != nil {
+		return nil, err
+	}
+	client, err := kubernetes.NewForConfig(withProtobuf(config))
+	if err != nil {
+		return nil, fmt.Errorf("making a client: %w", err)
+	}
+	slices, err := endpoints.NewSlices(client)
+	if err != nil {
+		return nil, err
+	}
+	clk := clock.RealClock{}
+	i := &interceptor{options: o, creds: creds, registry: prometheus.NewRegistry(), counters: queue.NewCounters(clk), ending: make(chan struct{})}
+	i.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	metrics := proxy.NewMetrics(i.registry, i.counters)
+	i.publisher = queue.NewPublisher(i.counters, clk)
+	i.directory = backend.NewDirectory(apps, slices, i.counters, clk, metrics.Forget)
+	i.handler = proxy.NewHandler(proxy.Config{Routes: i.directory, Metrics: metrics, Clock: clk, TrustedProxies: o.trusted})
+	return i, nil
+}
+
+// withProtobuf is for built-in types: EndpointSlices are many and change often.
+func withProtobuf(config *rest.Config) *rest.Config {
+	c := rest.CopyConfig(config)
+	c.AcceptContentTypes, c.ContentType = "application/vnd.kubernetes.protobuf,application/json", "application/vnd.kubernetes.protobuf"
+	return c
+}
+
+// run serves until the context ends, then, in this order: is not ready any more, goes on for the shutdown delay, takes no new
+// connection, finishes what it has, ends the count streams, and is not live any more.
+func (i *interceptor) run(ctx context.Context, requests, admin, counts net.Listener) error {
+	// Whatever fails ends everything.
+	group, failed := errgroup.WithContext(context.Background())
+	last, stop := context.WithCancel(failed)
+	defer stop()
+
+	inner, cut := context.WithCancel(context.Background())
+	defer cut()
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	server := &http.Server{
+		Handler:           i.handler,
+		Protocols:         &protocols,
+		ReadHeaderTimeout: 30 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 1000},
+		BaseContext:       func(net.Listener) context.Context { return inner },
+		ErrorLog:          klog.NewStandardLogger("WARNING"),
+	}
+	adminServer := &http.Server{Handler: i.admin(), ReadHeaderTimeout: 10 * time.Second}
+	countsServer := grpc.NewServer(
+		grpc.Creds(i.creds),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}),
+	)
+	wire.RegisterCountsServer(countsServer, i.publisher)
+
+	group.Go(func() error { return i.directory.Run(last) })
+	publishing, endStreams := context.WithCancel(context.Background())
+	defer endStreams()
+	group.Go(func() error { i.publisher.Run(publishing); return nil })
+	group.Go(func() error { return closed(server.Serve(requests)) })
+	group.Go(func() error { return closed(adminServer.Serve(admin)) })
+	group.Go(func() error { return countsServer.Serve(counts) })
+	klog.InfoS("Serving", "requests", requests.Addr().String(), "admin", admin.Addr().String(), "counts", counts.Addr().String())
+
+	group.Go(func() error {
+		select {
+		case <-ctx.Done():
+			close(i.ending)
+			klog.InfoS("Ending: not ready any more", "delay", i.options.ShutdownDelay)
+			select {
+			case <-time.After(i.options.ShutdownDelay):
+			case <-failed.Done():
+			}
+			i.drain(server)
+		case <-failed.Done():
+		}
+		cut()
+		_ = server.Close()
+		endStreams()
+		stopGracefully(countsServer, 5*time.Second)
+		stop()
+		i.handler.Close()
+		_ = adminServer.Close()
+		klog.InfoS("Ended")
+		return nil
+	})
+	return group.Wait()
+}
+
+// drain waits until no request is left, upgraded connections included, at most for the drain timeout.
+func (i *interceptor) drain(server *http.Server) {
+	ctx, cancel := context.WithTimeout(context.Background(), i.options.DrainTimeout)
+	defer cancel()
+	klog.InfoS("Draining", "requests", i.counters.Open(), "timeout", i.options.DrainTimeout)
+	if err := server.Shutdown(ctx); err != nil {
+		klog.InfoS("Cutting off what did not end in time", "requests", i.counters.Open())
+		return
+	}
+	// Connections that were upgraded are not the server's any more.
+	ticker := time.NewTicker(20 * time.Millisecond)
+	defer ticker.Stop()
+	for i.counters.Open() > 0 {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			klog.InfoS("Cutting off what did not end in time", "requests", i.counters.Open())
+			return
+		}
+	}
+}
+
+func stopGracefully(s *grpc.Server, longest time.Duration) {
+	timer := time.AfterFunc(longest, s.Stop)
+	defer timer.Stop()
+	s.GracefulStop()
+}
+
+func (i *interceptor) admin() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		select {
+		case <-i.ending:
+			http.Error(w, "the interceptor is ending", http.StatusServiceUnavailable)
+			return
+		default:
+		}
+		if !i.directory.Ready() {
+			http.Error(w, "routes and pods are not known yet", http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ok")
+	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(i.registry, promhttp.HandlerOpts{}))
+	return mux
+}
+
+func closed(err error) error {
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,157 @@
+// Package endpoints knows the ready pod addresses behind Services, from the EndpointSlices of all namespaces.
+package endpoints
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	discoveryinformers "k8s.io/client-go/informers/discovery/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+)
+
+// Set is the addresses that take requests now.
+type Set struct {
+	// Addresses are host:port, sorted.
+	Addresses []string
+	// H2C says that the port's appProtocol is HTTP/2 in plain text.
+	H2C bool
+}
+
+// Slices is a view of the cluster's EndpointSlices.
+type Slices struct {
+	informer cache.SharedIndexInformer
+}
+
+const byService = "service"
+
+// NewSlices makes the view; the informer is run by whoever owns the context. Only what is needed is kept of each slice: a
+// cluster may have tens of thousands.
+func NewSlices(client kubernetes.Interface) (*Slices, error) {
+	informer := discoveryinformers.NewFilteredEndpointSliceInformer(client, metav1.NamespaceAll, 0, cache.Indexers{
+		byService: func(obj any) ([]string, error) {
+			if slice, ok := obj.(*discoveryv1.EndpointSlice); ok {
+				return []string{serviceOf(slice).String()}, nil
+			}
+			return nil, nil
+		},
+	}, func(o *metav1.ListOptions) { o.LabelSelector = discoveryv1.LabelServiceName })
+	if err := informer.SetTransform(strip); err != nil {
+		return nil, fmt.Errorf("watching EndpointSlices: %w", err)
+	}
+	return &Slices{informer: informer}, nil
+}
+
+// Informer is what has to run.
+func (s *Slices) Informer() cache.SharedIndexInformer { return s.informer }
+
+// OnChange calls back with each Service whose slices changed.
+func (s *Slices) OnChange(changed func(service types.NamespacedName)) (cache.ResourceEventHandlerRegistration, error) {
+	tell := func(obj any) {
+		if gone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
+			obj = gone.Obj
+		}
+		if slice, ok := obj.(*discoveryv1.EndpointSlice); ok {
+			changed(serviceOf(slice))
+		}
+	}
+	return s.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc:    tell,
+		UpdateFunc: func(_, obj any) { tell(obj) },
+		DeleteFunc: tell,
+	})
+}
+
+func serviceOf(slice *discoveryv1.EndpointSlice) types.NamespacedName {
+	return types.NamespacedName{Namespace: slice.Namespace, Name: slice.Labels[discoveryv1.LabelServiceName]}
+}
+
+// strip drops what nobody here reads.
+func strip(obj any) (any, error) {
+	slice, ok := obj.(*discoveryv1.EndpointSlice)
+	if !ok {
+		return obj, nil
+	}
+	slice.ObjectMeta = metav1.ObjectMeta{
+		Namespace: slice.Namespace, Name: slice.Name, ResourceVersion: slice.ResourceVersion,
+		Labels: map[string]string{discoveryv1.LabelServiceName: slice.Labels[discoveryv1.LabelServiceName]},
+	}
+	for i, e := range slice.Endpoints {
+		slice.Endpoints[i] = discoveryv1.Endpoint{Addresses: e.Addresses, Conditions: e.Conditions}
+	}
+	return slice, nil
+}
+
+// Ready returns the addresses of a Service's ready pods. The port is the one that has the name or the number, else the only or
+// first one.
+func (s *Slices) Ready(service types.NamespacedName, port *intstr.IntOrString) Set {
+	objects, err := s.informer.GetIndexer().ByIndex(byService, service.String())
+	if err != nil {
+		return Set{}
+	}
+	slices := make([]*discoveryv1.EndpointSlice, 0, len(objects))
+	for _, obj := range objects {
+		if slice, ok := obj.(*discoveryv1.EndpointSlice); ok {
+			slices = append(slices, slice)
+		}
+	}
+	return ready(slices, port)
+}
+
+func ready(all []*discoveryv1.EndpointSlice, port *intstr.IntOrString) (set Set) {
+	// A pod of a dual-stack Service is in a slice of each family: it is one pod, and has one address here.
+	family := discoveryv1.AddressTypeIPv6
+	for _, slice := range all {
+		if slice.AddressType == discoveryv1.AddressTypeIPv4 && len(slice.Endpoints) > 0 {
+			family = discoveryv1.AddressTypeIPv4
+		}
+	}
+	for _, slice := range all {
+		p := pick(slice.Ports, port)
+		if slice.AddressType != family || p == nil {
+			continue
+		}
+		for _, e := range slice.Endpoints {
+			if len(e.Addresses) == 0 || !takesRequests(e.Conditions) {
+				continue
+			}
+			set.Addresses = append(set.Addresses, net.JoinHostPort(e.Addresses[0], strconv.Itoa(int(*p.Port))))
+			set.H2C = set.H2C || p.AppProtocol != nil && *p.AppProtocol == "kubernetes.io/h2c"
+		}
+	}
+	slices.Sort(set.Addresses)
+	set.Addresses = slices.Compact(set.Addresses) // a pod can be in two slices while it moves between them
+	return set
+}
+
+// takesRequests is false for a pod that is going, also when its Service publishes such addresses.
+func takesRequests(c discoveryv1.EndpointConditions) bool {
+	return (c.Ready == nil || *c.Ready) && (c.Terminating == nil || !*c.Terminating)
+}
+
+// pick chooses a port. A slice's ports have the names of the Service's ports and the numbers of the pods'.
+func pick(ports []discoveryv1.EndpointPort, want *intstr.IntOrString) *discoveryv1.EndpointPort {
+	var first *discoveryv1.EndpointPort
+	for i := range ports {
+		p := &ports[i]
+		if p.Port == nil {
+			continue
+		}
+		if first == nil {
+			first = p
+		}
+		switch {
+		case want == nil:
+		case want.Type == intstr.Int && *p.Port == want.IntVal,
+			want.Type == intstr.String && p.Name != nil && *p.Name == want.StrVal:
+			return p
+		}
+	}
+	return first
+}

@@ -1,0 +1,126 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/kedahttp/kedahttp/interceptor/balance"
+)
+
+// RoundTrip implements http.RoundTripper: it holds the request while there is no pod, picks one and forwards the request.
+//
+// A pod that cannot be connected to has got nothing, so another one gets the request, or it waits again. A connection that
+// breaks later may have brought the request to the app: it is repeated, once, when that makes no difference to the app (RFC
+// 9110 section 9.2.2) and there is no body to be sent again.
+func (h *Handler) RoundTrip(r *http.Request) (*http.Response, error) {
+	ctx := r.Context()
+	x := ctx.Value(exchangeKey{}).(*exchange)
+	b := x.backend
+	var avoid *balance.Endpoint
+	repeated := false
+	for {
+		pod := b.Pods.Pick(avoid)
+		if pod == nil {
+			if err := h.hold(ctx, x, r); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		x.pod = pod
+		x.ticket.Forward()
+		res, err := h.send(ctx, x, r, pod)
+		if err == nil {
+			b.Pods.Succeeded(pod)
+			return res, nil
+		}
+		x.release()
+		if ctx.Err() != nil {
+			return nil, err
+		}
+		var unsent *dialError
+		switch {
+		case errors.As(err, &unsent):
+			b.Pods.Failed(pod)
+			x.ticket.Hold()
+		case !repeated && idempotent(r) && r.Body == nil:
+			repeated = true
+		default:
+			return nil, err
+		}
+		avoid = pod
+	}
+}
+
+// hold waits for a pod. The request is pending meanwhile.
+func (h *Handler) hold(ctx context.Context, x *exchange, r *http.Request) error {
+	x.ticket.Hold()
+	settings := x.backend.Settings()
+	if x.backend.Pods.Ready() == 0 {
+		x.ticket.Cold()
+	}
+	if x.body == nil && r.Body != nil && x.incoming.ProtoMajor == 1 && !x.backend.Pods.Available() && x.backend.Line.Len() < settings.MaxPending {
+		x.body = newHeldBody(r.Body, &h.budget, func() { x.cancel(context.Canceled) })
+	}
+	err := x.backend.Line.Wait(ctx, &x.place, settings.MaxPending, settings.MaxWait, x.backend.Pods.Available)
+	if err != nil && x.body != nil {
+		// Now, because ReverseProxy closes the client's body, which waits for a read that is going on.
+		x.body.finish(x.writer)
+	}
+	return err
+}
+
+// send forwards the request to a pod.
+func (h *Handler) send(ctx context.Context, x *exchange, r *http.Request, pod *balance.Endpoint) (*http.Response, error) {
+	settings := x.backend.Settings()
+	out := r.WithContext(ctx) // a copy: a round trip must not change its request
+	u := *r.URL
+	u.Scheme, u.Host = "http", pod.Address
+	out.URL = &u
+	switch {
+	case x.body != nil:
+		out.Body = x.body
+	case r.Body != nil:
+		// Kept open, for the next pod if this one cannot be reached.
+		out.Body = keepOpen{r.Body}
+	}
+	transport := h.transports.http1
+	if x.backend.H2C() {
+		transport = h.transports.h2c
+	}
+	if t := settings.RequestTimeout; t > 0 && x.timer == nil {
+		x.timer = time.AfterFunc(t, func() { x.cancel(errRequestTimeout) })
+	}
+	var header *time.Timer
+	if t := settings.ResponseHeaderTimeout; t > 0 {
+		header = time.AfterFunc(t, func() { x.cancel(errHeaderTimeout) })
+	}
+	res, err := transport.RoundTrip(out)
+	if header != nil {
+		header.Stop()
+	}
+	if err != nil {
+		return nil, err
+	}
+	x.status = res.StatusCode
+	if res.StatusCode == http.StatusSwitchingProtocols && x.timer != nil {
+		x.timer.Stop() // a connection, not a response
+	}
+	return res, nil
+}
+
+// idempotent reports whether doing the request twice is the same as once.
+func idempotent(r *http.Request) bool {
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete:
+		// An upgrade is the beginning of something else.
+		return r.Header.Get("Upgrade") == ""
+	}
+	return false
+}
+
+type keepOpen struct{ io.Reader }
+
+func (keepOpen) Close() error { return nil }

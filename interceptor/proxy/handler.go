@@ -1,0 +1,254 @@
+// Package proxy answers requests: it finds the app, counts the request, holds it while no pod is ready, picks a pod and
+// forwards the request to it.
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"net/http"
+	"net/http/httputil"
+	"net/netip"
+	"sync"
+	"time"
+
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+
+	"github.com/kedahttp/kedahttp/interceptor/backend"
+	"github.com/kedahttp/kedahttp/interceptor/balance"
+	"github.com/kedahttp/kedahttp/interceptor/hold"
+	"github.com/kedahttp/kedahttp/interceptor/queue"
+	"github.com/kedahttp/kedahttp/interceptor/routing"
+)
+
+// Routes finds the app of a request; nil while it is not known yet.
+type Routes interface {
+	Table() *routing.Table[*backend.Backend]
+}
+
+// Config is what a Handler needs.
+type Config struct {
+	Routes  Routes
+	Metrics *Metrics
+	Clock   clock.PassiveClock
+	// TrustedProxies are where X-Forwarded-* headers are taken from and extended; those of everybody else are replaced.
+	TrustedProxies []netip.Prefix
+}
+
+// Handler answers the requests of all apps.
+type Handler struct {
+	config     Config
+	transports transports
+	reverse    *httputil.ReverseProxy
+	budget     budget
+}
+
+// NewHandler makes a handler.
+func NewHandler(config Config) *Handler {
+	h := &Handler{config: config, transports: newTransports(), budget: budget{left: bufferAll}}
+	h.reverse = &httputil.ReverseProxy{
+		Rewrite:   h.rewrite,
+		Transport: h,
+		// What a pod writes is passed on at once: responses are streams until proven otherwise.
+		FlushInterval: -1,
+		BufferPool:    &bufferPool{},
+		ErrorHandler:  h.failed,
+		ErrorLog:      log.New(discard{}, "", 0),
+	}
+	return h
+}
+
+// Close ends idle connections to pods.
+func (h *Handler) Close() { h.transports.close() }
+
+// exchange is one request on its way. It belongs to the goroutine that answers the request.
+type exchange struct {
+	backend *backend.Backend
+	ticket  queue.Ticket
+	place   hold.Place
+	// pod has the request, if any.
+	pod  *balance.Endpoint
+	body *heldBody
+	// incoming is the request as it came.
+	incoming *http.Request
+	writer   http.ResponseWriter
+	cancel   context.CancelCauseFunc
+	timer    *time.Timer
+	status   int
+	reason   string
+}
+
+type exchangeKey struct{}
+
+var (
+	errHeaderTimeout  = errors.New("the response's header did not arrive in time")
+	errRequestTimeout = errors.New("the response was not complete in time")
+)
+
+// ServeHTTP implements http.Handler: route, count, hold, pick, forward. The last three are in RoundTrip, below the
+// ReverseProxy that knows what to do with headers, trailers, streams and upgrades.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	started := h.config.Clock.Now()
+	x := &exchange{incoming: r, writer: w}
+	table := h.config.Routes.Table()
+	if table == nil {
+		h.refuse(w, r, x, &refusal{
+			status: http.StatusServiceUnavailable, reason: reasonStarting, retryAfter: time.Second,
+			message: "this interceptor is starting and does not know its routes yet",
+		})
+		h.config.Metrics.unrouted(x.status, x.reason)
+		return
+	}
+	b, ok := table.Match(r.Host, r.URL.Path, r.Header)
+	if !ok {
+		h.refuse(w, r, x, &refusal{
+			status: http.StatusNotFound, reason: reasonNoRoute,
+			message: fmt.Sprintf("no app has a route for host %q and path %q", routing.Host(r.Host), r.URL.Path),
+		})
+		h.config.Metrics.unrouted(x.status, x.reason)
+		return
+	}
+	x.backend = b
+
+	ctx, cancel := context.WithCancelCause(context.WithValue(r.Context(), exchangeKey{}, x))
+	x.cancel = cancel
+	x.ticket.Accept(b.Counts)
+	// Deferred, because a response that breaks off ends in a panic.
+	defer func() {
+		cancel(nil)
+		if x.timer != nil {
+			x.timer.Stop()
+		}
+		if x.body != nil {
+			x.body.finish(w)
+		}
+		x.release()
+		x.ticket.Done()
+		h.config.Metrics.routed(b.Name, x.status, x.reason, h.config.Clock.Since(started))
+	}()
+	if r.ProtoMajor == 1 && r.ContentLength != 0 {
+		// A pod may answer while it still reads; and while a body is being read for a held request, answering must not wait
+		// for its end. Only HTTP/1 has to be told.
+		_ = http.NewResponseController(w).EnableFullDuplex()
+	}
+	h.reverse.ServeHTTP(w, r.WithContext(ctx))
+}
+
+// release takes the request off its pod.
+func (x *exchange) release() {
+	if x.pod != nil {
+		x.pod.Release()
+		x.pod = nil
+	}
+}
+
+// failed answers when there is no response to pass on.
+func (h *Handler) failed(w http.ResponseWriter, r *http.Request, err error) {
+	x, ok := r.Context().Value(exchangeKey{}).(*exchange)
+	if !ok {
+		w.WriteHeader(http.StatusBadGateway)
+		return
+	}
+	var own *refusal
+	if !errors.As(err, &own) {
+		own = x.explain(r.Context(), err)
+	}
+	h.refuse(w, r, x, own)
+}
+
+func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, x *exchange, own *refusal) {
+	x.status, x.reason = own.status, own.reason
+	if own.reason == reasonClientGone {
+		return
+	}
+	if own.reason == reasonBackend {
+		klog.V(2).InfoS("A request failed", "app", own.app, "reason", own.reason, "err", own.cause)
+	}
+	own.write(w, r)
+	if r.Body != nil {
+		// What the client still sends may take long to come to its end; the answer does not wait for it.
+		_ = http.NewResponseController(w).Flush()
+	}
+}
+
+// explain says why a round trip failed.
+func (x *exchange) explain(ctx context.Context, err error) *refusal {
+	app := x.backend.Name
+	r := &refusal{app: app, cause: err}
+	settings := x.backend.Settings()
+	switch cause := context.Cause(ctx); {
+	case errors.Is(cause, errHeaderTimeout):
+		r.status, r.reason = http.StatusGatewayTimeout, reasonHeaderTimeout
+		r.message = fmt.Sprintf("app %s did not begin its response within %v", app, settings.ResponseHeaderTimeout)
+	case errors.Is(cause, errRequestTimeout):
+		r.status, r.reason = http.StatusGatewayTimeout, reasonRequestTimeout
+		r.message = fmt.Sprintf("app %s did not complete its response within %v", app, settings.RequestTimeout)
+	case ctx.Err() != nil || x.incoming.Context().Err() != nil || x.body != nil && x.body.failed():
+		r.status, r.reason, r.message = statusClientGone, reasonClientGone, "the client left"
+	case errors.Is(err, hold.ErrFull):
+		r.status, r.reason, r.retryAfter = http.StatusServiceUnavailable, reasonQueueFull, 5*time.Second
+		r.message = fmt.Sprintf("app %s has no ready pod and %d requests wait for it already, as many as spec.queue.maxPending allows", app, settings.MaxPending)
+	case errors.Is(err, hold.ErrTooLong):
+		r.status, r.reason, r.retryAfter = http.StatusServiceUnavailable, reasonQueueTimeout, 5*time.Second
+		r.message = fmt.Sprintf("app %s had no ready pod for %v, as long as spec.queue.maxWait allows", app, settings.MaxWait)
+	case errors.Is(err, backend.ErrGone):
+		r.status, r.reason = http.StatusNotFound, reasonGone
+		r.message = fmt.Sprintf("app %s was deleted while the request waited for it", app)
+	default:
+		r.status, r.reason = http.StatusBadGateway, reasonBackend
+		r.message = fmt.Sprintf("app %s broke the connection before it began its response", app)
+	}
+	return r
+}
+
+// rewrite says who asked, to whom, and how.
+func (h *Handler) rewrite(p *httputil.ProxyRequest) {
+	p.Out.Host = p.In.Host
+	p.Out.URL.RawQuery = p.In.URL.RawQuery // as it came, whatever the app makes of it
+	if h.trusts(p.In.RemoteAddr) {
+		p.Out.Header["X-Forwarded-For"] = p.In.Header["X-Forwarded-For"] // SetXForwarded appends
+	}
+	p.SetXForwarded()
+	if h.trusts(p.In.RemoteAddr) {
+		for _, name := range []string{"X-Forwarded-Proto", "X-Forwarded-Host"} {
+			if v := p.In.Header[name]; len(v) > 0 {
+				p.Out.Header[name] = v
+			}
+		}
+	}
+}
+
+func (h *Handler) trusts(remote string) bool {
+	if len(h.config.TrustedProxies) == 0 {
+		return false
+	}
+	a, err := netip.ParseAddrPort(remote)
+	if err != nil {
+		return false
+	}
+	for _, p := range h.config.TrustedProxies {
+		if p.Contains(a.Addr().Unmap()) {
+			return true
+		}
+	}
+	return false
+}
+
+type discard struct{}
+
+func (discard) Write(p []byte) (int, error) { return len(p), nil }
+
+type bufferPool struct{ pool sync.Pool }
+
+type buffer [32 << 10]byte
+
+func (p *bufferPool) Get() []byte {
+	if b, ok := p.pool.Get().(*buffer); ok {
+		return b[:]
+	}
+	return new(buffer)[:]
+}
+
+func (p *bufferPool) Put(b []byte) { p.pool.Put((*buffer)(b)) }

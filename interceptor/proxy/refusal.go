@@ -1,0 +1,103 @@
+package proxy
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// Reasons for an answer of the interceptor's own. They are labels of a metric: there are no others.
+const (
+	reasonNoRoute        = "no_route"
+	reasonStarting       = "starting"
+	reasonQueueFull      = "queue_full"
+	reasonQueueTimeout   = "queue_timeout"
+	reasonGone           = "app_gone"
+	reasonHeaderTimeout  = "response_header_timeout"
+	reasonRequestTimeout = "request_timeout"
+	reasonBackend        = "backend"
+	reasonClientGone     = "client_gone"
+)
+
+// statusClientGone is nginx's code for a client that left before the answer; nobody ever receives it.
+const statusClientGone = 499
+
+// refusal is an answer of the interceptor's own. It is an error, so that it can end a round trip.
+type refusal struct {
+	status     int
+	reason     string
+	app        types.NamespacedName
+	message    string
+	retryAfter time.Duration
+	cause      error
+}
+
+func (r *refusal) Error() string {
+	if r.cause != nil {
+		return r.message + ": " + r.cause.Error()
+	}
+	return r.message
+}
+
+func (r *refusal) Unwrap() error { return r.cause }
+
+// write answers with text, or with JSON when the client would rather have that.
+func (r *refusal) write(w http.ResponseWriter, req *http.Request) {
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	if r.retryAfter > 0 {
+		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(r.retryAfter.Seconds()))))
+	}
+	if !prefersJSON(req.Header.Values("Accept")) {
+		h.Set("Content-Type", "text/plain; charset=utf-8")
+		w.WriteHeader(r.status)
+		fmt.Fprintln(w, r.message) //nolint:errcheck // the client may be gone
+		return
+	}
+	type app struct {
+		Namespace string `json:"namespace"`
+		Name      string `json:"name"`
+	}
+	body := struct {
+		Reason  string `json:"reason"`
+		Message string `json:"message"`
+		App     *app   `json:"app,omitempty"`
+	}{Reason: r.reason, Message: r.message}
+	if r.app.Name != "" {
+		body.App = &app{r.app.Namespace, r.app.Name}
+	}
+	h.Set("Content-Type", "application/json")
+	w.WriteHeader(r.status)
+	_ = json.NewEncoder(w).Encode(body)
+}
+
+// prefersJSON reports whether JSON is wanted more than text (RFC 9110 section 12.5.1), with the exception that */* alone is text.
+func prefersJSON(accept []string) bool {
+	var wantJSON, wantText float64
+	for _, part := range strings.Split(strings.Join(accept, ","), ",") {
+		media, params, err := mime.ParseMediaType(strings.TrimSpace(part))
+		if err != nil {
+			continue
+		}
+		q := 1.0
+		if v, err := strconv.ParseFloat(params["q"], 64); err == nil {
+			q = v
+		}
+		switch {
+		case media == "application/json" || strings.HasSuffix(media, "+json") && strings.HasPrefix(media, "application/"):
+			wantJSON = max(wantJSON, q)
+		case media == "*/*" || strings.HasPrefix(media, "text/"):
+			wantText = max(wantText, q)
+		}
+	}
+	// application/json, */*;q=0.8 and the equal weights of application/json, text/plain, */* mean JSON.
+	return wantJSON > 0 && wantJSON >= wantText
+}

@@ -1,0 +1,58 @@
+package proxy
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"time"
+)
+
+// dialTimeout is how long a connection to a pod may take. A pod is in the same cluster; one that does not answer in this time
+// is gone with its node, and there may be another.
+const dialTimeout = 2 * time.Second
+
+// dialError says that no connection was made, so nothing of the request was sent.
+type dialError struct{ error }
+
+func (e *dialError) Unwrap() error { return e.error }
+
+// transports are the connections to all pods of all apps: one set for HTTP/1.1, one for HTTP/2 in plain text.
+type transports struct {
+	http1, h2c *http.Transport
+}
+
+func newTransports() transports {
+	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}
+	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dialer.DialContext(ctx, network, address)
+		if err != nil {
+			return nil, &dialError{err}
+		}
+		return conn, nil
+	}
+	make := func() *http.Transport {
+		return &http.Transport{
+			DialContext: dial,
+			// What pods send goes to the client as it is.
+			DisableCompression:    true,
+			MaxIdleConns:          0, // bounded for each pod
+			MaxIdleConnsPerHost:   256,
+			IdleConnTimeout:       60 * time.Second,
+			ExpectContinueTimeout: time.Second,
+			WriteBufferSize:       8 << 10,
+			ReadBufferSize:        8 << 10,
+			Protocols:             new(http.Protocols),
+		}
+	}
+	t := transports{http1: make(), h2c: make()}
+	t.http1.Protocols.SetHTTP1(true)
+	t.h2c.Protocols.SetUnencryptedHTTP2(true)
+	// A pod that vanished without a word is found out by a ping.
+	t.h2c.HTTP2 = &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second}
+	return t
+}
+
+func (t transports) close() {
+	t.http1.CloseIdleConnections()
+	t.h2c.CloseIdleConnections()
+}
