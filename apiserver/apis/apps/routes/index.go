@@ -1,0 +1,119 @@
+package routes
+
+import (
+	"slices"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
+)
+
+// Index keeps the owners of all routes while apps come, change and go. A change costs as much as the app has routes,
+// however many apps there are. It is safe for concurrent use.
+type Index struct {
+	mu sync.Mutex
+	// claims has the apps that claim a route, the owner first.
+	claims map[Key][]*v1alpha1.HTTPApp
+	keys   map[types.NamespacedName][]Key
+}
+
+// NewIndex makes an index of no apps.
+func NewIndex() *Index {
+	return &Index{claims: map[Key][]*v1alpha1.HTTPApp{}, keys: map[types.NamespacedName][]Key{}}
+}
+
+// Conflict is a route that an app claims and does not own.
+type Conflict struct {
+	Key   Key
+	Owner types.NamespacedName
+}
+
+// Set adds an app, or puts it in the place of what was known of it, and returns the other apps that thereby won or lost a
+// route, or lost it to another owner than before.
+func (x *Index) Set(app *v1alpha1.HTTPApp) []types.NamespacedName {
+	return x.replace(nameOf(app), app)
+}
+
+// Delete takes an app away, and returns the other apps whose routes that changed.
+func (x *Index) Delete(app types.NamespacedName) []types.NamespacedName {
+	return x.replace(app, nil)
+}
+
+func (x *Index) replace(name types.NamespacedName, app *v1alpha1.HTTPApp) []types.NamespacedName {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	var keys []Key
+	if app != nil {
+		keys = Keys(app)
+	}
+	before := x.keys[name]
+	owners := map[Key]types.NamespacedName{}
+	for _, key := range append(slices.Clone(before), keys...) {
+		if claims := x.claims[key]; len(claims) > 0 {
+			owners[key] = nameOf(claims[0])
+		} else {
+			owners[key] = types.NamespacedName{}
+		}
+	}
+
+	for _, key := range before {
+		claims := slices.DeleteFunc(x.claims[key], func(a *v1alpha1.HTTPApp) bool { return nameOf(a) == name })
+		if len(claims) == 0 {
+			delete(x.claims, key)
+		} else {
+			x.claims[key] = claims
+		}
+	}
+	for _, key := range keys {
+		claims := x.claims[key]
+		at, _ := slices.BinarySearchFunc(claims, app, Compare)
+		x.claims[key] = slices.Insert(claims, at, app)
+	}
+	if len(keys) == 0 {
+		delete(x.keys, name)
+	} else {
+		x.keys[name] = keys
+	}
+
+	affected := map[types.NamespacedName]struct{}{}
+	for key, owner := range owners {
+		claims := x.claims[key]
+		if len(claims) == 0 || nameOf(claims[0]) == owner {
+			continue
+		}
+		for _, a := range claims {
+			affected[nameOf(a)] = struct{}{}
+		}
+	}
+	delete(affected, name)
+	names := make([]types.NamespacedName, 0, len(affected))
+	for a := range affected {
+		names = append(names, a)
+	}
+	return names
+}
+
+// Conflicts returns the routes that an app claims and others own, in the order of its routes.
+func (x *Index) Conflicts(app types.NamespacedName) []Conflict {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	var conflicts []Conflict
+	for _, key := range x.keys[app] {
+		if owner := nameOf(x.claims[key][0]); owner != app {
+			conflicts = append(conflicts, Conflict{key, owner})
+		}
+	}
+	return conflicts
+}
+
+// Owns reports whether an app owns any route: without one, no request is its.
+func (x *Index) Owns(app types.NamespacedName) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return slices.ContainsFunc(x.keys[app], func(key Key) bool { return nameOf(x.claims[key][0]) == app })
+}
+
+func nameOf(app *v1alpha1.HTTPApp) types.NamespacedName {
+	return types.NamespacedName{Namespace: app.Namespace, Name: app.Name}
+}

@@ -1,0 +1,92 @@
+// Package routes knows which app owns a route. One app in the cluster owns a (host, path prefix, headers): the oldest that
+// names it.
+package routes
+
+import (
+	"cmp"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
+)
+
+// Key is what only one app can own, in the form in which two of them can be compared.
+type Key struct {
+	// Host is a DNS name or a wildcard, in lower case and without a dot at the end.
+	Host string
+	// PathPrefix is without its last slash: that of everything is empty.
+	PathPrefix string
+	headers    string
+}
+
+// String is how a user would write the route.
+func (k Key) String() string {
+	s := k.Host + cmp.Or(k.PathPrefix, "/")
+	if k.headers == "" {
+		return s
+	}
+	var pairs []string
+	for pair := range strings.SplitSeq(strings.TrimSuffix(k.headers, "\x01"), "\x01") {
+		pairs = append(pairs, strings.Replace(pair, "\x00", ": ", 1))
+	}
+	return s + " with " + strings.Join(pairs, ", ")
+}
+
+// Keys returns what an app claims, each once, in the order of its routes.
+func Keys(app *v1alpha1.HTTPApp) []Key {
+	var keys []Key
+	seen := map[Key]struct{}{}
+	for i := range app.Spec.Routes {
+		r := &app.Spec.Routes[i]
+		prefix, headers := strings.TrimRight(r.PathPrefix, "/"), headersKey(r.Headers)
+		for _, host := range r.Hosts {
+			host = strings.ToLower(strings.TrimSuffix(host, "."))
+			if host == "" {
+				continue
+			}
+			k := Key{Host: host, PathPrefix: prefix, headers: headers}
+			if _, dup := seen[k]; !dup {
+				seen[k] = struct{}{}
+				keys = append(keys, k)
+			}
+		}
+	}
+	return keys
+}
+
+// headersKey is the same for the same set of headers, whatever their order and the case of their names.
+func headersKey(headers []v1alpha1.HeaderMatch) string {
+	if len(headers) == 0 {
+		return ""
+	}
+	lines := make([]string, 0, len(headers))
+	for _, h := range headers {
+		lines = append(lines, http.CanonicalHeaderKey(h.Name)+"\x00"+h.Value+"\x01")
+	}
+	slices.Sort(lines)
+	return strings.Join(slices.Compact(lines), "")
+}
+
+// Compare says which of two apps goes first: the one that was made first; of two made in the same second, which is as exact
+// as a creationTimestamp is, the one whose namespace and name sort first.
+func Compare(a, b *v1alpha1.HTTPApp) int {
+	return cmp.Or(
+		a.CreationTimestamp.Time.Compare(b.CreationTimestamp.Time),
+		cmp.Compare(a.Namespace, b.Namespace),
+		cmp.Compare(a.Name, b.Name),
+	)
+}
+
+// Owners returns the owner of each route that any of the apps claims.
+func Owners(apps []*v1alpha1.HTTPApp) map[Key]*v1alpha1.HTTPApp {
+	owners := map[Key]*v1alpha1.HTTPApp{}
+	for _, app := range apps {
+		for _, key := range Keys(app) {
+			if owner, taken := owners[key]; !taken || Compare(app, owner) < 0 {
+				owners[key] = app
+			}
+		}
+	}
+	return owners
+}
