@@ -403,6 +403,7 @@ func (l *ledger) sample(app types.NamespacedName, window time.Duration, now time
 			observed = max(observed, min(window, until.Sub(e.past.points[0].at)))
 		}
 	}
+	s.Observed = observed
 	// Of all interceptors together: what one did not do yet while another already counted is zero.
 	if observed > 0 {
 		s.Concurrency = max(0, integral) / observed.Seconds()

@@ -16,6 +16,8 @@ type Sample struct {
 	Concurrency float64
 	// RequestRate is the number of requests accepted per second over the same window.
 	RequestRate float64
+	// Observed is how much of the window the averages are over: less than the window for an app that was heard of since.
+	Observed time.Duration
 	// ColdStarts counts the requests that found no ready pod.
 	ColdStarts int64
 	// LastRequest is when the last request was accepted; zero when none was.

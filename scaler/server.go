@@ -1,0 +1,281 @@
+package scaler
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/kedacore/keda/v2/pkg/scalers/externalscaler"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+
+	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
+	"github.com/kedahttp/kedahttp/interceptor/queue"
+)
+
+const (
+	// repeat is how often an activation is told again while requests wait: KEDA drops one that comes before it has filled in
+	// a new ScaledObject's status. Each costs it a write, so this is not done for an app that has pods.
+	repeat = 2 * time.Second
+	// patience is how long requests must have waited without a break until it is taken for sure that no pod is there.
+	patience = 500 * time.Millisecond
+)
+
+// Source is where the counts come from: a queue.Collector.
+type Source interface {
+	Sample(app types.NamespacedName, window time.Duration) queue.Sample
+	Subscribe() *queue.Subscription
+	Synced() bool
+}
+
+// Apps is where the specs come from.
+type Apps interface {
+	// Get returns nil for an app that is not known.
+	Get(app types.NamespacedName) *v1alpha1.HTTPApp
+}
+
+// Config is what a Server needs.
+type Config struct {
+	Source Source
+	Apps   Apps
+	Clock  clock.WithTicker
+	// ActiveFor is how long after its last request an app is active: about two of KEDA's polling intervals, so that no
+	// request falls between two polls.
+	ActiveFor time.Duration
+}
+
+// Server is the external scaler.
+type Server struct {
+	externalscaler.UnimplementedExternalScalerServer
+	config  Config
+	hub     *hub
+	closing chan struct{}
+}
+
+var _ externalscaler.ExternalScalerServer = (*Server)(nil)
+
+// NewServer makes a server. Its streams tell of changes while Run runs.
+func NewServer(config Config) *Server {
+	if config.Clock == nil {
+		config.Clock = clock.RealClock{}
+	}
+	if config.ActiveFor <= 0 {
+		config.ActiveFor = 10 * time.Second
+	}
+	return &Server{config: config, hub: newHub(), closing: make(chan struct{})}
+}
+
+// Run follows the counts until the context ends. That ends all streams with OK: after an error KEDA would wait longer and
+// longer before it opens them again.
+func (s *Server) Run(ctx context.Context) {
+	defer close(s.closing)
+	subscription := s.config.Source.Subscribe()
+	defer subscription.Close()
+	s.hub.follow(ctx, subscription)
+}
+
+// AppChanged tells the streams that an app's spec may have changed.
+func (s *Server) AppChanged(app types.NamespacedName) { s.hub.changed(app) }
+
+// trigger is what a ScaledObject says of itself.
+type trigger struct {
+	app       types.NamespacedName
+	activeFor time.Duration
+}
+
+func (s *Server) trigger(ref *externalscaler.ScaledObjectRef) (t trigger, err error) {
+	m := ref.GetScalerMetadata()
+	t = trigger{app: types.NamespacedName{Namespace: m["namespace"], Name: m["httpApp"]}, activeFor: s.config.ActiveFor}
+	if t.app.Name == "" {
+		return t, status.Errorf(codes.InvalidArgument,
+			"the trigger of ScaledObject %s/%s does not say which HTTPApp it is for: set metadata.httpApp to the name of one", ref.GetNamespace(), ref.GetName())
+	}
+	if t.app.Namespace == "" {
+		t.app.Namespace = ref.GetNamespace()
+	}
+	if v := m["activeFor"]; v != "" {
+		d, err := time.ParseDuration(v)
+		if err != nil || d < 0 {
+			return t, status.Errorf(codes.InvalidArgument,
+				"the trigger of ScaledObject %s/%s has metadata.activeFor %q, which is no duration such as 10s", ref.GetNamespace(), ref.GetName(), v)
+		}
+		t.activeFor = d
+	}
+	return t, nil
+}
+
+// ignorant returns an error when nothing is known of any app's requests. KEDA then leaves the replicas as they are; a zero
+// would take them away under load.
+func (s *Server) ignorant(sample queue.Sample) error {
+	switch {
+	case !s.config.Source.Synced():
+		return status.Error(codes.Unavailable, "the counts of the interceptors are not known yet")
+	case sample.Reporting == 0 && sample.Expected > 0:
+		return status.Errorf(codes.Unavailable, "none of the %d interceptors reports its counts", sample.Expected)
+	}
+	return nil
+}
+
+func (s *Server) active(sample queue.Sample, t trigger) bool {
+	return sample.Waiting() || !sample.LastRequest.IsZero() && s.config.Clock.Since(sample.LastRequest) < t.activeFor
+}
+
+// IsActive reports whether the app has requests, or had one a moment ago. How long it stays up without any is KEDA's cooldown.
+func (s *Server) IsActive(_ context.Context, ref *externalscaler.ScaledObjectRef) (*externalscaler.IsActiveResponse, error) {
+	t, err := s.trigger(ref)
+	if err != nil {
+		return nil, err
+	}
+	sample := s.config.Source.Sample(t.app, burst)
+	if s.active(sample, t) {
+		return &externalscaler.IsActiveResponse{Result: true}, nil // true whatever else is not known
+	}
+	if err := s.ignorant(sample); err != nil {
+		return nil, err
+	}
+	return &externalscaler.IsActiveResponse{}, nil
+}
+
+// StreamIsActive tells KEDA at once when an app that was idle has requests. It never says that one is idle, which KEDA ignores:
+// it asks. The stream of an app that does not exist stays open; the app may be made later.
+func (s *Server) StreamIsActive(ref *externalscaler.ScaledObjectRef, stream grpc.ServerStreamingServer[externalscaler.IsActiveResponse]) error {
+	t, err := s.trigger(ref)
+	if err != nil {
+		return err
+	}
+	woken, leave := s.hub.join(t.app)
+	defer leave()
+	var (
+		wasActive    bool
+		told         time.Time
+		pendingSince time.Time
+		timer        clock.Timer
+		due          <-chan time.Time
+	)
+	for first := true; ; first = false {
+		now := s.config.Clock.Now()
+		sample := s.config.Source.Sample(t.app, burst)
+		active := s.active(sample, t)
+		edge := active && !wasActive
+		if first {
+			edge = sample.Waiting() // a stream that is opened anew after the last request has nothing to tell
+		}
+		switch {
+		case sample.Pending == 0:
+			pendingSince = time.Time{}
+		case pendingSince.IsZero():
+			pendingSince = now
+		}
+		waited := !pendingSince.IsZero() && now.Sub(pendingSince) >= patience && now.Sub(told) >= repeat
+		if edge || waited {
+			if err := stream.Send(&externalscaler.IsActiveResponse{Result: true}); err != nil {
+				return err
+			}
+			told = now
+		}
+		wasActive = active
+
+		if timer != nil {
+			timer.Stop()
+		}
+		due = nil
+		switch {
+		case !pendingSince.IsZero():
+			next := max(patience-now.Sub(pendingSince), repeat-now.Sub(told))
+			timer = s.config.Clock.NewTimer(max(next, time.Millisecond))
+			due = timer.C()
+		case active:
+			// So that the next request after an idle time is an edge again.
+			timer = s.config.Clock.NewTimer(max(t.activeFor-now.Sub(sample.LastRequest), time.Millisecond))
+			due = timer.C()
+		}
+		select {
+		case <-stream.Context().Done():
+			return stream.Context().Err()
+		case <-s.closing:
+			return nil
+		case <-woken:
+		case <-due:
+		}
+	}
+}
+
+// GetMetricSpec answers from the first moment, also for an app that is not known yet: without an answer KEDA would make an HPA
+// that lacks this metric.
+func (s *Server) GetMetricSpec(_ context.Context, ref *externalscaler.ScaledObjectRef) (*externalscaler.GetMetricSpecResponse, error) {
+	t, err := s.trigger(ref)
+	if err != nil {
+		return nil, err
+	}
+	return specOf(goalOf(s.config.Apps.Get(t.app))), nil
+}
+
+func specOf(g goal) *externalscaler.GetMetricSpecResponse {
+	return &externalscaler.GetMetricSpecResponse{MetricSpecs: []*externalscaler.MetricSpec{{
+		MetricName: g.metric,
+		// For a KEDA from before the float.
+		TargetSize:      int64(math.Ceil(g.target)),
+		TargetSizeFloat: g.target,
+	}}}
+}
+
+// StreamMetricSpec tells KEDA what the app is scaled by, at once and whenever that changes, so that a new target reaches the
+// HPA without a change of the ScaledObject.
+func (s *Server) StreamMetricSpec(ref *externalscaler.ScaledObjectRef, stream grpc.ServerStreamingServer[externalscaler.GetMetricSpecResponse]) error {
+	t, err := s.trigger(ref)
+	if err != nil {
+		return err
+	}
+	woken, leave := s.hub.join(t.app)
+	defer leave()
+	var told goal
+	for {
+		if g := goalOf(s.config.Apps.Get(t.app)); g.metric != told.metric || g.target != told.target {
+			if err := stream.Send(specOf(g)); err != nil {
+				return err
+			}
+			told = g
+		}
+		select {
+		case <-stream.Context().Done():
+			return stream.Context().Err()
+		case <-s.closing:
+			return nil
+		case <-woken:
+		}
+	}
+}
+
+// GetMetrics returns the metric that was asked for and no other: KEDA takes whatever comes for it, and adds it up.
+func (s *Server) GetMetrics(_ context.Context, req *externalscaler.GetMetricsRequest) (*externalscaler.GetMetricsResponse, error) {
+	t, err := s.trigger(req.GetScaledObjectRef())
+	if err != nil {
+		return nil, err
+	}
+	g := goalOf(s.config.Apps.Get(t.app))
+	if name := req.GetMetricName(); name != "" {
+		g.metric = name
+	}
+	if err := s.ignorant(s.config.Source.Sample(t.app, g.window)); err != nil {
+		return nil, err
+	}
+	var v float64
+	switch g.metric {
+	case metricConcurrency:
+		v = demand(s.config.Source, t.app, g, concurrency)
+	case metricRequestRate:
+		v = demand(s.config.Source, t.app, g, requestRate)
+	default:
+		return nil, status.Error(codes.InvalidArgument, fmt.Sprintf("there is no metric %q: there are %s and %s", g.metric, metricConcurrency, metricRequestRate))
+	}
+	// KEDA keeps three decimals; less than that is nothing. Never an integer beside a float of zero, which would be taken
+	// instead.
+	v = math.Round(v*1000) / 1000
+	return &externalscaler.GetMetricsResponse{MetricValues: []*externalscaler.MetricValue{{
+		MetricName: g.metric, MetricValue: int64(math.Ceil(v)), MetricValueFloat: v,
+	}}}, nil
+}

@@ -1,0 +1,366 @@
+package scaler
+
+import (
+	"context"
+	"io"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/kedacore/keda/v2/pkg/scalers/externalscaler"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/test/bufconn"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	clocktesting "k8s.io/utils/clock/testing"
+
+	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
+	"github.com/kedahttp/kedahttp/interceptor/queue"
+)
+
+var shop = types.NamespacedName{Namespace: "default", Name: "shop"}
+
+// counts is a Source whose samples a test says. Averages are by window; those of no window are the present.
+type counts struct {
+	mu       sync.Mutex
+	sample   queue.Sample
+	averages map[time.Duration]float64
+	observed time.Duration
+	unsynced bool
+	looked   int
+}
+
+func (c *counts) looks() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.looked
+}
+
+func (c *counts) Sample(app types.NamespacedName, window time.Duration) queue.Sample {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.looked++
+	s := c.sample
+	if app != shop {
+		return queue.Sample{Reporting: s.Reporting, Expected: s.Expected}
+	}
+	s.Concurrency = c.averages[window]
+	s.RequestRate = 10 * c.averages[window]
+	s.Observed = min(window, c.observed)
+	return s
+}
+
+func (c *counts) Synced() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.unsynced
+}
+
+func (c *counts) Subscribe() *queue.Subscription { panic("the test tells of changes itself") }
+
+type specs struct {
+	mu   sync.Mutex
+	apps map[types.NamespacedName]*v1alpha1.HTTPApp
+}
+
+func (s *specs) Get(app types.NamespacedName) *v1alpha1.HTTPApp {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.apps[app]
+}
+
+func (s *specs) set(app *v1alpha1.HTTPApp) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.apps[shop] = app
+}
+
+func scaledBy(metric v1alpha1.Metric, target string, window time.Duration) *v1alpha1.HTTPApp {
+	q := resource.MustParse(target)
+	return &v1alpha1.HTTPApp{Spec: v1alpha1.HTTPAppSpec{Scaling: v1alpha1.Scaling{
+		Metric: metric, Target: &q, Window: &metav1.Duration{Duration: window},
+	}}}
+}
+
+type setup struct {
+	*counts
+	specs  *specs
+	clock  *clocktesting.FakeClock
+	server *Server
+	client externalscaler.ExternalScalerClient
+	close  func()
+}
+
+func start(t *testing.T) *setup {
+	s := &setup{
+		counts: &counts{sample: queue.Sample{Reporting: 2, Expected: 2}, averages: map[time.Duration]float64{}, observed: time.Hour},
+		specs:  &specs{apps: map[types.NamespacedName]*v1alpha1.HTTPApp{}},
+		clock:  clocktesting.NewFakeClock(time.Unix(1e9, 0)),
+	}
+	s.server = NewServer(Config{Source: s.counts, Apps: s.specs, Clock: s.clock, ActiveFor: 10 * time.Second})
+	s.close = sync.OnceFunc(func() { close(s.server.closing) })
+	listener := bufconn.Listen(1 << 16)
+	grpcServer := grpc.NewServer()
+	externalscaler.RegisterExternalScalerServer(grpcServer, s.server)
+	go grpcServer.Serve(listener) //nolint:errcheck // it ends when the test says so
+	conn, err := grpc.NewClient("passthrough:///scaler", grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }))
+	require.NoError(t, err)
+	t.Cleanup(func() { s.close(); conn.Close(); grpcServer.Stop() })
+	s.client = externalscaler.NewExternalScalerClient(conn)
+	return s
+}
+
+// say changes the counts as a stream of the interceptors would.
+func (s *setup) say(change func(*queue.Sample)) {
+	s.mu.Lock()
+	change(&s.sample)
+	s.mu.Unlock()
+	s.server.hub.changed(shop)
+}
+
+func ref() *externalscaler.ScaledObjectRef {
+	return &externalscaler.ScaledObjectRef{Name: "so", Namespace: "default", ScalerMetadata: map[string]string{"httpApp": "shop", "scalerAddress": "x:1"}}
+}
+
+func TestATriggerThatNamesNoAppIsToldSo(t *testing.T) {
+	s := start(t)
+	bad := &externalscaler.ScaledObjectRef{Name: "so", Namespace: "ns"}
+	_, err := s.client.IsActive(t.Context(), bad)
+	require.Equal(t, codes.InvalidArgument, status.Code(err))
+	require.ErrorContains(t, err, "ScaledObject ns/so")
+	require.ErrorContains(t, err, "metadata.httpApp")
+	stream, err := s.client.StreamIsActive(t.Context(), bad)
+	require.NoError(t, err)
+	_, err = stream.Recv()
+	require.Equal(t, codes.InvalidArgument, status.Code(err))
+
+	worse := ref()
+	worse.ScalerMetadata["activeFor"] = "soon"
+	_, err = s.client.GetMetricSpec(t.Context(), worse)
+	require.ErrorContains(t, err, "soon")
+}
+
+func TestAnAppIsActiveWhileItHasRequestsAndForAMomentAfter(t *testing.T) {
+	s := start(t)
+	active := func() bool {
+		res, err := s.client.IsActive(t.Context(), ref())
+		require.NoError(t, err)
+		return res.GetResult()
+	}
+	require.False(t, active(), "it never had any")
+	s.say(func(c *queue.Sample) { c.Pending, c.LastRequest = 1, s.clock.Now() })
+	require.True(t, active())
+	s.say(func(c *queue.Sample) { c.Pending, c.InFlight = 0, 1 })
+	s.clock.Step(time.Hour)
+	require.True(t, active(), "a long request")
+	s.say(func(c *queue.Sample) { c.InFlight, c.LastRequest = 0, s.clock.Now() })
+	s.clock.Step(9 * time.Second)
+	require.True(t, active(), "the last request was a moment ago")
+	s.clock.Step(2 * time.Second)
+	require.False(t, active())
+
+	other := ref()
+	other.ScalerMetadata["activeFor"] = "1m"
+	res, err := s.client.IsActive(t.Context(), other)
+	require.NoError(t, err)
+	require.True(t, res.GetResult(), "its own activeFor")
+	other.ScalerMetadata["namespace"] = "elsewhere"
+	res, err = s.client.IsActive(t.Context(), other)
+	require.NoError(t, err)
+	require.False(t, res.GetResult(), "an app of another namespace")
+}
+
+func TestNothingIsSaidFromIgnorance(t *testing.T) {
+	s := start(t)
+	refused := func() {
+		t.Helper()
+		_, err := s.client.IsActive(t.Context(), ref())
+		require.Equal(t, codes.Unavailable, status.Code(err))
+		_, err = s.client.GetMetrics(t.Context(), &externalscaler.GetMetricsRequest{ScaledObjectRef: ref(), MetricName: metricConcurrency})
+		require.Equal(t, codes.Unavailable, status.Code(err))
+		spec, err := s.client.GetMetricSpec(t.Context(), ref())
+		require.NoError(t, err, "what the target is does not depend on counts")
+		require.Len(t, spec.GetMetricSpecs(), 1)
+	}
+	s.say(func(c *queue.Sample) { c.Reporting = 0 })
+	refused()
+	s.say(func(c *queue.Sample) { c.Reporting = 2 })
+	s.mu.Lock()
+	s.unsynced = true
+	s.mu.Unlock()
+	refused()
+	s.say(func(c *queue.Sample) { c.Pending = 1 })
+	res, err := s.client.IsActive(t.Context(), ref())
+	require.NoError(t, err)
+	require.True(t, res.GetResult(), "that is known")
+}
+
+func TestSomeInterceptorsAreEnoughForAnAnswer(t *testing.T) {
+	s := start(t)
+	s.say(func(c *queue.Sample) { c.Reporting = 1 })
+	_, err := s.client.GetMetrics(t.Context(), &externalscaler.GetMetricsRequest{ScaledObjectRef: ref(), MetricName: metricConcurrency})
+	require.NoError(t, err)
+}
+
+func TestTheTargetIsKnownFromTheFirstMomentAndFollowsTheApp(t *testing.T) {
+	s := start(t)
+	spec := func() *externalscaler.MetricSpec {
+		res, err := s.client.GetMetricSpec(t.Context(), ref())
+		require.NoError(t, err)
+		require.Len(t, res.GetMetricSpecs(), 1)
+		return res.GetMetricSpecs()[0]
+	}
+	m := spec()
+	require.Equal(t, "http-concurrency", m.GetMetricName())
+	require.Equal(t, 100.0, m.GetTargetSizeFloat())
+
+	stream, err := s.client.StreamMetricSpec(t.Context(), ref())
+	require.NoError(t, err)
+	first, err := stream.Recv()
+	require.NoError(t, err)
+	require.Equal(t, 100.0, first.GetMetricSpecs()[0].GetTargetSizeFloat())
+
+	s.specs.set(scaledBy(v1alpha1.MetricRequestRate, "2500m", time.Minute))
+	s.server.AppChanged(shop)
+	next, err := stream.Recv()
+	require.NoError(t, err)
+	require.Equal(t, "http-request-rate", next.GetMetricSpecs()[0].GetMetricName())
+	require.Equal(t, 2.5, next.GetMetricSpecs()[0].GetTargetSizeFloat())
+	m = spec()
+	require.Equal(t, "http-request-rate", m.GetMetricName())
+	require.Equal(t, 2.5, m.GetTargetSizeFloat())
+	require.Equal(t, int64(3), m.GetTargetSize())
+
+	s.close()
+	_, err = stream.Recv()
+	require.ErrorIs(t, err, io.EOF)
+}
+
+func TestOnlyTheMetricThatWasAskedForIsAnswered(t *testing.T) {
+	s := start(t)
+	s.specs.set(scaledBy("", "10", time.Minute))
+	s.averages = map[time.Duration]float64{time.Minute: 4.00049, 10 * time.Second: 3, 20 * time.Second: 3, 2 * time.Second: 9}
+	get := func(metric string) *externalscaler.MetricValue {
+		res, err := s.client.GetMetrics(t.Context(), &externalscaler.GetMetricsRequest{ScaledObjectRef: ref(), MetricName: metric})
+		require.NoError(t, err)
+		require.Len(t, res.GetMetricValues(), 1)
+		return res.GetMetricValues()[0]
+	}
+	require.Equal(t, 4.0, get("http-concurrency").GetMetricValueFloat())
+	require.InDelta(t, 40.005, get("http-request-rate").GetMetricValueFloat(), 1e-9)
+	_, err := s.client.GetMetrics(t.Context(), &externalscaler.GetMetricsRequest{ScaledObjectRef: ref(), MetricName: "cpu"})
+	require.Equal(t, codes.InvalidArgument, status.Code(err))
+
+	s.averages = map[time.Duration]float64{time.Minute: 0.0004, 10 * time.Second: 0, 20 * time.Second: 0.01, 2 * time.Second: 0}
+	v := get("http-concurrency")
+	require.Zero(t, v.GetMetricValueFloat())
+	require.Zero(t, v.GetMetricValue(), "an integer would be taken instead of a float of zero")
+}
+
+func TestDemand(t *testing.T) {
+	for what, c := range map[string]struct {
+		window, burst, longer, wake float64
+		observed                    time.Duration
+		pending, inFlight           int64
+		want                        float64
+	}{
+		"steady":                         {5, 5, 5, 6, time.Hour, 0, 5, 5},
+		"a burst goes before the window": {5, 50, 27, 90, time.Hour, 0, 90, 50},
+		"a pause does not take away":     {50, 0, 10, 0, time.Hour, 0, 0, 50},
+		"just woken, all waiting":        {2.7, 16, 8, 80, time.Hour, 80, 0, 80},
+		"just woken, the first moment":   {0.03, 0.16, 0.08, 0.8, time.Hour, 80, 0, 80},
+		"just woken, being served":       {4, 24, 12, 80, time.Hour, 0, 80, 80},
+		"new, nothing before":            {80, 80, 80, 80, 3 * time.Second, 0, 80, 80},
+	} {
+		t.Run(what, func(t *testing.T) {
+			source := &counts{
+				sample: queue.Sample{Pending: c.pending, InFlight: c.inFlight}, observed: c.observed,
+				averages: map[time.Duration]float64{time.Minute: c.window, burst: c.burst, 2 * burst: c.longer, wake: c.wake},
+			}
+			require.InDelta(t, c.want, demand(source, shop, goal{metric: metricConcurrency, window: time.Minute}, concurrency), 1e-9)
+		})
+	}
+}
+
+func TestTheStreamTellsTheEdgeAndRepeatsItWhileRequestsWait(t *testing.T) {
+	s := start(t)
+	stream, err := s.client.StreamIsActive(t.Context(), ref())
+	require.NoError(t, err)
+	told := make(chan error)
+	go func() {
+		for {
+			res, err := stream.Recv()
+			if err == nil && !res.GetResult() {
+				err = status.Error(codes.Internal, "told that it is not active")
+			}
+			told <- err
+			if err != nil {
+				return
+			}
+		}
+	}()
+	heard := func() {
+		t.Helper()
+		select {
+		case err := <-told:
+			require.NoError(t, err)
+		case <-time.After(20 * time.Second):
+			t.Fatal("nothing was told")
+		}
+	}
+	// The stream is there when it listens; nothing is told of an app that nobody knows.
+	require.Eventually(t, func() bool {
+		s.server.hub.mu.Lock()
+		defer s.server.hub.mu.Unlock()
+		return len(s.server.hub.waiting[shop]) == 1
+	}, 20*time.Second, time.Millisecond)
+	s.say(func(c *queue.Sample) { c.Pending, c.LastRequest = 1, s.clock.Now() })
+	heard()
+
+	// Still waiting: once each two seconds.
+	for range 3 {
+		require.Eventually(t, s.clock.HasWaiters, 20*time.Second, time.Millisecond)
+		s.clock.Step(2 * time.Second)
+		heard()
+	}
+	// Answered: silent, whatever changes.
+	s.say(func(c *queue.Sample) { c.Pending, c.InFlight = 0, 1 })
+	for range 5 {
+		s.say(func(c *queue.Sample) { c.LastRequest = s.clock.Now() })
+		s.clock.Step(2 * time.Second)
+	}
+	s.say(func(c *queue.Sample) { c.InFlight, c.LastRequest = 0, s.clock.Now() })
+	require.Eventually(t, s.clock.HasWaiters, 20*time.Second, time.Millisecond)
+	select {
+	case <-told:
+		t.Fatal("told although pods answer")
+	default:
+	}
+	// Idle, then a request again: the next edge.
+	s.clock.Step(11 * time.Second)
+	before := s.looks()
+	s.say(func(*queue.Sample) {})
+	require.Eventually(t, func() bool { return s.looks() > before }, 20*time.Second, time.Millisecond, "it saw the idle app")
+	s.say(func(c *queue.Sample) { c.InFlight, c.LastRequest = 1, s.clock.Now() })
+	heard()
+
+	s.close()
+	require.ErrorIs(t, <-told, io.EOF)
+}
+
+func TestTheStreamOfAnAppWithWaitingRequestsBeginsWithTheNews(t *testing.T) {
+	s := start(t)
+	s.say(func(c *queue.Sample) { c.Pending = 1 })
+	stream, err := s.client.StreamIsActive(t.Context(), ref())
+	require.NoError(t, err)
+	res, err := stream.Recv()
+	require.NoError(t, err)
+	require.True(t, res.GetResult())
+}
