@@ -20,7 +20,7 @@ into the cluster, apply ` + install.Overlay + `, and wait until everything runs.
 again: deployments whose image's content has changed are rolled out anew, the others are left alone.`,
 		Args: oneCluster,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			n, _, err := running(cmd, args[0])
+			n, state, err := running(cmd, args[0])
 			if err != nil {
 				return err
 			}
@@ -33,7 +33,7 @@ again: deployments whose image's content has changed are rolled out anew, the ot
 			if err != nil {
 				return err
 			}
-			i := install.Installer{Repo: dir, Node: n, Progress: report(cmd)}
+			i := install.Installer{Repo: dir, Node: n, HTTPPort: state.Ports.HTTP, Progress: report(cmd)}
 			if imagesOnly {
 				_, err := i.Images(cmd.Context())
 				return err

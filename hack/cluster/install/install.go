@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -29,12 +30,16 @@ const (
 	Overlay = "artifacts/overlays/local"
 	// APIService is the project's API; waited for if the manifests hold it.
 	APIService = "v1alpha1.apps.http.keda.sh"
+	// HTTPPort stands in the overlay for the loopback port through which the host reaches the interceptors.
+	HTTPPort = "${INTERCEPTOR_HTTP_PORT}"
 )
 
 // Installer installs the work tree Repo.
 type Installer struct {
-	Repo     string
-	Node     *node.Node
+	Repo string
+	Node *node.Node
+	// HTTPPort is what the overlay's HTTPPort stands for.
+	HTTPPort int
 	Progress *progress.Reporter
 }
 
@@ -132,7 +137,7 @@ func (i Installer) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	manifests, err := Parse([]byte(rendered))
+	manifests, err := Parse([]byte(strings.ReplaceAll(rendered, HTTPPort, strconv.Itoa(i.HTTPPort))))
 	if err != nil {
 		return fmt.Errorf("%s: %w", overlay, err)
 	}
