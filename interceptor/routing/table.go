@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/kedahttp/kedahttp/apiserver/apis/apps/routes"
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 )
 
@@ -26,34 +27,31 @@ type rule[T any] struct {
 	to      T
 }
 
-// routeKey is what only one app can own.
-type routeKey struct{ host, prefix, headers string }
-
-// Build makes the table of all apps; to says what a request of an app is routed to. Of two apps with the same route the older
-// one has it, and the younger one gets nothing of that route.
+// Build makes the table of all apps; to says what a request of an app is routed to. A route leads to the app that owns it, and
+// to no other that claims it.
 func Build[T any](apps []*v1alpha1.HTTPApp, to func(*v1alpha1.HTTPApp) T) *Table[T] {
 	t := &Table[T]{exact: map[string][]rule[T]{}, wildcard: map[string][]rule[T]{}}
-	apps = slices.Clone(apps)
-	slices.SortFunc(apps, older)
-	owned := map[routeKey]struct{}{}
+	apps = slices.SortedFunc(slices.Values(apps), routes.Compare)
+	owners := routes.Owners(apps)
 	for _, app := range apps {
 		if len(app.Spec.Routes) == 0 {
 			continue
 		}
 		target := to(app)
 		for _, route := range app.Spec.Routes {
-			r := rule[T]{prefix: strings.TrimRight(route.PathPrefix, "/"), headers: canonical(route.Headers), to: target}
+			headers := canonical(route.Headers)
 			for _, host := range route.Hosts {
-				host = Host(host)
-				key := routeKey{host, r.prefix, headersKey(r.headers)}
-				if _, taken := owned[key]; taken || host == "" {
-					continue
-				}
-				owned[key] = struct{}{}
-				if suffix, ok := strings.CutPrefix(host, "*."); ok {
-					t.wildcard[suffix] = append(t.wildcard[suffix], r)
-				} else {
-					t.exact[host] = append(t.exact[host], r)
+				route.Hosts = []string{host}
+				for _, key := range routes.Keys(&v1alpha1.HTTPApp{Spec: v1alpha1.HTTPAppSpec{Routes: []v1alpha1.Route{route}}}) {
+					if owners[key] != app {
+						continue
+					}
+					r := rule[T]{prefix: key.PathPrefix, headers: headers, to: target}
+					if suffix, ok := strings.CutPrefix(key.Host, "*."); ok {
+						t.wildcard[suffix] = append(t.wildcard[suffix], r)
+					} else {
+						t.exact[key.Host] = append(t.exact[key.Host], r)
+					}
 				}
 			}
 		}
@@ -69,16 +67,7 @@ func Build[T any](apps []*v1alpha1.HTTPApp, to func(*v1alpha1.HTTPApp) T) *Table
 	return t
 }
 
-// older says who goes first: the app that was made first, and of two made in the same second the one whose name sorts first.
-func older(a, b *v1alpha1.HTTPApp) int {
-	return cmp.Or(
-		a.CreationTimestamp.Time.Compare(b.CreationTimestamp.Time),
-		cmp.Compare(a.Namespace, b.Namespace),
-		cmp.Compare(a.Name, b.Name),
-	)
-}
-
-// canonical has the headers in one spelling and order, so that the same set is recognised as such.
+// canonical has the headers' names as requests have them, each header once.
 func canonical(headers []v1alpha1.HeaderMatch) []v1alpha1.HeaderMatch {
 	headers = slices.Clone(headers)
 	for i := range headers {
@@ -87,18 +76,7 @@ func canonical(headers []v1alpha1.HeaderMatch) []v1alpha1.HeaderMatch {
 	slices.SortFunc(headers, func(a, b v1alpha1.HeaderMatch) int {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Value, b.Value))
 	})
-	return headers
-}
-
-func headersKey(headers []v1alpha1.HeaderMatch) string {
-	var b strings.Builder
-	for _, h := range headers {
-		b.WriteString(h.Name)
-		b.WriteByte(0)
-		b.WriteString(h.Value)
-		b.WriteByte(0)
-	}
-	return b.String()
+	return slices.Compact(headers)
 }
 
 // Match returns what a request is routed to: the first rule that fits, from the exact host over longer wildcards to shorter
@@ -138,8 +116,8 @@ rules:
 	return to, false
 }
 
-// Host brings a Host header, or a host in a route, to the form in which DNS names are compared: in lower case, without a port
-// and without the dot at the end.
+// Host brings a Host header to the form in which DNS names are compared: in lower case, without a port and without the dot at
+// the end.
 func Host(host string) string {
 	if strings.HasPrefix(host, "[") { // an IPv6 address
 		if end := strings.IndexByte(host, ']'); end > 0 {
