@@ -5,6 +5,9 @@ NAME ?= dev
 GOBUILD = CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X github.com/kedahttp/kedahttp/plugin.Version=$(VERSION)"
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
+# The race detector needs a C compiler.
+RACE = $(if $(shell command -v gcc),-race)
+
 .PHONY: help
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -23,7 +26,7 @@ test: test-unit test-e2e ## All tests: the packages' own, then end to end on a r
 .PHONY: test-unit
 test-unit: ## The packages' own tests.
 	go -C hack/cluster test ./...
-	go test -race ./...
+	go test $(RACE) ./...
 
 .PHONY: test-e2e
 test-e2e: bin/cluster bin/kubectl-http ## End to end, in a cluster of its own that is removed afterwards. E2E_CLUSTER=NAME uses, and keeps, that one.
