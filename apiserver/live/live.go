@@ -1,0 +1,127 @@
+// Package live joins the requests of this moment into what clients read of apps: into JSON as status.traffic, into tables as
+// cells, and into watches of tables as events. Nothing of it is ever stored.
+package live
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+
+	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
+	"github.com/kedahttp/kedahttp/interceptor/queue"
+)
+
+// window is what averages are over: short enough to be of this moment, long enough to be read.
+const window = 10 * time.Second
+
+// Unknown is what a cell says while no interceptor has reported: not zero.
+const Unknown = "<unknown>"
+
+// Source is where the counts come from.
+type Source interface {
+	Sample(app types.NamespacedName, window time.Duration) queue.Sample
+	// Subscribe tells of apps whose sample changed.
+	Subscribe() Changes
+}
+
+// Changes collects the names of changed apps until they are taken.
+type Changes interface {
+	Changed() <-chan struct{}
+	Take() []types.NamespacedName
+	Close()
+}
+
+// Collected is a queue.Collector as a Source.
+type Collected struct{ *queue.Collector }
+
+// Subscribe implements Source.
+func (c Collected) Subscribe() Changes { return c.Collector.Subscribe() }
+
+// View is what clients see of the counts.
+type View struct {
+	source Source
+	clock  clock.Clock
+}
+
+// NewView makes a view.
+func NewView(source Source, clock clock.Clock) *View { return &View{source: source, clock: clock} }
+
+// Sample returns what is known of an app's requests now. Without an interceptor that has reported nothing is: ok is false.
+func (v *View) Sample(app types.NamespacedName) (s queue.Sample, ok bool) {
+	s = v.source.Sample(app, window)
+	return s, !s.SampledAt.IsZero()
+}
+
+// Join sets the app's status.traffic.
+func (v *View) Join(app *v1alpha1.HTTPApp) {
+	s, ok := v.Sample(types.NamespacedName{Namespace: app.Namespace, Name: app.Name})
+	if !ok {
+		app.Status.Traffic = nil
+		return
+	}
+	t := &v1alpha1.Traffic{
+		Pending:      s.Pending,
+		InFlight:     s.InFlight,
+		Concurrency:  quantity(s.Concurrency),
+		RequestRate:  quantity(s.RequestRate),
+		ColdStarts:   s.ColdStarts,
+		SampledAt:    microTime(s.SampledAt),
+		Interceptors: v1alpha1.Interceptors{Reporting: int32(s.Reporting), Expected: int32(s.Expected)},
+	}
+	if !s.LastRequest.IsZero() {
+		t.LastRequestTime = microTime(s.LastRequest)
+	}
+	app.Status.Traffic = t
+}
+
+func microTime(t time.Time) *metav1.MicroTime {
+	m := metav1.NewMicroTime(t)
+	return &m
+}
+
+// quantity rounds to thousandths, which is as exact as a quantity is written.
+func quantity(f float64) resource.Quantity {
+	return *resource.NewMilliQuantity(int64(math.Round(f*1000)), resource.DecimalSI)
+}
+
+// Cells are the live cells of a row.
+type Cells struct {
+	Pending, InFlight, RequestRate string
+	// Waiting says that requests wait.
+	Waiting bool
+}
+
+// Cells returns the live cells of an app's row. Numbers that some interceptors are missing from have a ~ in front.
+func (v *View) Cells(app types.NamespacedName) Cells {
+	s, ok := v.Sample(app)
+	if !ok {
+		return Cells{Pending: Unknown, InFlight: Unknown, RequestRate: Unknown}
+	}
+	partial := ""
+	if s.Reporting < s.Expected {
+		partial = "~"
+	}
+	return Cells{
+		Pending:     partial + strconv.FormatInt(s.Pending, 10),
+		InFlight:    partial + strconv.FormatInt(s.InFlight, 10),
+		RequestRate: partial + rate(s.RequestRate),
+		Waiting:     s.Pending > 0,
+	}
+}
+
+// rate has a decimal where it matters: below ten.
+func rate(r float64) string {
+	switch {
+	case r < 0.05:
+		return "0"
+	case r < 9.95:
+		return fmt.Sprintf("%.1f", r)
+	}
+	return strconv.FormatFloat(r, 'f', 0, 64)
+}

@@ -1,0 +1,133 @@
+package certificates
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"slices"
+	"time"
+)
+
+const (
+	authorityLife = 10 * 365 * 24 * time.Hour
+	leafLife      = 90 * 24 * time.Hour
+	// skew is how far behind the clocks of those who check may be.
+	skew = 5 * time.Minute
+)
+
+// pair is a certificate and its key in PEM.
+type pair struct{ cert, key []byte }
+
+// Leaf is a certificate for one part of kedahttp, for both ends of a connection.
+type Leaf struct {
+	// Secret is the name of its Secret, CommonName that of the part.
+	Secret, CommonName string
+	DNSNames           []string
+}
+
+// newAuthority makes a certificate authority.
+func newAuthority(now time.Time) (pair, error) {
+	template := &x509.Certificate{
+		Subject:               pkix.Name{CommonName: "kedahttp-ca"},
+		NotBefore:             now.Add(-skew),
+		NotAfter:              now.Add(authorityLife),
+		IsCA:                  true,
+		BasicConstraintsValid: true,
+		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
+	}
+	return sign(template, nil, nil)
+}
+
+// issue makes a leaf of the authority.
+func (a *authority) issue(l Leaf, now time.Time) (pair, error) {
+	template := &x509.Certificate{
+		Subject:               pkix.Name{CommonName: l.CommonName},
+		DNSNames:              l.DNSNames,
+		NotBefore:             now.Add(-skew),
+		NotAfter:              now.Add(leafLife),
+		BasicConstraintsValid: true,
+		KeyUsage:              x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	if template.NotAfter.After(a.cert.NotAfter) {
+		template.NotAfter = a.cert.NotAfter
+	}
+	return sign(template, a.cert, a.key)
+}
+
+// sign makes a key and a certificate for it, signed by the parent, or by itself if that is nil.
+func sign(template, parent *x509.Certificate, parentKey any) (pair, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return pair{}, err
+	}
+	if template.SerialNumber, err = rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127)); err != nil {
+		return pair{}, err
+	}
+	if parent == nil {
+		parent, parentKey = template, key
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, parentKey)
+	if err != nil {
+		return pair{}, err
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return pair{}, err
+	}
+	return pair{
+		cert: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		key:  pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}),
+	}, nil
+}
+
+// authority is a certificate authority that can issue.
+type authority struct {
+	pair
+	cert *x509.Certificate
+	key  any
+}
+
+// parse returns the authority of a pair, or why it cannot issue.
+func parse(p pair, now time.Time) (*authority, error) {
+	c, err := tls.X509KeyPair(p.cert, p.key)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case !c.Leaf.IsCA:
+		return nil, fmt.Errorf("it is no authority")
+	case tooOld(c.Leaf, now):
+		return nil, fmt.Errorf("it ends at %s", c.Leaf.NotAfter.Format(time.RFC3339))
+	}
+	return &authority{pair: p, cert: c.Leaf, key: c.PrivateKey}, nil
+}
+
+// check says why a leaf has to be made anew, if it has to.
+func (a *authority) check(p pair, bundle []byte, l Leaf, now time.Time) error {
+	c, err := tls.X509KeyPair(p.cert, p.key)
+	if err != nil {
+		return err
+	}
+	switch {
+	case tooOld(c.Leaf, now):
+		return fmt.Errorf("it ends at %s", c.Leaf.NotAfter.Format(time.RFC3339))
+	case c.Leaf.CheckSignatureFrom(a.cert) != nil || !bytes.Equal(bundle, a.pair.cert):
+		return fmt.Errorf("it is of another authority")
+	case c.Leaf.Subject.CommonName != l.CommonName || !slices.Equal(c.Leaf.DNSNames, l.DNSNames):
+		return fmt.Errorf("it is for %v, not for %v", c.Leaf.DNSNames, l.DNSNames)
+	}
+	return nil
+}
+
+// tooOld reports that less than a third of the certificate's life is left.
+func tooOld(c *x509.Certificate, now time.Time) bool {
+	return now.After(c.NotAfter.Add(-c.NotAfter.Sub(c.NotBefore) / 3))
+}

@@ -1,0 +1,103 @@
+// Package server puts the API server of HTTPApps together: options, then a configuration, then a server.
+package server
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
+	genericoptions "k8s.io/apiserver/pkg/server/options"
+	utilfeature "k8s.io/apiserver/pkg/util/feature"
+)
+
+// Options are the server's settings.
+type Options struct {
+	// Generic are those of every aggregated API server; it has no etcd.
+	Generic *genericoptions.RecommendedOptions
+
+	// Namespace is where kedahttp runs.
+	Namespace string
+	// Service is the Service of this server.
+	Service string
+	// Domain is what default hosts end with.
+	Domain string
+	// ScalerAddress is where KEDA reaches the scaler.
+	ScalerAddress string
+	// CountsService is the headless Service of the interceptors' counts.
+	CountsService string
+	// ShutdownDelay is how long the server still answers after it was told to stop, while endpoints forget it.
+	ShutdownDelay time.Duration
+}
+
+// NewOptions returns the defaults.
+func NewOptions() *Options {
+	generic := genericoptions.NewRecommendedOptions("", nil)
+	generic.Etcd = nil
+	generic.SecureServing.BindPort = 8443
+	// Nothing is written to files; a certificate of one's own is named by --tls-cert-file.
+	generic.SecureServing.ServerCert.CertDirectory = ""
+	generic.SecureServing.ServerCert.PairName = ""
+	return &Options{
+		Generic:       generic,
+		Namespace:     cmp.Or(os.Getenv("POD_NAMESPACE"), "kedahttp-system"),
+		Service:       "kedahttp-apiserver",
+		Domain:        "example.com",
+		CountsService: "kedahttp-interceptor-counts",
+		ShutdownDelay: 5 * time.Second,
+	}
+}
+
+// AddFlags adds the flags of all options.
+func (o *Options) AddFlags(fs *pflag.FlagSet) {
+	o.Generic.AddFlags(fs)
+	utilfeature.DefaultMutableFeatureGate.AddFlag(fs)
+	fs.StringVar(&o.Namespace, "namespace", o.Namespace, "The namespace that kedahttp runs in: of its Secrets, its Lease and its Services. Default: $POD_NAMESPACE.")
+	fs.StringVar(&o.Service, "service", o.Service, "The Service of this server, which its certificate is for.")
+	fs.StringVar(&o.Domain, "domain", o.Domain, "What the hosts of apps without routes end with: NAME.NAMESPACE.DOMAIN.")
+	fs.StringVar(&o.ScalerAddress, "scaler-address", o.ScalerAddress, "Where KEDA reaches the scaler, as host:port. Default: kedahttp-scaler.NAMESPACE.svc:9090.")
+	fs.StringVar(&o.CountsService, "interceptor-counts-service", o.CountsService, "The headless Service, in the same namespace, whose endpoints are the interceptors' counts.")
+	fs.DurationVar(&o.ShutdownDelay, "shutdown-delay-duration", o.ShutdownDelay, "How long the server still answers after it was told to stop, so that nobody is sent to it any more when it does.")
+}
+
+// Complete fills in what follows from other options.
+func (o *Options) Complete() {
+	o.Domain = strings.Trim(o.Domain, ".")
+	if o.ScalerAddress == "" {
+		o.ScalerAddress = fmt.Sprintf("kedahttp-scaler.%s.svc:9090", o.Namespace)
+	}
+	if path := o.Generic.CoreAPI.CoreAPIKubeconfigPath; path != "" {
+		o.Generic.Authentication.RemoteKubeConfigFile = cmp.Or(o.Generic.Authentication.RemoteKubeConfigFile, path)
+		o.Generic.Authorization.RemoteKubeConfigFile = cmp.Or(o.Generic.Authorization.RemoteKubeConfigFile, path)
+	}
+}
+
+// Validate says what is wrong with the options.
+func (o *Options) Validate() error {
+	errs := o.Generic.Validate()
+	for flag, name := range map[string]string{"namespace": o.Namespace, "service": o.Service, "interceptor-counts-service": o.CountsService} {
+		if msgs := utilvalidation.IsDNS1123Label(name); len(msgs) > 0 {
+			errs = append(errs, fmt.Errorf("--%s: %q: %s", flag, name, strings.Join(msgs, "; ")))
+		}
+	}
+	if msgs := utilvalidation.IsDNS1123Subdomain(o.Domain); len(msgs) > 0 {
+		errs = append(errs, fmt.Errorf("--domain: %q: %s", o.Domain, strings.Join(msgs, "; ")))
+	}
+	if host, port, err := net.SplitHostPort(o.ScalerAddress); err != nil || host == "" || port == "" {
+		errs = append(errs, fmt.Errorf("--scaler-address: %q is no host:port", o.ScalerAddress))
+	}
+	if o.ShutdownDelay < 0 {
+		errs = append(errs, errors.New("--shutdown-delay-duration: must be 0s or more"))
+	}
+	return errors.Join(errs...)
+}
+
+// ownCertificate reports that the certificate to serve with is the user's to keep.
+func (o *Options) ownCertificate() bool {
+	return o.Generic.SecureServing.ServerCert.CertKey.CertFile != ""
+}

@@ -1,0 +1,252 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/wait"
+	openapinamer "k8s.io/apiserver/pkg/endpoints/openapi"
+	"k8s.io/apiserver/pkg/registry/rest"
+	genericserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/apiserver/pkg/server/healthz"
+	"k8s.io/apiserver/pkg/util/compatibility"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+	clientrest "k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+
+	"github.com/kedahttp/kedahttp/apiserver/apis/apps/install"
+	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
+	"github.com/kedahttp/kedahttp/apiserver/apis/openapi"
+	"github.com/kedahttp/kedahttp/apiserver/live"
+	"github.com/kedahttp/kedahttp/apiserver/registry/httpapp"
+	"github.com/kedahttp/kedahttp/apiserver/server/certificates"
+	"github.com/kedahttp/kedahttp/apiserver/storage/record"
+	"github.com/kedahttp/kedahttp/apiserver/storage/recordstore"
+	"github.com/kedahttp/kedahttp/apiserver/workload"
+	"github.com/kedahttp/kedahttp/interceptor/queue"
+)
+
+// Version is the server's version. It is set when the binary is linked.
+var Version = "dev"
+
+// apiService is what the host knows this server by.
+var apiService = v1alpha1.SchemeGroupVersion.Version + "." + v1alpha1.GroupName
+
+// patience is how long a start waits for the host cluster.
+const patience = time.Minute
+
+// Server is the API server of HTTPApps.
+type Server struct {
+	generic *genericserver.GenericAPIServer
+	parts   *parts
+}
+
+// parts are what runs beside the API, and what it works with.
+type parts struct {
+	options *Options
+	// host is the configuration of clients of the host cluster. They are not slowed down: the host looks after itself.
+	host    *clientrest.Config
+	client  kubernetes.Interface
+	dynamic dynamic.Interface
+	// loopback is for clients of this server itself.
+	loopback *clientrest.Config
+
+	certificates *certificates.Manager
+	counts       *queue.Collector
+	apps         cache.SharedIndexInformer
+	scales       *workload.Scales
+}
+
+// New makes a server. It asks the host cluster what it has, and makes certificates.
+func (o *Options) New(ctx context.Context) (*Server, error) {
+	host, err := hostConfig(o.Generic.CoreAPI.CoreAPIKubeconfigPath)
+	if err != nil {
+		return nil, err
+	}
+	p := &parts{options: o, host: host}
+	if p.client, err = kubernetes.NewForConfig(host); err != nil {
+		return nil, err
+	}
+	if p.dynamic, err = dynamic.NewForConfig(host); err != nil {
+		return nil, err
+	}
+	records, err := record.NewClient(host)
+	if err != nil {
+		return nil, err
+	}
+	p.certificates = o.certificates(p.client, p.dynamic)
+	if err := p.askHost(ctx); err != nil {
+		return nil, err
+	}
+	if !o.ownCertificate() {
+		o.Generic.SecureServing.ServerCert.GeneratedCert = p.certificates.Serving()
+	}
+	if p.apps, err = record.NewInformer(records); err != nil {
+		return nil, err
+	}
+	p.counts, err = queue.NewCollector(queue.CollectorConfig{
+		Client:      p.client,
+		Namespace:   o.Namespace,
+		Service:     o.CountsService,
+		Credentials: p.certificates.ClientCredentials(fmt.Sprintf("%s.%s.svc", o.CountsService, o.Namespace)),
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.scales = workload.NewScales(p.dynamic, p.client.Discovery())
+
+	scheme := install.NewServerScheme()
+	codecs := install.NewCodecs(scheme)
+	config, err := o.config(scheme, codecs)
+	if err != nil {
+		return nil, err
+	}
+	config.AddReadyzChecks(recordsCheck(records))
+	p.loopback = config.LoopbackClientConfig
+
+	generic, err := config.Complete().New("kedahttp-apiserver", genericserver.NewEmptyDelegate())
+	if err != nil {
+		return nil, err
+	}
+	if err := installAPI(generic, scheme, codecs, httpapp.Config{
+		Scheme: scheme,
+		Options: recordstore.Options{
+			Client:          records,
+			Codec:           codecs.LegacyCodec(v1alpha1.SchemeGroupVersion),
+			EncodeVersioner: v1alpha1.SchemeGroupVersion,
+			Counts:          config.StorageObjectCountTracker,
+		},
+		Domain: o.Domain,
+		Apps:   p.known,
+		View:   live.NewView(live.Collected{Collector: p.counts}, clock.RealClock{}),
+		Scales: p.scales,
+	}); err != nil {
+		return nil, err
+	}
+	if err := p.addHooks(generic); err != nil {
+		return nil, err
+	}
+	return &Server{generic: generic, parts: p}, nil
+}
+
+// Run serves until the context ends.
+func (s *Server) Run(ctx context.Context) error { return s.generic.PrepareRun().RunWithContext(ctx) }
+
+// askHost finds out what the host has and makes the certificates, as soon as the host answers.
+func (p *parts) askHost(ctx context.Context) error {
+	var failed error
+	err := wait.PollUntilContextTimeout(ctx, time.Second, patience, true, func(ctx context.Context) (bool, error) {
+		if failed = p.certificates.Ensure(ctx); failed != nil {
+			klog.ErrorS(failed, "The certificates cannot be made yet")
+			return false, nil
+		}
+		if failed = fitHost(p.options.Generic, p.client.Discovery()); failed != nil {
+			klog.ErrorS(failed, "The host cluster does not answer yet")
+			return false, nil
+		}
+		return true, nil
+	})
+	if err != nil && failed != nil {
+		return failed
+	}
+	return err
+}
+
+// certificates are the manager of everybody's certificates.
+func (o *Options) certificates(client kubernetes.Interface, dynamic dynamic.Interface) *certificates.Manager {
+	leaf := func(name string, services ...string) certificates.Leaf {
+		l := certificates.Leaf{Secret: name + "-tls", CommonName: name}
+		for _, s := range services {
+			l.DNSNames = append(l.DNSNames, fmt.Sprintf("%s.%s.svc", s, o.Namespace))
+		}
+		return l
+	}
+	config := certificates.Config{
+		Client:    client,
+		Dynamic:   dynamic,
+		Namespace: o.Namespace,
+		Own:       leaf("kedahttp-apiserver", o.Service),
+		Others: []certificates.Leaf{
+			leaf("kedahttp-interceptor", "kedahttp-interceptor", o.CountsService),
+			leaf("kedahttp-scaler", "kedahttp-scaler"),
+		},
+		Service: o.Service,
+		Clock:   clock.RealClock{},
+	}
+	if !o.ownCertificate() {
+		config.APIService = apiService
+	}
+	return certificates.NewManager(config)
+}
+
+// config is that of the generic API server.
+func (o *Options) config(scheme *runtime.Scheme, codecs install.CodecFactory) (*genericserver.RecommendedConfig, error) {
+	config := genericserver.NewRecommendedConfig(codecs.CodecFactory)
+	config.Serializer = codecs
+	config.EffectiveVersion = compatibility.DefaultBuildEffectiveVersion()
+	config.ShutdownDelayDuration = o.ShutdownDelay
+	// Watches are told to go elsewhere, over some time, rather than all at once.
+	config.ShutdownWatchTerminationGracePeriod = o.ShutdownDelay
+
+	// What is published is of the versions that clients know.
+	namer := openapinamer.NewDefinitionNamer(install.NewScheme())
+	config.OpenAPIConfig = genericserver.DefaultOpenAPIConfig(openapi.GetOpenAPIDefinitions, namer)
+	config.OpenAPIV3Config = genericserver.DefaultOpenAPIV3Config(openapi.GetOpenAPIDefinitions, namer)
+	for _, info := range []*string{&config.OpenAPIConfig.Info.Title, &config.OpenAPIV3Config.Info.Title} {
+		*info = "kedahttp"
+	}
+	config.OpenAPIConfig.Info.Version, config.OpenAPIV3Config.Info.Version = Version, Version
+
+	build := config.BuildHandlerChainFunc
+	config.BuildHandlerChainFunc = func(handler http.Handler, c *genericserver.Config) http.Handler {
+		return build(live.WithTables(handler, codecs), c)
+	}
+	return config, o.Generic.ApplyTo(config)
+}
+
+// installAPI adds the group to the server.
+func installAPI(server *genericserver.GenericAPIServer, scheme *runtime.Scheme, codecs install.CodecFactory, config httpapp.Config) error {
+	storage, err := httpapp.NewStorage(config)
+	if err != nil {
+		return err
+	}
+	group := genericserver.NewDefaultAPIGroupInfo(v1alpha1.GroupName, scheme, metav1.ParameterCodec, codecs.CodecFactory)
+	group.PrioritizedVersions = []schema.GroupVersion{v1alpha1.SchemeGroupVersion}
+	group.NegotiatedSerializer = codecs
+	group.VersionedResourcesStorageMap[v1alpha1.SchemeGroupVersion.Version] = map[string]rest.Storage{
+		"httpapps":        storage.HTTPApp,
+		"httpapps/status": storage.Status,
+		"httpapps/scale":  storage.Scale,
+	}
+	return server.InstallAPIGroup(&group)
+}
+
+// recordsCheck says whether the host serves the records: without them the server can answer nothing.
+func recordsCheck(records clientrest.Interface) healthz.HealthChecker {
+	return healthz.NamedCheck("records", func(r *http.Request) error {
+		ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
+		defer cancel()
+		options := &metav1.ListOptions{Limit: 1, ResourceVersion: "0"}
+		return records.Get().Resource(record.Resource.Resource).VersionedParams(options, record.ParameterCodec).Do(ctx).Error()
+	})
+}
+
+// known returns all apps that the informer knows.
+func (p *parts) known() []*v1alpha1.HTTPApp {
+	objects := p.apps.GetStore().List()
+	apps := make([]*v1alpha1.HTTPApp, 0, len(objects))
+	for _, obj := range objects {
+		if app, ok := obj.(*v1alpha1.HTTPApp); ok {
+			apps = append(apps, app)
+		}
+	}
+	return apps
+}
