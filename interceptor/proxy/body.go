@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -15,6 +16,61 @@ const (
 	bufferAll = 64 << 20
 	readSize  = 4 << 10
 )
+
+// linger is how long a client may go on sending after it has got its answer. Ending the connection under a client that sends
+// could cost it the answer.
+const linger = time.Second
+
+// clientBody is the body of an HTTP/1 request that has one.
+//
+// net/http lets a handler answer before it has read the body only with care (golang/go#68560): the rest of the body must not be
+// taken for the next request, a read must not go on after the handler, and none must begin behind net/http's back. So an
+// exchange whose body was not read to its end when it was answered is the last of its connection.
+type clientBody struct {
+	from  io.ReadCloser
+	ended atomic.Bool
+
+	// mu is held while a read goes on.
+	mu   sync.Mutex
+	over bool
+}
+
+func (b *clientBody) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.over {
+		return 0, http.ErrBodyReadAfterClose
+	}
+	n, err := b.from.Read(p)
+	if errors.Is(err, io.EOF) {
+		b.ended.Store(true)
+	}
+	return n, err
+}
+
+// Close leaves the body to the server.
+func (b *clientBody) Close() error { return nil }
+
+// closeAfter has the connection closed after an answer that comes before the end of the body. It is called before the
+// answer's header is sent.
+func (b *clientBody) closeAfter(w http.ResponseWriter) {
+	if b != nil && !b.ended.Load() {
+		w.Header().Set("Connection", "close")
+	}
+}
+
+// finish breaks off a read that is going on and lets none begin.
+func (b *clientBody) finish(w http.ResponseWriter) {
+	if b == nil || b.ended.Load() {
+		return
+	}
+	c := http.NewResponseController(w)
+	_ = c.SetReadDeadline(time.Unix(1, 0))
+	b.mu.Lock()
+	b.over = true
+	b.mu.Unlock()
+	_ = c.SetReadDeadline(time.Now().Add(linger))
+}
 
 // budget is the memory for the bodies of held requests, shared by all of them.
 type budget struct {
@@ -44,7 +100,7 @@ func (b *budget) give(n int) {
 // of its request has been read. A client that leaves before bufferEach bytes of its body are read, or after all of it is, is
 // noticed at once; one with a longer body only when its request is forwarded or has waited for too long.
 type heldBody struct {
-	from   io.ReadCloser
+	from   io.Reader
 	budget *budget
 
 	mu      sync.Mutex
@@ -61,7 +117,7 @@ type heldBody struct {
 }
 
 // newHeldBody begins to read; broken is told when the client leaves meanwhile.
-func newHeldBody(from io.ReadCloser, b *budget, broken func()) *heldBody {
+func newHeldBody(from io.Reader, b *budget, broken func()) *heldBody {
 	h := &heldBody{from: from, budget: b, broken: broken, pumping: true}
 	h.cond.L = &h.mu
 	go h.pump()
@@ -145,25 +201,12 @@ func (h *heldBody) drop() {
 	h.budgets = 0
 }
 
-// Close does not close the client's body: that is the server's.
-func (h *heldBody) Close() error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.closed = true
-	h.cond.Broadcast()
-	return nil
-}
-
-// finish ends the reading when the request is over. A read that waits for the client is broken off, which ends the connection
-// after the response; there is no other way to have it back.
-func (h *heldBody) finish(w http.ResponseWriter) {
+// finish ends the reading when the request is over, after that of the client's body.
+func (h *heldBody) finish() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.stop, h.closed = true, true
 	h.cond.Broadcast()
-	if h.pumping {
-		_ = http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0))
-	}
 	for h.pumping {
 		h.cond.Wait()
 	}

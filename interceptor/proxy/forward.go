@@ -64,24 +64,21 @@ func (h *Handler) hold(ctx context.Context, x *exchange, r *http.Request) error 
 	if x.body == nil && r.Body != nil && x.incoming.ProtoMajor == 1 && !x.backend.Pods.Available() && x.backend.Line.Len() < settings.MaxPending {
 		x.body = newHeldBody(r.Body, &h.budget, func() { x.cancel(context.Canceled) })
 	}
-	err := x.backend.Line.Wait(ctx, &x.place, settings.MaxPending, settings.MaxWait, x.backend.Pods.Available)
-	if err != nil && x.body != nil {
-		// Now, because ReverseProxy closes the client's body, which waits for a read that is going on.
-		x.body.finish(x.writer)
-	}
-	return err
+	return x.backend.Line.Wait(ctx, &x.place, settings.MaxPending, settings.MaxWait, x.backend.Pods.Available)
 }
 
 // send forwards the request to a pod.
 func (h *Handler) send(ctx context.Context, x *exchange, r *http.Request, pod *balance.Endpoint) (*http.Response, error) {
 	settings := x.backend.Settings()
 	out := r.WithContext(ctx) // a copy: a round trip must not change its request
+	// The very map that the server fills in at the end of the body.
+	out.Trailer = x.incoming.Trailer
 	u := *r.URL
 	u.Scheme, u.Host = "http", pod.Address
 	out.URL = &u
 	switch {
 	case x.body != nil:
-		out.Body = x.body
+		out.Body = keepOpen{x.body}
 	case r.Body != nil:
 		// Kept open, for the next pod if this one cannot be reached.
 		out.Body = keepOpen{r.Body}
@@ -105,6 +102,7 @@ func (h *Handler) send(ctx context.Context, x *exchange, r *http.Request, pod *b
 		return nil, err
 	}
 	x.status = res.StatusCode
+	x.client.closeAfter(x.writer)
 	if res.StatusCode == http.StatusSwitchingProtocols && x.timer != nil {
 		x.timer.Stop() // a connection, not a response
 	}

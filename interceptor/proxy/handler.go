@@ -69,8 +69,10 @@ type exchange struct {
 	ticket  queue.Ticket
 	place   hold.Place
 	// pod has the request, if any.
-	pod  *balance.Endpoint
-	body *heldBody
+	pod *balance.Endpoint
+	// client is the body of an HTTP/1 request, and body what was read of it while the request waited; if any.
+	client *clientBody
+	body   *heldBody
 	// incoming is the request as it came.
 	incoming *http.Request
 	writer   http.ResponseWriter
@@ -121,19 +123,25 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if x.timer != nil {
 			x.timer.Stop()
 		}
-		if x.body != nil {
-			x.body.finish(w)
-		}
 		x.release()
 		x.ticket.Done()
+		x.client.finish(w)
+		if x.body != nil {
+			x.body.finish()
+		}
 		h.config.Metrics.routed(b.Name, x.status, x.reason, h.config.Clock.Since(started))
 	}()
 	if r.ProtoMajor == 1 && r.ContentLength != 0 {
 		// A pod may answer while it still reads; and while a body is being read for a held request, answering must not wait
 		// for its end. Only HTTP/1 has to be told.
 		_ = http.NewResponseController(w).EnableFullDuplex()
+		x.client = &clientBody{from: r.Body}
 	}
-	h.reverse.ServeHTTP(w, r.WithContext(ctx))
+	r = r.WithContext(ctx)
+	if x.client != nil {
+		r.Body = x.client
+	}
+	h.reverse.ServeHTTP(w, r)
 }
 
 // release takes the request off its pod.
@@ -166,11 +174,8 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, x *exchange, ow
 	if own.reason == reasonBackend {
 		klog.V(2).InfoS("A request failed", "app", own.app, "reason", own.reason, "err", own.cause)
 	}
+	x.client.closeAfter(w)
 	own.write(w, r)
-	if r.Body != nil {
-		// What the client still sends may take long to come to its end; the answer does not wait for it.
-		_ = http.NewResponseController(w).Flush()
-	}
 }
 
 // explain says why a round trip failed.

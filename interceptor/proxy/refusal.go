@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"encoding/json"
-	"fmt"
 	"math"
 	"mime"
 	"net/http"
@@ -56,27 +55,35 @@ func (r *refusal) write(w http.ResponseWriter, req *http.Request) {
 	if r.retryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(r.retryAfter.Seconds()))))
 	}
-	if !prefersJSON(req.Header.Values("Accept")) {
-		h.Set("Content-Type", "text/plain; charset=utf-8")
-		w.WriteHeader(r.status)
-		fmt.Fprintln(w, r.message) //nolint:errcheck // the client may be gone
-		return
+	body := []byte(r.message + "\n")
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	if prefersJSON(req.Header.Values("Accept")) {
+		h.Set("Content-Type", "application/json")
+		body = r.json()
 	}
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(r.status)
+	_, _ = w.Write(body) // the client may be gone
+}
+
+func (r *refusal) json() []byte {
 	type app struct {
 		Namespace string `json:"namespace"`
 		Name      string `json:"name"`
 	}
-	body := struct {
+	said := struct {
 		Reason  string `json:"reason"`
 		Message string `json:"message"`
 		App     *app   `json:"app,omitempty"`
 	}{Reason: r.reason, Message: r.message}
 	if r.app.Name != "" {
-		body.App = &app{r.app.Namespace, r.app.Name}
+		said.App = &app{r.app.Namespace, r.app.Name}
 	}
-	h.Set("Content-Type", "application/json")
-	w.WriteHeader(r.status)
-	_ = json.NewEncoder(w).Encode(body)
+	body, err := json.Marshal(said)
+	if err != nil {
+		return []byte("{}") // strings can always be marshalled
+	}
+	return append(body, '\n')
 }
 
 // prefersJSON reports whether JSON is wanted more than text (RFC 9110 section 12.5.1), with the exception that */* alone is text.

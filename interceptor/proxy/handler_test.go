@@ -1,0 +1,598 @@
+package proxy
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
+)
+
+func hello(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") } //nolint:errcheck // the test sees
+
+func TestARequestWithoutARouteIsToldSo(t *testing.T) {
+	w := newWorld(t)
+	a := do(w.request("GET", "nobody", "/x", nil))
+	require.NoError(t, a.err)
+	require.Equal(t, http.StatusNotFound, a.status)
+	require.Contains(t, a.body, `"nobody.test"`)
+}
+
+func TestARequestIsForwardedAsItCame(t *testing.T) {
+	w := newWorld(t)
+	w.app("shop")
+	seen := make(chan *http.Request, 1)
+	w.ready("shop", "", at(w.pod(func(_ http.ResponseWriter, r *http.Request) { seen <- r })))
+	r := w.request("DELETE", "shop", "/a%2Fb//c?x=1;y=%zz&z", nil)
+	r.Header.Set("X-Forwarded-For", "6.6.6.6")
+	r.Header.Set("X-Forwarded-Proto", "gopher")
+	r.Header.Set("X-Other", "kept")
+	require.Equal(t, 200, do(r).status)
+	got := await(t, seen)
+	require.Equal(t, "DELETE", got.Method)
+	require.Equal(t, "shop.test", got.Host)
+	require.Equal(t, "/a%2Fb//c?x=1;y=%zz&z", got.RequestURI)
+	require.Equal(t, "kept", got.Header.Get("X-Other"))
+	require.Equal(t, []string{"127.0.0.1"}, got.Header["X-Forwarded-For"], "a stranger's word is not taken")
+	require.Equal(t, "http", got.Header.Get("X-Forwarded-Proto"))
+	require.Equal(t, "shop.test", got.Header.Get("X-Forwarded-Host"))
+}
+
+func TestATrustedProxysForwardedHeadersAreExtended(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} })
+	w.app("shop")
+	seen := make(chan *http.Request, 1)
+	w.ready("shop", "", at(w.pod(func(_ http.ResponseWriter, r *http.Request) { seen <- r })))
+	r := w.request("GET", "shop", "/", nil)
+	r.Header.Set("X-Forwarded-For", "6.6.6.6")
+	r.Header.Set("X-Forwarded-Proto", "https")
+	require.Equal(t, 200, do(r).status)
+	got := await(t, seen)
+	require.Equal(t, "6.6.6.6, 127.0.0.1", got.Header.Get("X-Forwarded-For"))
+	require.Equal(t, "https", got.Header.Get("X-Forwarded-Proto"))
+	require.Equal(t, "shop.test", got.Header.Get("X-Forwarded-Host"))
+}
+
+func TestRequestsWaitForAPodAndAreAllAnsweredWhenItIsReady(t *testing.T) {
+	w := newWorld(t)
+	w.app("shop")
+	const n = 50
+	answers := make([]<-chan answer, n)
+	for i := range answers {
+		answers[i] = background(w.request("GET", "shop", "/", nil))
+	}
+	w.is("shop", n, 0)
+	require.Equal(t, int64(n), w.counts("shop").Read().ColdStarts)
+	w.ready("shop", "", at(w.pod(hello)))
+	for _, a := range answers {
+		a := await(t, a)
+		require.NoError(t, a.err)
+		require.Equal(t, "hello", a.body)
+	}
+	w.is("shop", 0, 0)
+	r := w.counts("shop").Read()
+	require.Equal(t, int64(n), r.Requests)
+	require.Positive(t, r.ConcurrencySeconds)
+}
+
+func TestABodyHeldOverAColdStartArrivesWholeAndOnce(t *testing.T) {
+	for _, size := range []int{1, 3000, bufferEach, 5*bufferEach + 17} {
+		for _, chunked := range []bool{false, true} {
+			for _, proto := range []string{"HTTP/1.1", "h2c"} {
+				t.Run(fmt.Sprintf("size=%d chunked=%v %s", size, chunked, proto), func(t *testing.T) {
+					w := newWorld(t)
+					w.app("shop")
+					body := strings.Repeat("0123456789abcdef", size/16+1)[:size]
+					var from io.Reader = strings.NewReader(body)
+					if chunked {
+						from = io.MultiReader(from)
+					}
+					client := http.DefaultClient
+					if proto == "h2c" {
+						client = h2cClient(t)
+					}
+					answered := make(chan answer, 1)
+					r := w.request("POST", "shop", "/", from)
+					go func() { answered <- doWith(client, r) }()
+					w.is("shop", 1, 0)
+					pod := &recorder{}
+					w.ready("shop", "", deadAddress(t)) // the first try reaches nobody
+					w.ready("shop", "", at(w.pod(pod.ServeHTTP)))
+					a := await(t, answered)
+					require.NoError(t, a.err)
+					require.Equal(t, fmt.Sprintf("got %d", size), a.body)
+					require.Equal(t, []string{body}, pod.got())
+					w.is("shop", 0, 0)
+				})
+			}
+		}
+	}
+}
+
+func h2cClient(t *testing.T) *http.Client {
+	transport := &http.Transport{Protocols: new(http.Protocols)}
+	transport.Protocols.SetUnencryptedHTTP2(true)
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport}
+}
+
+func TestAClientThatLeavesWhileItWaitsIsForgottenAtOnce(t *testing.T) {
+	for what, c := range map[string]struct{ request string }{
+		"no body":                           {"GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n"},
+		"a body that arrived":               {"POST / HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 5\r\n\r\nhello"},
+		"a chunked body that arrived":       {"POST / HTTP/1.1\r\nHost: shop.test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"},
+		"a body that did not arrive":        {"POST / HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 500\r\n\r\nhello"},
+		"a body that waits for 100":         {"POST / HTTP/1.1\r\nHost: shop.test\r\nExpect: 100-continue\r\nContent-Length: 500\r\n\r\n"},
+		"a chunked body that did not":       {"POST / HTTP/1.1\r\nHost: shop.test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"},
+		"a body as long as what is read of": {"POST / HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 65536\r\n\r\n" + strings.Repeat("x", bufferEach)},
+	} {
+		t.Run(what, func(t *testing.T) {
+			w := newWorld(t)
+			w.app("shop")
+			conn, err := net.Dial("tcp", w.front.Listener.Addr().String())
+			require.NoError(t, err)
+			_, err = io.WriteString(conn, c.request)
+			require.NoError(t, err)
+			w.is("shop", 1, 0)
+			require.NoError(t, conn.Close())
+			w.is("shop", 0, 0)
+			pod := &recorder{}
+			w.ready("shop", "", at(w.pod(pod.ServeHTTP)))
+			require.Equal(t, 200, do(w.request("POST", "shop", "/", strings.NewReader("another"))).status)
+			require.Equal(t, []string{"another"}, pod.got(), "the app hears nothing of a client that left")
+		})
+	}
+}
+
+func TestARequestTooManyIsRefusedAtOnce(t *testing.T) {
+	w := newWorld(t)
+	w.app("shop", func(a *v1alpha1.HTTPApp) { a.Spec.Queue.MaxPending = ptr.To[int32](2) })
+	first, second := background(w.request("GET", "shop", "/", nil)), background(w.request("GET", "shop", "/", nil))
+	w.is("shop", 2, 0)
+
+	a := do(w.request("GET", "shop", "/", nil))
+	require.Equal(t, http.StatusServiceUnavailable, a.status)
+	require.NotEmpty(t, a.header.Get("Retry-After"))
+	require.Equal(t, "text/plain; charset=utf-8", a.header.Get("Content-Type"))
+	require.Contains(t, a.body, "app default/shop")
+	require.Contains(t, a.body, "2 requests wait")
+
+	r := w.request("POST", "shop", "/", strings.NewReader("with a body"))
+	r.Header.Set("Accept", "application/json, text/plain, */*")
+	a = do(r)
+	require.Equal(t, http.StatusServiceUnavailable, a.status)
+	var said struct {
+		Reason string
+		App    struct{ Namespace, Name string }
+	}
+	require.NoError(t, json.Unmarshal([]byte(a.body), &said))
+	require.Equal(t, "queue_full", said.Reason)
+	require.Equal(t, "shop", said.App.Name)
+
+	w.is("shop", 2, 0)
+	w.ready("shop", "", at(w.pod(hello)))
+	require.Equal(t, 200, await(t, first).status)
+	require.Equal(t, 200, await(t, second).status)
+	require.NoError(t, testutil.GatherAndCompare(w.registry, strings.NewReader(`
+# HELP kedahttp_interceptor_rejections_total Requests that the interceptor answered itself or could not answer, by reason.
+# TYPE kedahttp_interceptor_rejections_total counter
+kedahttp_interceptor_rejections_total{app="shop",namespace="default",reason="queue_full"} 2
+`), "kedahttp_interceptor_rejections_total"))
+}
+
+func TestARequestThatWaitedForTooLongIsRefused(t *testing.T) {
+	w := newWorld(t)
+	w.app("shop", func(a *v1alpha1.HTTPApp) { a.Spec.Queue.MaxWait = &metav1.Duration{Duration: 50 * time.Millisecond} })
+	a := do(w.request("GET", "shop", "/", nil))
+	require.Equal(t, http.StatusServiceUnavailable, a.status)
+	require.NotEmpty(t, a.header.Get("Retry-After"))
+	require.Contains(t, a.body, "default/shop")
+	require.Contains(t, a.body, "50ms")
+	w.is("shop", 0, 0)
+}
+
+func TestAnAnswerDoesNotWaitForASlowUpload(t *testing.T) {
+	w := newWorld(t)
+	w.app("shop", func(a *v1alpha1.HTTPApp) { a.Spec.Queue.MaxWait = &metav1.Duration{Duration: 50 * time.Millisecond} })
+	conn, err := net.Dial("tcp", w.front.Listener.Addr().String())
+	require.NoError(t, err)
+	defer conn.Close() //nolint:errcheck // the test is over
+	_, err = io.WriteString(conn, "POST / HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 500\r\n\r\nhello")
+	require.NoError(t, err)
+	require.NoError(t, conn.SetReadDeadline(time.Now().Add(patience)))
+	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusServiceUnavailable, res.StatusCode)
+	w.is("shop", 0, 0)
+}
+
+func TestAPodThatCannotBeReachedCostsNoRequest(t *testing.T) {
+	w := newWorld(t)
+	w.app("shop")
+	pod := &recorder{}
+	w.ready("shop", "", deadAddress(t), deadAddress(t), at(w.pod(pod.ServeHTTP)))
+	for i := range 30 {
+		a := do(w.request("POST", "shop", "/", strings.NewReader(fmt.Sprint("body ", i))))
+		require.NoError(t, a.err)
+		require.Equal(t, 200, a.status)
+	}
+	require.Len(t, pod.got(), 30)
+	w.is("shop", 0, 0)
+}
+
+func TestARequestThatArrivesWhileTheLastPodGoesWaitsForTheNext(t *testing.T) {
+	w := newWorld(t)
+	w.app("shop")
+	old := w.pod(hello)
+	w.ready("shop", "", at(old))
+	require.Equal(t, 200, do(w.request("GET", "shop", "/", nil)).status)
+	// The pod is gone, and nobody has said so yet.
+	old.CloseClientConnections()
+	old.Close()
+	held := background(w.request("POST", "shop", "/", strings.NewReader("important")))
+	w.is("shop", 1, 0)
+	w.ready("shop", "")
+	pod := &recorder{}
+	w.ready("shop", "", at(w.pod(pod.ServeHTTP)))
+	a := await(t, held)
+	require.NoError(t, a.err)
+	require.Equal(t, 200, a.status)
+	require.Equal(t, []string{"important"}, pod.got())
+}
+
+func TestABrokenConnectionIsRepeatedOnceWhenThatMakesNoDifference(t *testing.T) {
+	w := newWorld(t)
+	w.app("shop")
+	var seen atomic.Int64
+	breaking := func(times int64) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			if seen.Add(1) <= times {
+				panic(http.ErrAbortHandler)
+			}
+			hello(w, r)
+		}
+	}
+	w.ready("shop", "", at(w.pod(breaking(1))))
+	require.Equal(t, 200, do(w.request("GET", "shop", "/", nil)).status)
+	require.Equal(t, int64(2), seen.Load())
+
+	seen.Store(0)
+	a := do(w.request("POST", "shop", "/", nil))
+	require.Equal(t, http.StatusBadGateway, a.status)
+	require.Contains(t, a.body, "default/shop")
+	require.Equal(t, int64(1), seen.Load(), "a POST is not repeated")
+	w.is("shop", 0, 0)
+}
+
+func TestTimeoutsAreTheAppsOwn(t *testing.T) {
+	w := newWorld(t)
+	w.app("slow", func(a *v1alpha1.HTTPApp) {
+		a.Spec.Timeouts.ResponseHeader = &metav1.Duration{Duration: 50 * time.Millisecond}
+	})
+	w.app("whole", func(a *v1alpha1.HTTPApp) { a.Spec.Timeouts.Request = &metav1.Duration{Duration: 50 * time.Millisecond} })
+	stuck := w.pod(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // else a server does not hear that its client left
+		<-r.Context().Done()
+	})
+	w.ready("slow", "", at(stuck))
+	a := do(w.request("GET", "slow", "/", nil))
+	require.Equal(t, http.StatusGatewayTimeout, a.status)
+	require.Contains(t, a.body, "app default/slow")
+
+	w.ready("whole", "", at(stuck))
+	a = do(w.request("POST", "whole", "/", strings.NewReader("body")))
+	require.Equal(t, http.StatusGatewayTimeout, a.status)
+	require.Contains(t, a.body, "app default/whole")
+
+	// Once it has begun, the response cannot become another: it breaks off.
+	dribbling := w.pod(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, "beginning") //nolint:errcheck // the test sees
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+	})
+	w.ready("whole", "", at(dribbling))
+	w.eventually("the response is cut", func() bool {
+		a := do(w.request("GET", "whole", "/", nil))
+		return a.status == 200 && a.err != nil
+	})
+	w.is("slow", 0, 0)
+	w.is("whole", 0, 0)
+}
+
+func TestAClientThatLeavesWhileItIsServedIsForgottenAtOnce(t *testing.T) {
+	w := newWorld(t)
+	w.app("shop")
+	left := make(chan struct{})
+	w.ready("shop", "", at(w.pod(func(_ http.ResponseWriter, r *http.Request) {
+		<-r.Context().Done()
+		close(left)
+	})))
+	ctx, cancel := context.WithCancelCause(t.Context())
+	served := background(w.request("GET", "shop", "/", nil).WithContext(ctx))
+	w.is("shop", 0, 1)
+	cancel(errTest)
+	w.is("shop", 0, 0)
+	await(t, left)
+	require.Error(t, await(t, served).err)
+}
+
+func TestAnUpgradedConnectionCountsForItsLifetime(t *testing.T) {
+	w := newWorld(t)
+	w.app("chat", func(a *v1alpha1.HTTPApp) { a.Spec.Timeouts.Request = &metav1.Duration{Duration: 50 * time.Millisecond} })
+	upgrader := websocket.Upgrader{}
+	w.ready("chat", "", at(w.pod(func(rw http.ResponseWriter, r *http.Request) {
+		c, err := upgrader.Upgrade(rw, r, nil)
+		if err != nil {
+			return
+		}
+		defer c.Close() //nolint:errcheck // the test is over
+		for {
+			kind, m, err := c.ReadMessage()
+			if err != nil || c.WriteMessage(kind, append([]byte("echo "), m...)) != nil {
+				return
+			}
+		}
+	})))
+	dialer := websocket.Dialer{NetDial: func(network, _ string) (net.Conn, error) { return net.Dial(network, w.front.Listener.Addr().String()) }}
+	c, _, err := dialer.Dial("ws://chat.test/", nil)
+	require.NoError(t, err)
+	w.is("chat", 0, 1)
+	for i := range 3 {
+		// Longer than a request may take.
+		require.NoError(t, c.WriteMessage(websocket.TextMessage, fmt.Append(nil, i)))
+		_, m, err := c.ReadMessage()
+		require.NoError(t, err)
+		require.Equal(t, fmt.Sprint("echo ", i), string(m))
+		<-time.After(40 * time.Millisecond)
+	}
+	w.is("chat", 0, 1)
+	require.NoError(t, c.Close())
+	w.is("chat", 0, 0)
+}
+
+func TestEventsArePassedOnAsTheyCome(t *testing.T) {
+	w := newWorld(t)
+	w.app("news")
+	next := make(chan string)
+	w.ready("news", "", at(w.pod(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		w.(http.Flusher).Flush()
+		for e := range next {
+			fmt.Fprintf(w, "data: %s\n\n", e) //nolint:errcheck // the test sees
+			w.(http.Flusher).Flush()
+		}
+	})))
+	res, err := http.DefaultClient.Do(w.request("GET", "news", "/", nil))
+	require.NoError(t, err)
+	defer res.Body.Close() //nolint:errcheck // read to its end
+	lines := bufio.NewReader(res.Body)
+	for _, e := range []string{"one", "two"} {
+		next <- e
+		line, err := lines.ReadString('\n')
+		require.NoError(t, err)
+		require.Equal(t, "data: "+e+"\n", line)
+		_, err = lines.ReadString('\n')
+		require.NoError(t, err)
+	}
+	close(next)
+	w.is("news", 0, 0)
+}
+
+func TestTrailersArriveInBothDirections(t *testing.T) {
+	w := newWorld(t)
+	w.app("shop")
+	w.ready("shop", "", at(w.pod(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Trailer", "X-Sum")
+		_, _ = io.Copy(w, r.Body)
+		w.Header().Set("X-Sum", "of "+r.Trailer.Get("X-Asked"))
+		w.Header().Set(http.TrailerPrefix+"X-Late", "unannounced")
+	})))
+	r := w.request("POST", "shop", "/", io.MultiReader(strings.NewReader("body")))
+	r.Trailer = http.Header{"X-Asked": {"me"}}
+	res, err := http.DefaultClient.Do(r)
+	require.NoError(t, err)
+	defer res.Body.Close() //nolint:errcheck // read to its end
+	body, err := io.ReadAll(res.Body)
+	require.NoError(t, err)
+	require.Equal(t, "body", string(body))
+	require.Equal(t, "of me", res.Trailer.Get("X-Sum"))
+	require.Equal(t, "unannounced", res.Trailer.Get("X-Late"))
+}
+
+func TestHTTP2WithoutTLSIsSpokenOnBothSides(t *testing.T) {
+	w := newWorld(t)
+	w.app("by-service")
+	w.app("by-spec", func(a *v1alpha1.HTTPApp) { a.Spec.Protocol = v1alpha1.ProtocolH2C })
+	w.app("by-default")
+	pod := w.pod(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Proto) }) //nolint:errcheck // the test sees
+	w.ready("by-service", "kubernetes.io/h2c", at(pod))
+	w.ready("by-spec", "", at(pod))
+	w.ready("by-default", "", at(pod))
+	for app, want := range map[string]string{"by-service": "HTTP/2.0", "by-spec": "HTTP/2.0", "by-default": "HTTP/1.1"} {
+		for _, client := range []*http.Client{http.DefaultClient, h2cClient(t)} {
+			a := doWith(client, w.request("GET", app, "/", nil))
+			require.NoError(t, a.err)
+			require.Equal(t, want, a.body, app)
+		}
+	}
+}
+
+func TestGRPCPassesThroughAlsoFromZero(t *testing.T) {
+	w := newWorld(t)
+	w.app("grpc", func(a *v1alpha1.HTTPApp) { a.Spec.Protocol = v1alpha1.ProtocolH2C })
+	conn, err := grpc.NewClient("passthrough:///"+w.front.Listener.Addr().String(),
+		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithAuthority("grpc.test"))
+	require.NoError(t, err)
+	defer conn.Close() //nolint:errcheck // the test is over
+	client := grpc_health_v1.NewHealthClient(conn)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	type reply struct {
+		res *grpc_health_v1.HealthCheckResponse
+		err error
+	}
+	first := make(chan reply, 1)
+	go func() {
+		res, err := client.Check(ctx, &grpc_health_v1.HealthCheckRequest{})
+		first <- reply{res, err}
+	}()
+	w.is("grpc", 1, 0)
+
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	server, status := grpc.NewServer(), health.NewServer()
+	grpc_health_v1.RegisterHealthServer(server, status)
+	go server.Serve(listener) //nolint:errcheck // it ends when the test does
+	defer server.Stop()
+	w.ready("grpc", "", listener.Addr().String())
+	got := await(t, first)
+	require.NoError(t, got.err)
+	require.Equal(t, grpc_health_v1.HealthCheckResponse_SERVING, got.res.GetStatus())
+
+	_, err = client.Check(ctx, &grpc_health_v1.HealthCheckRequest{Service: "nobody"})
+	require.ErrorContains(t, err, "NotFound", "a status in trailers only")
+
+	stream, err := client.Watch(ctx, &grpc_health_v1.HealthCheckRequest{})
+	require.NoError(t, err)
+	res, err := stream.Recv()
+	require.NoError(t, err)
+	require.Equal(t, grpc_health_v1.HealthCheckResponse_SERVING, res.GetStatus())
+	w.is("grpc", 0, 1)
+	status.SetServingStatus("", grpc_health_v1.HealthCheckResponse_NOT_SERVING)
+	res, err = stream.Recv()
+	require.NoError(t, err)
+	require.Equal(t, grpc_health_v1.HealthCheckResponse_NOT_SERVING, res.GetStatus())
+	cancel()
+	w.is("grpc", 0, 0)
+}
+
+func TestRequestsGoToTheLeastBusyPod(t *testing.T) {
+	w := newWorld(t)
+	w.app("shop")
+	const pods, each = 3, 4
+	var busy [pods]atomic.Int64
+	release := make(chan struct{})
+	var addresses []string
+	for i := range pods {
+		addresses = append(addresses, at(w.pod(func(http.ResponseWriter, *http.Request) {
+			busy[i].Add(1)
+			<-release
+		})))
+	}
+	w.ready("shop", "", addresses...)
+	require.Eventually(t, func() bool { return w.counts("shop").Read().Requests == 0 }, patience, time.Millisecond)
+	var answers []<-chan answer
+	for n := range pods * each {
+		answers = append(answers, background(w.request("GET", "shop", "/", nil)))
+		w.is("shop", 0, int64(n+1))
+	}
+	w.eventually("all arrived", func() bool { return busy[0].Load()+busy[1].Load()+busy[2].Load() == pods*each })
+	close(release)
+	for _, a := range answers {
+		require.Equal(t, 200, await(t, a).status)
+	}
+	for i := range busy {
+		require.Equal(t, int64(each), busy[i].Load())
+	}
+}
+
+func TestTheRequestsOfADeletedAppDoNotWaitOn(t *testing.T) {
+	w := newWorld(t)
+	app := w.app("shop")
+	held := background(w.request("GET", "shop", "/", nil))
+	w.is("shop", 1, 0)
+	w.apps.Delete(app)
+	a := await(t, held)
+	require.Equal(t, http.StatusNotFound, a.status)
+	require.Contains(t, a.body, "deleted")
+	w.eventually("its counts are gone", func() bool { return w.counts("shop") == nil })
+}
+
+func TestCountsReturnToZeroWhateverHappens(t *testing.T) {
+	w := newWorld(t)
+	w.app("shop", func(a *v1alpha1.HTTPApp) {
+		a.Spec.Queue.MaxPending = ptr.To[int32](20)
+		a.Spec.Queue.MaxWait = &metav1.Duration{Duration: 100 * time.Millisecond}
+		a.Spec.Timeouts.ResponseHeader = &metav1.Duration{Duration: 30 * time.Millisecond}
+		a.Spec.Timeouts.Request = &metav1.Duration{Duration: 60 * time.Millisecond}
+	})
+	faulty := func(w http.ResponseWriter, r *http.Request) {
+		switch rand.IntN(8) {
+		case 0:
+			panic(http.ErrAbortHandler)
+		case 1:
+			w.WriteHeader(500)
+		case 2:
+			_, _ = io.Copy(io.Discard, r.Body)
+			<-r.Context().Done()
+		case 3:
+			fmt.Fprint(w, "half") //nolint:errcheck // whatever happens
+			w.(http.Flusher).Flush()
+			panic(http.ErrAbortHandler)
+		default:
+			_, _ = io.Copy(w, r.Body)
+		}
+	}
+	pods := []string{at(w.pod(faulty)), at(w.pod(faulty)), deadAddress(t)}
+	stop := make(chan struct{})
+	var chaos sync.WaitGroup
+	chaos.Go(func() {
+		for {
+			var now []string
+			for _, p := range pods {
+				if rand.IntN(2) == 0 {
+					now = append(now, p)
+				}
+			}
+			w.ready("shop", "", now...)
+			select {
+			case <-stop:
+				return
+			case <-time.After(5 * time.Millisecond):
+			}
+		}
+	})
+	clients := []*http.Client{{Transport: &http.Transport{}}, h2cClient(t)}
+	var wg sync.WaitGroup
+	for i := range 16 {
+		wg.Go(func() {
+			for range 40 {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(1+rand.IntN(150))*time.Millisecond)
+				method, body := "GET", io.Reader(nil)
+				if rand.IntN(2) == 0 {
+					method, body = "POST", bytes.NewReader(make([]byte, rand.IntN(3*bufferEach)))
+				}
+				doWith(clients[i%2], w.request(method, "shop", "/", body).WithContext(ctx))
+				cancel()
+			}
+		})
+	}
+	wg.Wait()
+	close(stop)
+	chaos.Wait()
+	w.is("shop", 0, 0)
+	require.LessOrEqual(t, w.counts("shop").Read().Requests, int64(16*40))
+	require.Positive(t, w.counts("shop").Read().Requests)
+}

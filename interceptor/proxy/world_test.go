@@ -1,0 +1,255 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/require"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/client-go/tools/cache"
+	fcache "k8s.io/client-go/tools/cache/testing"
+	"k8s.io/utils/clock"
+	"k8s.io/utils/ptr"
+
+	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
+	"github.com/kedahttp/kedahttp/interceptor/backend"
+	"github.com/kedahttp/kedahttp/interceptor/endpoints"
+	"github.com/kedahttp/kedahttp/interceptor/queue"
+)
+
+// patience is far above what anything here takes.
+const patience = 30 * time.Second
+
+// world is an interceptor's data path with a cluster of a test's making: apps and EndpointSlices come through informers, pods
+// are servers on loopback.
+type world struct {
+	t        *testing.T
+	apps     *fcache.FakeControllerSource
+	client   *fake.Clientset
+	counters *queue.Counters
+	registry *prometheus.Registry
+	front    *httptest.Server
+}
+
+func newWorld(t *testing.T, change ...func(*Config)) *world {
+	w := &world{
+		t: t, apps: fcache.NewFakeControllerSource(), client: fake.NewClientset(),
+		counters: queue.NewCounters(clock.RealClock{}), registry: prometheus.NewRegistry(),
+	}
+	slices, err := endpoints.NewSlices(w.client)
+	require.NoError(t, err)
+	metrics := NewMetrics(w.registry, w.counters)
+	informer := cache.NewSharedIndexInformer(w.apps, &v1alpha1.HTTPApp{}, 0, cache.Indexers{})
+	directory := backend.NewDirectory(informer, slices, w.counters, clock.RealClock{}, metrics.Forget)
+	config := Config{Routes: directory, Metrics: metrics, Clock: clock.RealClock{}}
+	for _, c := range change {
+		c(&config)
+	}
+	handler := NewHandler(config)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- directory.Run(ctx) }()
+	w.front = httptest.NewUnstartedServer(handler)
+	w.front.Config.Protocols = new(http.Protocols)
+	w.front.Config.Protocols.SetHTTP1(true)
+	w.front.Config.Protocols.SetUnencryptedHTTP2(true)
+	w.front.Start()
+	t.Cleanup(func() {
+		w.front.CloseClientConnections()
+		w.front.Close()
+		handler.Close()
+		cancel()
+		require.NoError(t, <-ended)
+	})
+	w.eventually("the routes are known", directory.Ready)
+	return w
+}
+
+func (w *world) eventually(what string, is func() bool) {
+	w.t.Helper()
+	require.Eventually(w.t, is, patience, time.Millisecond, what)
+}
+
+// app makes an app with the host NAME.test and waits until it is routed to.
+func (w *world) app(name string, change ...func(*v1alpha1.HTTPApp)) *v1alpha1.HTTPApp {
+	w.t.Helper()
+	a := &v1alpha1.HTTPApp{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, UID: types.UID("uid-" + name), ResourceVersion: "1"},
+		Spec:       v1alpha1.HTTPAppSpec{Routes: []v1alpha1.Route{{Hosts: []string{name + ".test"}, PathPrefix: "/"}}},
+	}
+	for _, c := range change {
+		c(a)
+	}
+	w.apps.Add(a)
+	w.eventually("the app is routed to", func() bool { return w.counts(name) != nil })
+	return a
+}
+
+func (w *world) counts(name string) *queue.App {
+	for _, a := range w.counters.Apps() {
+		if a.Name().Name == name {
+			return a
+		}
+	}
+	return nil
+}
+
+// is waits until an app has so many requests.
+func (w *world) is(name string, pending, inFlight int64) {
+	w.t.Helper()
+	var r queue.Reading
+	ok := func() bool {
+		r = w.counts(name).Read()
+		return r.Pending == pending && r.InFlight == inFlight
+	}
+	deadline := time.Now().Add(patience)
+	for !ok() {
+		if time.Now().After(deadline) {
+			require.Failf(w.t, "counts", "want %d pending and %d in flight, have %+v", pending, inFlight, r)
+		}
+		time.Sleep(time.Millisecond) // between two looks
+	}
+}
+
+// ready says which addresses of an app are ready, with the port's appProtocol if any.
+func (w *world) ready(app, appProtocol string, addresses ...string) {
+	w.t.Helper()
+	ctx := w.t.Context()
+	slices := w.client.DiscoveryV1().EndpointSlices("default")
+	wanted := map[string]*discoveryv1.EndpointSlice{}
+	for _, address := range addresses {
+		host, port, err := net.SplitHostPort(address)
+		require.NoError(w.t, err)
+		number, err := strconv.ParseInt(port, 10, 32)
+		require.NoError(w.t, err)
+		slice := &discoveryv1.EndpointSlice{
+			ObjectMeta:  metav1.ObjectMeta{Namespace: "default", Name: app + "-" + port, Labels: map[string]string{discoveryv1.LabelServiceName: app}},
+			AddressType: discoveryv1.AddressTypeIPv4,
+			Ports:       []discoveryv1.EndpointPort{{Name: ptr.To("http"), Port: ptr.To(int32(number))}},
+			Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{host}, Conditions: discoveryv1.EndpointConditions{Ready: ptr.To(true)}}},
+		}
+		if appProtocol != "" {
+			slice.Ports[0].AppProtocol = &appProtocol
+		}
+		wanted[slice.Name] = slice
+	}
+	have, err := slices.List(ctx, metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=" + app})
+	require.NoError(w.t, err)
+	for _, s := range have.Items {
+		if wanted[s.Name] == nil {
+			require.NoError(w.t, slices.Delete(ctx, s.Name, metav1.DeleteOptions{}))
+		}
+		delete(wanted, s.Name)
+	}
+	for _, s := range wanted {
+		if _, err := slices.Create(ctx, s, metav1.CreateOptions{}); !apierrors.IsAlreadyExists(err) {
+			require.NoError(w.t, err)
+		}
+	}
+}
+
+// pod is a server that an app's requests are forwarded to.
+func (w *world) pod(h http.HandlerFunc) *httptest.Server {
+	s := httptest.NewUnstartedServer(h)
+	s.Config.Protocols = new(http.Protocols)
+	s.Config.Protocols.SetHTTP1(true)
+	s.Config.Protocols.SetUnencryptedHTTP2(true)
+	s.Start()
+	w.t.Cleanup(func() { s.CloseClientConnections(); s.Close() })
+	return s
+}
+
+func at(s *httptest.Server) string { return s.Listener.Addr().String() }
+
+// deadAddress is one that nobody listens on.
+func deadAddress(t *testing.T) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close() //nolint:errcheck // it was only for the number
+	return l.Addr().String()
+}
+
+// request makes a request for an app.
+func (w *world) request(method, app, path string, body io.Reader) *http.Request {
+	r, err := http.NewRequest(method, w.front.URL+path, body)
+	require.NoError(w.t, err)
+	r.Host = app + ".test"
+	return r
+}
+
+type answer struct {
+	status int
+	header http.Header
+	body   string
+	err    error
+}
+
+func do(r *http.Request) answer { return doWith(http.DefaultClient, r) }
+
+func doWith(c *http.Client, r *http.Request) answer {
+	res, err := c.Do(r)
+	if err != nil {
+		return answer{err: err}
+	}
+	defer res.Body.Close() //nolint:errcheck // read to its end
+	body, err := io.ReadAll(res.Body)
+	return answer{res.StatusCode, res.Header, string(body), err}
+}
+
+// background does a request and gives its answer later.
+func background(r *http.Request) <-chan answer {
+	c := make(chan answer, 1)
+	go func() { c <- do(r) }()
+	return c
+}
+
+func await[T any](t *testing.T, c <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(patience):
+		require.Fail(t, "nothing came")
+		panic("unreachable")
+	}
+}
+
+// recorder is a pod that keeps what it is sent.
+type recorder struct {
+	mu     sync.Mutex
+	bodies []string
+}
+
+func (p *recorder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err != nil {
+		p.bodies = append(p.bodies, "broken: "+err.Error())
+		return
+	}
+	p.bodies = append(p.bodies, string(body))
+	fmt.Fprintf(w, "got %d", len(body)) //nolint:errcheck // the test sees
+}
+
+func (p *recorder) got() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return append([]string(nil), p.bodies...)
+}
+
+var errTest = errors.New("the client gave up")
