@@ -84,7 +84,7 @@ func TestRequestsWaitForAPodAndAreAllAnsweredWhenItIsReady(t *testing.T) {
 		answers[i] = background(w.request("GET", "shop", "/", nil))
 	}
 	w.is("shop", n, 0)
-	require.Equal(t, int64(n), w.counts("shop").Read().ColdStarts)
+	w.eventually("all found no pod", func() bool { return w.counts("shop").Read().ColdStarts == n })
 	w.ready("shop", "", at(w.pod(hello)))
 	for _, a := range answers {
 		a := await(t, a)
@@ -324,13 +324,15 @@ func TestTimeoutsAreTheAppsOwn(t *testing.T) {
 func TestAClientThatLeavesWhileItIsServedIsForgottenAtOnce(t *testing.T) {
 	w := newWorld(t)
 	w.app("shop")
-	left := make(chan struct{})
+	arrived, left := make(chan struct{}), make(chan struct{})
 	w.ready("shop", "", at(w.pod(func(_ http.ResponseWriter, r *http.Request) {
+		close(arrived)
 		<-r.Context().Done()
 		close(left)
 	})))
 	ctx, cancel := context.WithCancelCause(t.Context())
 	served := background(w.request("GET", "shop", "/", nil).WithContext(ctx))
+	await(t, arrived)
 	w.is("shop", 0, 1)
 	cancel(errTest)
 	w.is("shop", 0, 0)

@@ -42,6 +42,7 @@ func serverCredentials(dir string, reload time.Duration) (credentials.TransportC
 		RequireClientCert: true,
 		VerificationType:  advancedtls.CertVerification,
 		MinTLSVersion:     tls.VersionTLS13,
+		MaxTLSVersion:     tls.VersionTLS13,
 	})
 }
 
@@ -61,6 +62,7 @@ func clientCredentials(dir, serverName string, reload time.Duration) (credential
 		RootOptions:      advancedtls.RootCertificateOptions{RootProvider: files},
 		VerificationType: advancedtls.CertAndHostVerification,
 		MinTLSVersion:    tls.VersionTLS13,
+		MaxTLSVersion:    tls.VersionTLS13,
 	})
 	if err != nil {
 		return nil, err
