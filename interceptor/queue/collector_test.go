@@ -45,6 +45,10 @@ type node struct {
 	*Counters
 	server   *grpc.Server
 	listener *bufconn.Listener
+
+	mu    sync.Mutex
+	conns []net.Conn
+
 	finish   context.CancelFunc
 	finished chan struct{}
 }
@@ -83,6 +87,15 @@ func (n *node) kill() { n.server.Stop(); n.finish(); <-n.finished }
 func (n *node) drain() { n.finish(); <-n.finished; n.server.GracefulStop() }
 
 // cut breaks all connections of a process that goes on.
+func (n *node) cut() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, c := range n.conns {
+		_ = c.Close()
+	}
+	n.conns = nil
+}
+
 func (f *fleet) dial(ctx context.Context, address string) (net.Conn, error) {
 	f.mu.Lock()
 	n := f.nodes[address]
@@ -90,7 +103,13 @@ func (f *fleet) dial(ctx context.Context, address string) (net.Conn, error) {
 	if n == nil {
 		return nil, errors.New("no route to host")
 	}
-	return n.listener.DialContext(ctx)
+	conn, err := n.listener.DialContext(ctx)
+	if err == nil {
+		n.mu.Lock()
+		n.conns = append(n.conns, conn)
+		n.mu.Unlock()
+	}
+	return conn, err
 }
 
 // list writes the EndpointSlice.

@@ -1,0 +1,117 @@
+package balance
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"k8s.io/utils/clock"
+	clocktesting "k8s.io/utils/clock/testing"
+)
+
+func addresses(n int) (a []string) {
+	for i := range n {
+		a = append(a, fmt.Sprint("10.0.0.", i, ":80"))
+	}
+	return a
+}
+
+func TestTheLeastBusyPodIsPicked(t *testing.T) {
+	p := NewPool(clock.RealClock{}, func() {})
+	require.Nil(t, p.Pick(nil))
+	p.Set(addresses(5))
+	for range 50 {
+		p.Pick(nil)
+	}
+	for _, e := range p.all {
+		require.Equal(t, int64(10), e.InFlight(), e.Address)
+	}
+}
+
+func TestOfManyPodsTheLoadIsNearlyEven(t *testing.T) {
+	p := NewPool(clock.RealClock{}, func() {})
+	p.Set(addresses(100))
+	for range 100 * 100 {
+		p.Pick(nil)
+	}
+	for _, e := range p.all {
+		require.InDelta(t, 100, e.InFlight(), 15, e.Address)
+	}
+}
+
+func TestAPodKeepsItsRequestsWhenOthersComeAndGo(t *testing.T) {
+	p := NewPool(clock.RealClock{}, func() {})
+	p.Set(addresses(1))
+	e := p.Pick(nil)
+	p.Set(addresses(2))
+	require.NotEqual(t, e, p.Pick(nil))
+	p.Set(addresses(1))
+	require.Equal(t, int64(1), p.all[e.Address].InFlight())
+	e.Release()
+	require.Zero(t, p.all[e.Address].InFlight())
+}
+
+func TestAPodThatFailedIsLeftOutForALongerTimeEachTimeAndComesBack(t *testing.T) {
+	clk := clocktesting.NewFakeClock(time.Unix(0, 0))
+	var mu sync.Mutex
+	told := 0
+	p := NewPool(clk, func() { mu.Lock(); told++; mu.Unlock() })
+	heard := func() int { mu.Lock(); defer mu.Unlock(); return told }
+	p.Set(addresses(1))
+	require.Equal(t, 1, heard())
+	for i, wait := range []time.Duration{100 * time.Millisecond, 200 * time.Millisecond, 400 * time.Millisecond} {
+		e := p.Pick(nil)
+		require.NotNil(t, e)
+		e.Release()
+		p.Failed(e)
+		p.Failed(e) // two requests at the same time: one failure
+		require.Nil(t, p.Pick(nil))
+		require.False(t, p.Available())
+		require.Equal(t, 1, p.Ready(), "it is ready all the same")
+		clk.Step(wait - time.Millisecond)
+		require.Nil(t, p.Pick(nil), i)
+		clk.Step(time.Millisecond)
+		require.Eventually(t, func() bool { return p.Available() && heard() == i+2 }, 20*time.Second, time.Millisecond)
+	}
+	e := p.Pick(nil)
+	p.Succeeded(e)
+	p.Failed(e)
+	clk.Step(100 * time.Millisecond)
+	require.Eventually(t, p.Available, 20*time.Second, time.Millisecond, "from the beginning again")
+}
+
+func TestAFailureOfAPodThatIsGoneDoesNotHitItsSuccessor(t *testing.T) {
+	p := NewPool(clock.RealClock{}, func() {})
+	p.Set(addresses(1))
+	e := p.Pick(nil)
+	p.Set(nil)
+	p.Set(addresses(1))
+	p.Failed(e)
+	require.True(t, p.Available())
+}
+
+func TestAnotherPodIsPreferredToTheOneThatFailed(t *testing.T) {
+	p := NewPool(clock.RealClock{}, func() {})
+	p.Set(addresses(1))
+	only := p.Pick(nil)
+	require.Equal(t, only, p.Pick(only), "better than none")
+	p.Set(addresses(3))
+	for range 20 {
+		require.NotEqual(t, only, p.Pick(only))
+	}
+}
+
+func BenchmarkPick(b *testing.B) {
+	for _, n := range []int{1, 8, 100} {
+		b.Run(fmt.Sprint("pods=", n), func(b *testing.B) {
+			p := NewPool(clock.RealClock{}, func() {})
+			p.Set(addresses(n))
+			b.ReportAllocs()
+			for b.Loop() {
+				p.Pick(nil).Release()
+			}
+		})
+	}
+}

@@ -1,0 +1,93 @@
+package endpoints
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
+)
+
+func slice(family discoveryv1.AddressType, ports []discoveryv1.EndpointPort, eps ...discoveryv1.Endpoint) *discoveryv1.EndpointSlice {
+	return &discoveryv1.EndpointSlice{AddressType: family, Ports: ports, Endpoints: eps}
+}
+
+func port(name string, number int32) discoveryv1.EndpointPort {
+	return discoveryv1.EndpointPort{Name: &name, Port: &number}
+}
+
+func pod(ip string, ready, terminating *bool) discoveryv1.Endpoint {
+	return discoveryv1.Endpoint{Addresses: []string{ip}, Conditions: discoveryv1.EndpointConditions{Ready: ready, Terminating: terminating}}
+}
+
+func TestReady(t *testing.T) {
+	yes, no := ptr.To(true), ptr.To(false)
+	v4, v6 := discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6
+	http := []discoveryv1.EndpointPort{port("http", 8080)}
+	two := []discoveryv1.EndpointPort{port("metrics", 9090), port("http", 8080)}
+	h2c := []discoveryv1.EndpointPort{{Name: ptr.To("http"), Port: ptr.To[int32](8080), AppProtocol: ptr.To("kubernetes.io/h2c")}}
+	for what, c := range map[string]struct {
+		slices []*discoveryv1.EndpointSlice
+		port   *intstr.IntOrString
+		want   Set
+	}{
+		"nothing": {},
+		"only pods that are ready and stay": {
+			slices: []*discoveryv1.EndpointSlice{slice(v4, http, pod("10.0.0.3", yes, no), pod("10.0.0.1", nil, nil), pod("10.0.0.2", no, nil), pod("10.0.0.4", yes, yes))},
+			want:   Set{Addresses: []string{"10.0.0.1:8080", "10.0.0.3:8080"}},
+		},
+		"a pod that moves between two slices is one": {
+			slices: []*discoveryv1.EndpointSlice{slice(v4, http, pod("10.0.0.1", yes, no)), slice(v4, http, pod("10.0.0.1", yes, no))},
+			want:   Set{Addresses: []string{"10.0.0.1:8080"}},
+		},
+		"a pod of both families is one": {
+			slices: []*discoveryv1.EndpointSlice{slice(v6, http, pod("fd00::1", yes, no)), slice(v4, http, pod("10.0.0.1", yes, no))},
+			want:   Set{Addresses: []string{"10.0.0.1:8080"}},
+		},
+		"an empty slice of the other family does not hide pods": {
+			slices: []*discoveryv1.EndpointSlice{slice(v6, http, pod("fd00::1", yes, no)), slice(v4, http)},
+			want:   Set{Addresses: []string{"[fd00::1]:8080"}},
+		},
+		"the first port": {
+			slices: []*discoveryv1.EndpointSlice{slice(v4, two, pod("10.0.0.1", yes, no))},
+			want:   Set{Addresses: []string{"10.0.0.1:9090"}},
+		},
+		"the port of the name": {
+			slices: []*discoveryv1.EndpointSlice{slice(v4, two, pod("10.0.0.1", yes, no))}, port: ptr.To(intstr.FromString("http")),
+			want: Set{Addresses: []string{"10.0.0.1:8080"}},
+		},
+		"the port of the number": {
+			slices: []*discoveryv1.EndpointSlice{slice(v4, two, pod("10.0.0.1", yes, no))}, port: ptr.To(intstr.FromInt32(8080)),
+			want: Set{Addresses: []string{"10.0.0.1:8080"}},
+		},
+		"a container's port name is not the Service's": {
+			slices: []*discoveryv1.EndpointSlice{slice(v4, http, pod("10.0.0.1", yes, no))}, port: ptr.To(intstr.FromString("web")),
+			want: Set{Addresses: []string{"10.0.0.1:8080"}},
+		},
+		"no port, no pod": {slices: []*discoveryv1.EndpointSlice{slice(v4, nil, pod("10.0.0.1", yes, no))}},
+		"HTTP/2": {
+			slices: []*discoveryv1.EndpointSlice{slice(v4, h2c, pod("10.0.0.1", yes, no))},
+			want:   Set{Addresses: []string{"10.0.0.1:8080"}, H2C: true},
+		},
+	} {
+		t.Run(what, func(t *testing.T) { require.Equal(t, c.want, ready(c.slices, c.port)) })
+	}
+}
+
+func TestOnlyWhatIsNeededIsKept(t *testing.T) {
+	s := slice(discoveryv1.AddressTypeIPv4, nil, pod("10.0.0.1", nil, nil))
+	s.ObjectMeta = metav1.ObjectMeta{
+		Namespace: "a", Name: "b-1", Labels: map[string]string{discoveryv1.LabelServiceName: "b", "other": "x"},
+		Annotations: map[string]string{"x": "y"}, ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "m"}},
+	}
+	s.Endpoints[0].NodeName = ptr.To("node")
+	obj, err := strip(s)
+	require.NoError(t, err)
+	got := obj.(*discoveryv1.EndpointSlice)
+	require.Equal(t, metav1.ObjectMeta{Namespace: "a", Name: "b-1", Labels: map[string]string{discoveryv1.LabelServiceName: "b"}}, got.ObjectMeta)
+	require.Equal(t, "b", serviceOf(got).Name)
+	require.Nil(t, got.Endpoints[0].NodeName)
+	require.Equal(t, []string{"10.0.0.1"}, got.Endpoints[0].Addresses)
+}
