@@ -4,10 +4,17 @@ import (
 	"context"
 	"fmt"
 
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	genericserver "k8s.io/apiserver/pkg/server"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	clientrest "k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/tools/record"
 	"k8s.io/klog/v2"
+
+	"github.com/kedahttp/kedahttp/apiserver/activate"
+	"github.com/kedahttp/kedahttp/apiserver/workload"
 )
 
 // hostConfig is the configuration of clients of the host cluster: from a file, or that of the pod.
@@ -26,28 +33,58 @@ func hostConfig(path string) (*clientrest.Config, error) {
 	return clientrest.AddUserAgent(config, "kedahttp-apiserver"), nil
 }
 
-// addHooks starts what runs beside the API once the server serves.
-func (p *parts) addHooks(server *genericserver.GenericAPIServer) error {
-	for name, run := range map[string]func(context.Context){
-		"kedahttp-certificates": p.certificates.Run,
-		"kedahttp-apps":         p.apps.RunWithContext,
-		"kedahttp-counts": func(ctx context.Context) {
-			if err := p.counts.Run(ctx); err != nil && ctx.Err() == nil {
-				klog.ErrorS(err, "Collecting the counts ended")
-			}
+// addHooks starts what runs beside the API once the server serves. Each part runs in every replica, except what is led.
+func (p *parts) addHooks(server *genericserver.GenericAPIServer, scheme *runtime.Scheme) error {
+	deployments, err := workload.NewDeploymentInformer(p.client)
+	if err != nil {
+		return err
+	}
+	events := record.NewBroadcaster()
+	recorder := events.NewRecorder(scheme, corev1.EventSource{Component: "kedahttp"})
+	activator, err := activate.New(activate.Config{
+		Counts:      p.counts,
+		Apps:        p.apps,
+		Deployments: deployments,
+		Scales:      p.scales,
+		Events:      recorder,
+	})
+	if err != nil {
+		return err
+	}
+	for name, run := range map[string]func(context.Context) error{
+		"kedahttp-certificates": forever(p.certificates.Run),
+		"kedahttp-apps":         forever(p.apps.RunWithContext),
+		"kedahttp-deployments":  forever(deployments.RunWithContext),
+		"kedahttp-counts":       p.counts.Run,
+		"kedahttp-activation":   activator.Run,
+		"kedahttp-events": func(ctx context.Context) error {
+			events.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: p.client.CoreV1().Events("")})
+			<-ctx.Done()
+			events.Shutdown()
+			return nil
 		},
 	} {
-		if err := server.AddPostStartHook(name, inBackground(run)); err != nil {
+		if err := server.AddPostStartHook(name, inBackground(name, run)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+func forever(run func(context.Context)) func(context.Context) error {
+	return func(ctx context.Context) error { run(ctx); return nil }
+}
+
 // inBackground is a hook that starts a part and does not wait for it.
-func inBackground(run func(context.Context)) genericserver.PostStartHookFunc {
+func inBackground(name string, run func(context.Context) error) genericserver.PostStartHookFunc {
 	return func(ctx genericserver.PostStartHookContext) error {
-		go run(ctx)
+		go func() {
+			if err := run(ctx); err != nil && ctx.Err() == nil {
+				// A server that lost a part looks healthy and is not: a new start is the way back.
+				klog.ErrorS(err, "A part of the server ended", "part", name)
+				klog.FlushAndExit(klog.ExitFlushTimeout, 1)
+			}
+		}()
 		return nil
 	}
 }

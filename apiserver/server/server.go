@@ -131,7 +131,7 @@ func (o *Options) New(ctx context.Context) (*Server, error) {
 	}); err != nil {
 		return nil, err
 	}
-	if err := p.addHooks(generic); err != nil {
+	if err := p.addHooks(generic, install.NewScheme()); err != nil {
 		return nil, err
 	}
 	return &Server{generic: generic, parts: p}, nil
