@@ -98,9 +98,17 @@ func (o *Options) Complete() error {
 	return nil
 }
 
+// cluster is how to reach the cluster of a kubeconfig file, or the one that this runs in.
+func cluster(kubeconfig string) (*rest.Config, error) {
+	if kubeconfig == "" {
+		return rest.InClusterConfig()
+	}
+	return clientcmd.BuildConfigFromFlags("", kubeconfig)
+}
+
 // Run runs the interceptor until the context ends and what it had taken by then is done.
 func (o *Options) Run(ctx context.Context) error {
-	config, err := clientcmd.BuildConfigFromFlags("", o.Kubeconfig)
+	config, err := cluster(o.Kubeconfig)
 	if err != nil {
 		return fmt.Errorf("finding the cluster: %w", err)
 	}

@@ -108,9 +108,17 @@ func (a apps) Get(app types.NamespacedName) *v1alpha1.HTTPApp {
 	return found
 }
 
+// cluster is how to reach the cluster of a kubeconfig file, or the one that this runs in.
+func cluster(kubeconfig string) (*rest.Config, error) {
+	if kubeconfig == "" {
+		return rest.InClusterConfig()
+	}
+	return clientcmd.BuildConfigFromFlags("", kubeconfig)
+}
+
 // Run runs the scaler until the context ends.
 func (o *Options) Run(ctx context.Context) error {
-	config, err := clientcmd.BuildConfigFromFlags("", o.Kubeconfig)
+	config, err := cluster(o.Kubeconfig)
 	if err != nil {
 		return fmt.Errorf("finding the cluster: %w", err)
 	}
