@@ -10,9 +10,9 @@ import (
 )
 
 const (
-	// bufferEach is how much of one held request's body is read while it waits.
-	bufferEach = 64 << 10
-	// bufferAll is how much all held requests' bodies together may take.
+	// bufferEach is how much of one held request's body is read while it waits: nearly all bodies are shorter.
+	bufferEach = 1 << 20
+	// bufferAll is how much all held requests' bodies together may take. When it is used up, no more is read of any.
 	bufferAll = 64 << 20
 	readSize  = 4 << 10
 )

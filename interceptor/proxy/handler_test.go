@@ -146,7 +146,7 @@ func TestAClientThatLeavesWhileItWaitsIsForgottenAtOnce(t *testing.T) {
 		"a body that did not arrive":        {"POST / HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 500\r\n\r\nhello"},
 		"a body that waits for 100":         {"POST / HTTP/1.1\r\nHost: shop.test\r\nExpect: 100-continue\r\nContent-Length: 500\r\n\r\n"},
 		"a chunked body that did not":       {"POST / HTTP/1.1\r\nHost: shop.test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"},
-		"a body as long as what is read of": {"POST / HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 65536\r\n\r\n" + strings.Repeat("x", bufferEach)},
+		"a body as long as what is read of": {fmt.Sprintf("POST / HTTP/1.1\r\nHost: shop.test\r\nContent-Length: %d\r\n\r\n", bufferEach) + strings.Repeat("x", bufferEach)},
 	} {
 		t.Run(what, func(t *testing.T) {
 			w := newWorld(t)
@@ -584,7 +584,7 @@ func TestCountsReturnToZeroWhateverHappens(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(1+rand.IntN(150))*time.Millisecond)
 				method, body := "GET", io.Reader(nil)
 				if rand.IntN(2) == 0 {
-					method, body = "POST", bytes.NewReader(make([]byte, rand.IntN(3*bufferEach)))
+					method, body = "POST", bytes.NewReader(make([]byte, rand.IntN(bufferEach/4)))
 				}
 				doWith(clients[i%2], w.request(method, "shop", "/", body).WithContext(ctx))
 				cancel()
