@@ -71,7 +71,7 @@ func (s *Store) rewrite(status *metav1.Status) *metav1.Status {
 	status = status.DeepCopy()
 	status.Message = strings.ReplaceAll(status.Message, record.Resource.GroupResource().String(), s.Resource.String())
 	status.Message = strings.ReplaceAll(status.Message, record.Resource.Resource, s.Resource.Resource)
-	if d := status.Details; d != nil && d.Group == record.GroupName {
+	if d := status.Details; d != nil && d.Kind == record.Resource.Resource {
 		d.Group, d.Kind, d.UID = s.Resource.Group, s.Resource.Resource, ""
 	}
 	return status

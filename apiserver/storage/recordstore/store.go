@@ -28,6 +28,9 @@ import (
 // alike, and knows only the record's.
 const Finalizer = record.GroupName + "/object"
 
+// optionsVersion is that of options in requests, whatever the resource.
+var optionsVersion = schema.GroupVersion{Version: "v1"}
+
 // Config says what is kept, and where.
 type Config struct {
 	// Client is for the records; see record.NewClient.
@@ -233,6 +236,10 @@ func (s *Store) recordOf(t target, obj runtime.Object, data []byte, version stri
 	if err != nil {
 		return nil, storage.NewInternalError(err)
 	}
+	if m.GetNamespace() != t.namespace || m.GetName() != t.name {
+		// What is written here could never be read again.
+		return nil, storage.NewInternalError(fmt.Errorf("the object %s/%s cannot be kept as %s/%s", m.GetNamespace(), m.GetName(), t.namespace, t.name))
+	}
 	r := &record.HTTPAppRecord{
 		ObjectMeta: metav1.ObjectMeta{Namespace: t.namespace, Name: t.name, Labels: m.GetLabels(), ResourceVersion: version},
 		Object:     runtime.RawExtension{Raw: data},
@@ -303,7 +310,7 @@ func (s *Store) Get(ctx context.Context, key string, opts storage.GetOptions, ou
 		}
 	}
 	r := &record.HTTPAppRecord{}
-	err = s.request("GET", t).VersionedParams(&metav1.GetOptions{ResourceVersion: opts.ResourceVersion}, record.ParameterCodec).Do(ctx).Into(r)
+	err = s.request("GET", t).SpecificallyVersionedParams(&metav1.GetOptions{ResourceVersion: opts.ResourceVersion}, metav1.ParameterCodec, optionsVersion).Do(ctx).Into(r)
 	if err != nil {
 		err = s.translate(ctx, err, key, t.name)
 		if opts.IgnoreNotFound && storage.IsNotFound(err) {
@@ -510,7 +517,7 @@ func (s *Store) GetList(ctx context.Context, key string, opts storage.ListOption
 
 func (s *Store) listRecords(ctx context.Context, t target, options metav1.ListOptions) (*record.HTTPAppRecordList, error) {
 	list := &record.HTTPAppRecordList{}
-	if err := s.request("GET", t).VersionedParams(&options, record.ParameterCodec).Do(ctx).Into(list); err != nil {
+	if err := s.request("GET", t).SpecificallyVersionedParams(&options, metav1.ParameterCodec, optionsVersion).Do(ctx).Into(list); err != nil {
 		return nil, s.translate(ctx, err, "", "")
 	}
 	return list, nil

@@ -2,6 +2,8 @@ package recordstore
 
 import (
 	"context"
+	"math"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -14,6 +16,9 @@ import (
 	"github.com/kedahttp/kedahttp/apiserver/storage/record"
 )
 
+// buffered events let the host go on while the client reads; after the end, the client gets to read them still.
+const buffered = 100
+
 // Watch implements storage.Interface: the host's watch of the records, object by object.
 func (s *Store) Watch(ctx context.Context, key string, opts storage.ListOptions) (watch.Interface, error) {
 	t, options, err := s.options(key, opts)
@@ -24,19 +29,24 @@ func (s *Store) Watch(ctx context.Context, key string, opts storage.ListOptions)
 		return watch.NewEmptyWatch(), nil // as upstream's: an end, not an error
 	}
 	options.Watch = true
+	if deadline, ok := ctx.Deadline(); ok {
+		// The host ends the watch at the same time, in an orderly way, and sends a bookmark before.
+		seconds := int64(math.Ceil(time.Until(deadline).Seconds()))
+		options.TimeoutSeconds = &seconds
+	}
 	options.AllowWatchBookmarks = opts.Predicate.AllowWatchBookmarks
 	if opts.SendInitialEvents != nil {
 		options.SendInitialEvents = opts.SendInitialEvents
 		// The only match there is with initial events; the caller's was checked and is not passed down.
 		options.ResourceVersionMatch = metav1.ResourceVersionMatchNotOlderThan
 	}
-	records, err := s.request("GET", t).VersionedParams(&options, record.ParameterCodec).Watch(ctx)
+	records, err := s.request("GET", t).SpecificallyVersionedParams(&options, metav1.ParameterCodec, optionsVersion).Watch(ctx)
 	if err != nil {
 		return nil, s.translate(ctx, err, key, "")
 	}
 	// Priority and fairness takes a watch for expensive until it hears that it has begun.
 	utilflowcontrol.WatchInitialized(ctx)
-	w := &watcher{store: s, records: records, results: make(chan watch.Event), ctx: ctx}
+	w := &watcher{store: s, records: records, results: make(chan watch.Event, buffered), ctx: ctx}
 	w.ctx, w.cancel = context.WithCancel(ctx)
 	go w.run()
 	return w, nil

@@ -1,0 +1,329 @@
+package live
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+	clocktesting "k8s.io/utils/clock/testing"
+
+	"github.com/kedahttp/kedahttp/apiserver/apis/apps/install"
+	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
+	"github.com/kedahttp/kedahttp/interceptor/queue"
+)
+
+// counts is a Source whose samples are set.
+type counts struct {
+	mu      sync.Mutex
+	samples map[types.NamespacedName]queue.Sample
+	subs    map[*subscription]struct{}
+}
+
+type subscription struct {
+	counts *counts
+	wake   chan struct{}
+	dirty  map[types.NamespacedName]struct{}
+}
+
+func newCounts() *counts {
+	return &counts{samples: map[types.NamespacedName]queue.Sample{}, subs: map[*subscription]struct{}{}}
+}
+
+func (c *counts) Sample(app types.NamespacedName, _ time.Duration) queue.Sample {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s, ok := c.samples[app]; ok {
+		return s
+	}
+	return queue.Sample{SampledAt: start, Reporting: 1, Expected: 1}
+}
+
+func (c *counts) Subscribe() Changes {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := &subscription{counts: c, wake: make(chan struct{}, 1), dirty: map[types.NamespacedName]struct{}{}}
+	c.subs[s] = struct{}{}
+	return s
+}
+
+func (c *counts) subscribers() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.subs)
+}
+
+// pending sets how many requests wait.
+func (c *counts) pending(app string, n int64) {
+	name := types.NamespacedName{Namespace: "ns", Name: app}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.samples[name] = queue.Sample{Pending: n, SampledAt: start, Reporting: 1, Expected: 1}
+	for s := range c.subs {
+		s.dirty[name] = struct{}{}
+		select {
+		case s.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (s *subscription) Changed() <-chan struct{} { return s.wake }
+
+func (s *subscription) Take() []types.NamespacedName {
+	s.counts.mu.Lock()
+	defer s.counts.mu.Unlock()
+	names := slices.Collect(maps.Keys(s.dirty))
+	clear(s.dirty)
+	return names
+}
+
+func (s *subscription) Close() {
+	s.counts.mu.Lock()
+	defer s.counts.mu.Unlock()
+	delete(s.counts.subs, s)
+}
+
+var start = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func app(name, version string) *v1alpha1.HTTPApp {
+	return &v1alpha1.HTTPApp{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name, ResourceVersion: version}}
+}
+
+// world is a watch with live events and what it is made of.
+type world struct {
+	*testing.T
+	counts *counts
+	clock  *clocktesting.FakeClock
+	stored *watch.FakeWatcher
+	watch  watch.Interface
+}
+
+func newWorld(t *testing.T, known func(context.Context) ([]*v1alpha1.HTTPApp, error)) *world {
+	w := &world{T: t, counts: newCounts(), clock: clocktesting.NewFakeClock(start), stored: watch.NewFake()}
+	w.watch = NewView(w.counts, w.clock).Watch(t.Context(), w.stored, known)
+	t.Cleanup(w.watch.Stop)
+	return w
+}
+
+// next returns the next event.
+func (w *world) next() watch.Event {
+	w.Helper()
+	select {
+	case e, ok := <-w.watch.ResultChan():
+		if !ok {
+			w.Fatal("the watch ended")
+		}
+		return e
+	case <-time.After(10 * time.Second):
+		w.Fatal("no event came")
+		return watch.Event{}
+	}
+}
+
+func (w *world) want(kind watch.EventType, name, version string) {
+	w.Helper()
+	e := w.next()
+	got := e.Object.(*v1alpha1.HTTPApp)
+	if e.Type != kind || got.Name != name || got.ResourceVersion != version {
+		w.Fatalf("%s of %s at %s came, not %s of %s at %s", e.Type, got.Name, got.ResourceVersion, kind, name, version)
+	}
+	if got.Status.Traffic != nil {
+		w.Error("an object of an event has traffic")
+	}
+}
+
+// quiet checks that nothing came before what is stored next, which the watch handles in order.
+func (w *world) quiet() {
+	w.Helper()
+	w.stored.Add(app("marker", "999"))
+	w.want(watch.Added, "marker", "999")
+	w.stored.Delete(app("marker", "999"))
+	w.want(watch.Deleted, "marker", "999")
+}
+
+func TestALiveEventHasTheObjectUnchangedAndOfTheSameVersion(t *testing.T) {
+	w := newWorld(t, nil)
+	w.stored.Add(app("a", "7"))
+	w.want(watch.Added, "a", "7")
+	w.counts.pending("a", 1)
+	w.want(watch.Modified, "a", "7")
+	w.stored.Modify(app("a", "8"))
+	w.want(watch.Modified, "a", "8")
+	w.clock.Step(interval)
+	w.counts.pending("a", 2)
+	w.want(watch.Modified, "a", "8")
+}
+
+func TestAppsThatTheStreamHasNotDeliveredHaveNoLiveEvents(t *testing.T) {
+	w := newWorld(t, nil)
+	w.counts.pending("other", 3)
+	w.quiet()
+	w.stored.Add(app("a", "1"))
+	w.want(watch.Added, "a", "1")
+	w.stored.Delete(app("a", "2"))
+	w.want(watch.Deleted, "a", "2")
+	w.counts.pending("a", 3)
+	w.quiet()
+}
+
+func TestChangesThatNoCellShowsHaveNoLiveEvents(t *testing.T) {
+	w := newWorld(t, nil)
+	w.stored.Add(app("a", "1"))
+	w.want(watch.Added, "a", "1")
+	w.counts.pending("a", 0)
+	w.quiet()
+}
+
+func TestThereIsOneLiveEventASecondForEachApp(t *testing.T) {
+	w := newWorld(t, nil)
+	for _, name := range []string{"a", "b"} {
+		w.stored.Add(app(name, "1"))
+		w.want(watch.Added, name, "1")
+	}
+	w.counts.pending("a", 1)
+	w.want(watch.Modified, "a", "1")
+	for n := range int64(50) {
+		w.counts.pending("a", 2+n)
+	}
+	w.counts.pending("b", 1)
+	w.want(watch.Modified, "b", "1") // of its own second
+	for !w.clock.HasWaiters() {
+		w.quiet()
+	}
+	w.clock.Step(interval)
+	w.want(watch.Modified, "a", "1") // all changes since in one
+	w.quiet()
+}
+
+func TestAChangeThatIsTakenBackWithinTheSecondIsNotShown(t *testing.T) {
+	w := newWorld(t, nil)
+	w.stored.Add(app("a", "1"))
+	w.want(watch.Added, "a", "1")
+	w.counts.pending("a", 1)
+	w.want(watch.Modified, "a", "1")
+	w.counts.pending("a", 2)
+	for !w.clock.HasWaiters() {
+		w.quiet()
+	}
+	w.counts.pending("a", 1)
+	w.quiet()
+	w.clock.Step(interval)
+	w.quiet()
+}
+
+func TestAppsThatTheClientListedBeforeHaveLiveEvents(t *testing.T) {
+	listed := make(chan struct{})
+	w := newWorld(t, func(context.Context) ([]*v1alpha1.HTTPApp, error) {
+		<-listed
+		return []*v1alpha1.HTTPApp{app("a", "1"), app("gone", "2"), app("newer", "3")}, nil
+	})
+	w.stored.Delete(app("gone", "4"))
+	w.want(watch.Deleted, "gone", "4")
+	w.stored.Modify(app("newer", "5"))
+	w.want(watch.Modified, "newer", "5")
+	w.counts.pending("a", 1)
+	close(listed)
+	w.want(watch.Modified, "a", "1")
+	w.counts.pending("gone", 1)
+	w.counts.pending("newer", 1)
+	w.want(watch.Modified, "newer", "5")
+	w.quiet()
+}
+
+func TestAListThatFailsLeavesAWatchOfWhatIsStored(t *testing.T) {
+	w := newWorld(t, func(context.Context) ([]*v1alpha1.HTTPApp, error) { return nil, errors.New("too old") })
+	w.stored.Add(app("a", "1"))
+	w.want(watch.Added, "a", "1")
+	w.counts.pending("a", 1)
+	w.want(watch.Modified, "a", "1")
+}
+
+func TestBookmarksAndErrorsPass(t *testing.T) {
+	w := newWorld(t, nil)
+	w.stored.Action(watch.Bookmark, app("", "9"))
+	w.want(watch.Bookmark, "", "9")
+	w.stored.Error(&metav1.Status{Code: http.StatusGone})
+	if e := w.next(); e.Type != watch.Error {
+		t.Errorf("%v came", e)
+	}
+}
+
+func TestTheWatchEndsWithWhatIsStoredAndTakesItsSubscriptionAlong(t *testing.T) {
+	w := newWorld(t, nil)
+	w.stored.Stop()
+	if e, ok := <-w.watch.ResultChan(); ok {
+		t.Fatalf("%v came", e)
+	}
+	if n := w.counts.subscribers(); n != 0 {
+		t.Errorf("%d subscriptions are left", n)
+	}
+}
+
+func TestACellIsUnknownWhileNobodyReportsAndMarkedWhileSomeAreMissing(t *testing.T) {
+	name := types.NamespacedName{Namespace: "ns", Name: "a"}
+	for what, c := range map[string]struct {
+		sample queue.Sample
+		want   Cells
+	}{
+		"nobody reported":   {queue.Sample{Expected: 2}, Cells{Unknown, Unknown, Unknown, false}},
+		"all report":        {queue.Sample{SampledAt: start, Pending: 2, InFlight: 1, RequestRate: 0.44, Reporting: 2, Expected: 2}, Cells{"2", "1", "0.4", true}},
+		"some are missing":  {queue.Sample{SampledAt: start, InFlight: 1, RequestRate: 12.6, Reporting: 1, Expected: 2}, Cells{"~0", "~1", "~13", false}},
+		"a very small rate": {queue.Sample{SampledAt: start, RequestRate: 0.01, Reporting: 1, Expected: 1}, Cells{"0", "0", "0", false}},
+		"a rate just below": {queue.Sample{SampledAt: start, RequestRate: 9.97, Reporting: 1, Expected: 1}, Cells{"0", "0", "10", false}},
+	} {
+		source := newCounts()
+		source.samples[name] = c.sample
+		if got := NewView(source, clocktesting.NewFakeClock(start)).Cells(name); got != c.want {
+			t.Errorf("%s: %+v, not %+v", what, got, c.want)
+		}
+	}
+}
+
+func TestTrafficIsJoinedAndNeverZeroForUnknown(t *testing.T) {
+	source := newCounts()
+	view := NewView(source, clocktesting.NewFakeClock(start))
+	name := types.NamespacedName{Namespace: "ns", Name: "a"}
+	source.samples[name] = queue.Sample{Pending: 3, InFlight: 2, Concurrency: 4.5, RequestRate: 1.25, ColdStarts: 1, LastRequest: start, SampledAt: start, Reporting: 1, Expected: 2}
+	a := app("a", "1")
+	view.Join(a)
+	traffic := a.Status.Traffic
+	if traffic == nil || traffic.Pending != 3 || traffic.InFlight != 2 || traffic.Concurrency.String() != "4500m" || traffic.RequestRate.String() != "1250m" ||
+		traffic.ColdStarts != 1 || !traffic.LastRequestTime.Time.Equal(start) || traffic.Interceptors.Reporting != 1 || traffic.Interceptors.Expected != 2 {
+		t.Errorf("traffic is %+v", traffic)
+	}
+	source.samples[name] = queue.Sample{Expected: 2}
+	if view.Join(a); a.Status.Traffic != nil {
+		t.Errorf("traffic is %+v although nobody reported", a.Status.Traffic)
+	}
+}
+
+func TestOnlyRequestsForTablesAreMarked(t *testing.T) {
+	codecs := install.NewCodecs(install.NewServerScheme())
+	for accept, want := range map[string]bool{
+		"":                 false,
+		"application/json": false,
+		"application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json": true,
+		"application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io":                                                    false,
+		"application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json":                false,
+		"application/json;as=Table;v=v1;g=example.com,application/json":                                                   false,
+		"application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io,application/json":                                false,
+	} {
+		got := false
+		handler := WithTables(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = WantsTable(r.Context()) }), codecs)
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Header.Set("Accept", accept)
+		handler.ServeHTTP(httptest.NewRecorder(), r)
+		if got != want {
+			t.Errorf("%q: a table: %v", accept, got)
+		}
+	}
+}
