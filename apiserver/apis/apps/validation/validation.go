@@ -20,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	approutes "github.com/kedahttp/kedahttp/apiserver/apis/apps/routes"
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 )
 
@@ -259,8 +260,7 @@ func validateRoutes(routes []v1alpha1.Route, path *field.Path) field.ErrorList {
 	if len(routes) > maxRoutes {
 		return field.ErrorList{field.TooMany(path, len(routes), maxRoutes)}
 	}
-	type key struct{ host, prefix, headers string }
-	seen := sets.New[key]()
+	seen := sets.New[approutes.Key]()
 	for i := range routes {
 		r, at := &routes[i], path.Index(i)
 		if len(r.Hosts) == 0 {
@@ -272,31 +272,23 @@ func validateRoutes(routes []v1alpha1.Route, path *field.Path) field.ErrorList {
 		}
 		errs = append(errs, validatePathPrefix(r.PathPrefix, at.Child("pathPrefix"))...)
 		errs = append(errs, validateHeaders(r.Headers, at.Child("headers"))...)
-		headers := headersKey(r.Headers)
 		for j, host := range r.Hosts {
 			at := at.Child("hosts").Index(j)
 			if hostErrs := validateHost(host, at); len(hostErrs) > 0 {
 				errs = append(errs, hostErrs...)
 				continue
 			}
-			k := key{host, r.PathPrefix, headers}
-			if seen.Has(k) {
-				errs = append(errs, field.Duplicate(at, host))
+			for _, key := range approutes.Keys(&v1alpha1.HTTPApp{Spec: v1alpha1.HTTPAppSpec{Routes: []v1alpha1.Route{
+				{Hosts: []string{host}, PathPrefix: r.PathPrefix, Headers: r.Headers},
+			}}}) {
+				if seen.Has(key) {
+					errs = append(errs, field.Duplicate(at, host))
+				}
+				seen.Insert(key)
 			}
-			seen.Insert(k)
 		}
 	}
 	return errs
-}
-
-// headersKey is the same for the same headers in any order and case.
-func headersKey(headers []v1alpha1.HeaderMatch) string {
-	lines := make([]string, 0, len(headers))
-	for _, h := range headers {
-		lines = append(lines, strings.ToLower(h.Name)+": "+h.Value)
-	}
-	slices.Sort(lines)
-	return strings.Join(lines, "\n")
 }
 
 func validateHost(host string, path *field.Path) field.ErrorList {
@@ -488,6 +480,9 @@ func validateSubdomain(name string, path *field.Path) field.ErrorList {
 }
 
 func invalidFor(value string, path *field.Path, messages []string) field.ErrorList {
+	if value == "" {
+		return field.ErrorList{field.Required(path, "a name")}
+	}
 	var errs field.ErrorList
 	for _, msg := range messages {
 		errs = append(errs, field.Invalid(path, value, msg))
