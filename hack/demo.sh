@@ -38,7 +38,7 @@ say "4. The first request wakes it, and is answered by the pod that it woke."
 run "curl -sS -w '\n%{http_code} after %{time_total} s\n' $url"
 
 say "5. Ten requests at a time, where one replica is for two: KEDA is told, and scales to five."
-(while :; do echo; done | xargs -P 10 -I% curl -sS -o /dev/null "$url?delay=1s") 2>/dev/null &
+yes | xargs -P 10 -I% curl -sS -o /dev/null "$url?delay=1s" 2>/dev/null &
 load=$!
 trap 'kill $watch $load 2>/dev/null || true; pkill -P $load 2>/dev/null || true' EXIT
 run "kubectl wait --for=jsonpath='{.status.readyReplicas}'=5 httpapp/hello --timeout=180s"

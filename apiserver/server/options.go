@@ -27,6 +27,8 @@ type Options struct {
 	Service string
 	// Domain is what default hosts end with.
 	Domain string
+	// PublicPort is the port under which the interceptors are reached from outside.
+	PublicPort int
 	// ScalerAddress is where KEDA reaches the scaler.
 	ScalerAddress string
 	// CountsService is the headless Service of the interceptors' counts.
@@ -48,6 +50,7 @@ func NewOptions() *Options {
 		Namespace:     cmp.Or(os.Getenv("POD_NAMESPACE"), "kedahttp-system"),
 		Service:       "kedahttp-apiserver",
 		Domain:        "example.com",
+		PublicPort:    80,
 		CountsService: "kedahttp-interceptor-counts",
 		ShutdownDelay: 5 * time.Second,
 	}
@@ -60,6 +63,7 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.Namespace, "namespace", o.Namespace, "The namespace that kedahttp runs in: of its Secrets, its Lease and its Services. Default: $POD_NAMESPACE.")
 	fs.StringVar(&o.Service, "service", o.Service, "The Service of this server, which its certificate is for.")
 	fs.StringVar(&o.Domain, "domain", o.Domain, "What the hosts of apps without routes end with: NAME.NAMESPACE.DOMAIN.")
+	fs.IntVar(&o.PublicPort, "public-port", o.PublicPort, "The port under which the interceptors are reached from outside; it is part of the apps' URLs.")
 	fs.StringVar(&o.ScalerAddress, "scaler-address", o.ScalerAddress, "Where KEDA reaches the scaler, as host:port. Default: kedahttp-scaler.NAMESPACE.svc:9090.")
 	fs.StringVar(&o.CountsService, "interceptor-counts-service", o.CountsService, "The headless Service, in the same namespace, whose endpoints are the interceptors' counts.")
 	fs.DurationVar(&o.ShutdownDelay, "shutdown-delay-duration", o.ShutdownDelay, "How long the server still answers after it was told to stop, so that nobody is sent to it any more when it does.")
@@ -87,6 +91,9 @@ func (o *Options) Validate() error {
 	}
 	if msgs := utilvalidation.IsDNS1123Subdomain(o.Domain); len(msgs) > 0 {
 		errs = append(errs, fmt.Errorf("--domain: %q: %s", o.Domain, strings.Join(msgs, "; ")))
+	}
+	for _, msg := range utilvalidation.IsValidPortNum(o.PublicPort) {
+		errs = append(errs, fmt.Errorf("--public-port: %d: %s", o.PublicPort, msg))
 	}
 	if host, port, err := net.SplitHostPort(o.ScalerAddress); err != nil || host == "" || port == "" {
 		errs = append(errs, fmt.Errorf("--scaler-address: %q is no host:port", o.ScalerAddress))

@@ -14,6 +14,8 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/kedahttp/kedahttp/apiserver/activate"
+	"github.com/kedahttp/kedahttp/apiserver/reconcile"
+	"github.com/kedahttp/kedahttp/apiserver/server/leader"
 	"github.com/kedahttp/kedahttp/apiserver/workload"
 )
 
@@ -51,12 +53,43 @@ func (p *parts) addHooks(server *genericserver.GenericAPIServer, scheme *runtime
 	if err != nil {
 		return err
 	}
+	status, err := newStatusWriter(p.loopback)
+	if err != nil {
+		return err
+	}
+	identity, err := leader.Identity()
+	if err != nil {
+		return err
+	}
+	election := leader.Election{
+		Client: p.client.CoordinationV1(), Namespace: p.options.Namespace, Name: "kedahttp-reconciler", Identity: identity,
+	}
+	reconciler := func(ctx context.Context) {
+		r, err := reconcile.New(reconcile.Config{
+			Client:        p.client,
+			Dynamic:       p.dynamic,
+			Apps:          p.apps,
+			Deployments:   deployments,
+			Scales:        p.scales,
+			Status:        status,
+			Events:        recorder,
+			ScalerAddress: p.options.ScalerAddress,
+			PublicPort:    p.options.PublicPort,
+		})
+		if err == nil {
+			err = r.Run(ctx)
+		}
+		if err != nil && ctx.Err() == nil {
+			klog.ErrorS(err, "Reconciling apps ended")
+		}
+	}
 	for name, run := range map[string]func(context.Context) error{
 		"kedahttp-certificates": forever(p.certificates.Run),
 		"kedahttp-apps":         forever(p.apps.RunWithContext),
 		"kedahttp-deployments":  forever(deployments.RunWithContext),
 		"kedahttp-counts":       p.counts.Run,
 		"kedahttp-activation":   activator.Run,
+		"kedahttp-reconciler":   func(ctx context.Context) error { return election.Run(ctx, reconciler) },
 		"kedahttp-events": func(ctx context.Context) error {
 			events.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: p.client.CoreV1().Events("")})
 			<-ctx.Done()

@@ -1,0 +1,231 @@
+package reconcile
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+
+	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
+	"github.com/kedahttp/kedahttp/apiserver/workload"
+)
+
+// replicasManager owns the first number of replicas of a Deployment, until somebody scales it. Were it the one that owns the
+// rest, each later apply, which does not speak of replicas, would set them back to the default.
+const replicasManager = workload.FieldManager + "-replicas"
+
+// takenError says that an object that was not made for the app has the name.
+type takenError struct{ kind, name string }
+
+func (e *takenError) Error() string {
+	return fmt.Sprintf("there is a %s %s that was not made for this app, and it is left alone: delete or rename it, or give the app another name", e.kind, e.name)
+}
+
+// reasonOf is the reason for a condition that an apply failed.
+func reasonOf(err error) string {
+	var taken *takenError
+	switch {
+	case errors.As(err, &taken):
+		return "NameTaken"
+	case apierrors.IsInvalid(err) || apierrors.IsBadRequest(err):
+		return "Invalid"
+	case apierrors.IsForbidden(err):
+		return "Forbidden"
+	default:
+		return "ApplyFailed"
+	}
+}
+
+// retry returns the error if trying the same again may help. What is invalid stays so until the app changes.
+func retry(err error) error {
+	if apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) {
+		return nil
+	}
+	return err
+}
+
+// made is the metadata of everything that is made for an app.
+func made(app *v1alpha1.HTTPApp) metav1.ObjectMeta {
+	return metav1.ObjectMeta{
+		Namespace: app.Namespace,
+		Name:      app.Name,
+		Labels:    map[string]string{AppLabel: app.Name, "app.kubernetes.io/managed-by": workload.FieldManager},
+		OwnerReferences: []metav1.OwnerReference{{
+			APIVersion: v1alpha1.SchemeGroupVersion.String(), Kind: "HTTPApp", Name: app.Name, UID: app.UID,
+			Controller: ptr.To(true), BlockOwnerDeletion: ptr.To(true),
+		}},
+	}
+}
+
+// fields are what an apply speaks of: the object without status and without what is empty.
+func fields(object runtime.Object) (*unstructured.Unstructured, error) {
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
+	if err != nil {
+		return nil, err
+	}
+	delete(content, "status")
+	if m, ok := content["metadata"].(map[string]any); ok {
+		delete(m, "creationTimestamp")
+	}
+	unstructured.RemoveNestedField(content, "spec", "template", "metadata", "creationTimestamp")
+	unstructured.RemoveNestedField(content, "spec", "strategy")
+	return &unstructured.Unstructured{Object: content}, nil
+}
+
+// apply makes an object as it should be, by server-side apply, unless it is known to be so. What others own in it, they keep.
+func (r *Reconciler) apply(ctx context.Context, app *v1alpha1.HTTPApp, resource schema.GroupVersionResource, desired runtime.Object, known cache.Store) error {
+	object, err := fields(desired)
+	if err != nil {
+		return err
+	}
+	return r.applyFields(ctx, app, resource, object, known, nil)
+}
+
+// applyDeployment is apply, for a Deployment: it is made with as many replicas as the app has at least, and its replicas are
+// somebody else's from then on.
+func (r *Reconciler) applyDeployment(ctx context.Context, app *v1alpha1.HTTPApp, desired *appsv1.Deployment) error {
+	object, err := fields(desired)
+	if err != nil {
+		return err
+	}
+	least := int64(ptr.Deref(app.Spec.Scaling.MinReplicas, 0))
+	create := func(o *unstructured.Unstructured) error {
+		return unstructured.SetNestedField(o.Object, least, "spec", "replicas")
+	}
+	return r.applyFields(ctx, app, deployments, object, r.Deployments.GetStore(), create)
+}
+
+func (r *Reconciler) applyFields(ctx context.Context, app *v1alpha1.HTTPApp, resource schema.GroupVersionResource,
+	object *unstructured.Unstructured, known cache.Store, create func(*unstructured.Unstructured) error) error {
+	text, err := json.Marshal(object)
+	if err != nil {
+		return err
+	}
+	sum := sha256.Sum256(text)
+	wanted := hex.EncodeToString(sum[:])
+	key := appliedKey{resource, nameOf(app)}
+
+	if obj, there, err := known.GetByKey(nameOf(app).String()); err == nil && there {
+		m, err := meta.Accessor(obj)
+		if err != nil {
+			return err
+		}
+		if !owned(m, app) {
+			return &takenError{object.GetKind(), app.Name}
+		}
+		r.mu.Lock()
+		state := r.applied[key]
+		r.mu.Unlock()
+		if state == (appliedState{wanted, versionOf(m)}) {
+			return nil
+		}
+	}
+	client := r.Dynamic.Resource(resource).Namespace(app.Namespace)
+	// The informer may be behind, or not show what is not ours.
+	live, err := client.Get(ctx, app.Name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		live = nil
+		if create != nil {
+			object = object.DeepCopy()
+			if err := create(object); err != nil {
+				return err
+			}
+		}
+	case err != nil:
+		return err
+	case !owned(live, app):
+		return &takenError{object.GetKind(), app.Name}
+	case create != nil:
+		if err := r.handOverReplicas(ctx, resource, live); err != nil {
+			return err
+		}
+	}
+	applied, err := client.Apply(ctx, app.Name, object, metav1.ApplyOptions{FieldManager: workload.FieldManager, Force: true})
+	if err != nil {
+		return err
+	}
+	if live == nil && create != nil {
+		if err := r.handOverReplicas(ctx, resource, applied); err != nil {
+			return err
+		}
+	}
+	r.mu.Lock()
+	r.applied[key] = appliedState{wanted, versionOf(applied)}
+	r.mu.Unlock()
+	return nil
+}
+
+// versionOf changes whenever what is applied may have been changed, and not with the status where that can be told apart.
+func versionOf(m metav1.Object) string {
+	if generation := m.GetGeneration(); generation != 0 {
+		return fmt.Sprintf("%s/%d", m.GetUID(), generation)
+	}
+	return fmt.Sprintf("%s/%s", m.GetUID(), m.GetResourceVersion())
+}
+
+// handOverReplicas gives the replicas to a manager of their own, if they are among what is applied here.
+func (r *Reconciler) handOverReplicas(ctx context.Context, resource schema.GroupVersionResource, live *unstructured.Unstructured) error {
+	if !appliesReplicas(live.GetManagedFields()) {
+		return nil
+	}
+	replicas, _, err := unstructured.NestedInt64(live.Object, "spec", "replicas")
+	if err != nil {
+		return err
+	}
+	only := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": live.GetAPIVersion(),
+		"kind":       live.GetKind(),
+		"metadata":   map[string]any{"name": live.GetName(), "namespace": live.GetNamespace(), "uid": string(live.GetUID())},
+		"spec":       map[string]any{"replicas": replicas},
+	}}
+	_, err = r.Dynamic.Resource(resource).Namespace(live.GetNamespace()).Apply(ctx, live.GetName(), only, metav1.ApplyOptions{FieldManager: replicasManager})
+	if apierrors.IsConflict(err) {
+		return nil // it was scaled meanwhile, so the replicas are somebody else's already
+	}
+	return err
+}
+
+func appliesReplicas(entries []metav1.ManagedFieldsEntry) bool {
+	for _, e := range entries {
+		if e.Manager != workload.FieldManager || e.Operation != metav1.ManagedFieldsOperationApply || e.FieldsV1 == nil {
+			continue
+		}
+		var set fieldpath.Set
+		if err := set.FromJSON(bytes.NewReader(e.FieldsV1.Raw)); err == nil && set.Has(fieldpath.MakePathOrDie("spec", "replicas")) {
+			return true
+		}
+	}
+	return false
+}
+
+// removeMade deletes an object that was made for the app, if there is one.
+func (r *Reconciler) removeMade(ctx context.Context, app *v1alpha1.HTTPApp, resource schema.GroupVersionResource, known cache.Store) error {
+	obj, there, err := known.GetByKey(nameOf(app).String())
+	if err != nil || !there {
+		return err
+	}
+	m, err := meta.Accessor(obj)
+	if err != nil || !owned(m, app) {
+		return err
+	}
+	err = r.Dynamic.Resource(resource).Namespace(app.Namespace).Delete(ctx, app.Name, metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(m.GetUID()))})
+	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+		return nil
+	}
+	return err
+}

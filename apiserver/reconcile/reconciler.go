@@ -1,0 +1,372 @@
+// Package reconcile makes what an app is made of: its Deployment, its Service and its ScaledObject, and says in the app's
+// conditions how that went. One replica of the API server runs it.
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/dynamic/dynamicinformer"
+	coreinformers "k8s.io/client-go/informers/core/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/record"
+	"k8s.io/client-go/util/workqueue"
+	"k8s.io/klog/v2"
+
+	"github.com/kedahttp/kedahttp/apiserver/apis/apps/routes"
+	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
+	"github.com/kedahttp/kedahttp/apiserver/workload"
+)
+
+// AppLabel is on everything that is made for an app, with the app's name.
+const AppLabel = v1alpha1.GroupName + "/httpapp"
+
+const (
+	workers = 4
+	// What failed is tried again after retryFirst, then twice as long, up to retryMost.
+	retryFirst = 100 * time.Millisecond
+	retryMost  = time.Minute
+	// lookAgain is how often an adopted workload that no informer knows is looked at.
+	lookAgain = 10 * time.Second
+	// kedaAppears is how often discovery is asked for KEDA while it is not there.
+	kedaAppears = 10 * time.Second
+)
+
+// StatusWriter writes an app's status, on the condition that its resourceVersion is still the same.
+type StatusWriter interface {
+	UpdateStatus(ctx context.Context, app *v1alpha1.HTTPApp) error
+}
+
+// Config is what a Reconciler works with. The informers are started by their owner.
+type Config struct {
+	Client  kubernetes.Interface
+	Dynamic dynamic.Interface
+	// Apps is an informer of *v1alpha1.HTTPApp, Deployments one of workload.NewDeploymentInformer.
+	Apps, Deployments cache.SharedIndexInformer
+	Scales            *workload.Scales
+	Status            StatusWriter
+	Events            record.EventRecorder
+	// ScalerAddress is where KEDA reaches the scaler.
+	ScalerAddress string
+	// PublicPort is the port under which the interceptors are reached from outside, for the apps' URLs.
+	PublicPort int
+}
+
+// Reconciler sees to it that apps are what they should be.
+type Reconciler struct {
+	Config
+	queue         workqueue.TypedRateLimitingInterface[types.NamespacedName]
+	routes        *routes.Index
+	services      cache.SharedIndexInformer
+	pods          cache.SharedIndexInformer
+	scaledObjects cache.SharedIndexInformer
+
+	mu sync.Mutex
+	// applied is what was last applied, so that nothing is applied again that is as it was.
+	applied map[appliedKey]appliedState
+	keda    bool
+}
+
+type appliedKey struct {
+	resource schema.GroupVersionResource
+	object   types.NamespacedName
+}
+
+type appliedState struct{ desired, live string }
+
+// New makes a Reconciler; it works while Run runs.
+func New(config Config) (*Reconciler, error) {
+	switch {
+	case config.Client == nil || config.Dynamic == nil || config.Scales == nil:
+		return nil, errors.New("the reconciler needs clients of the cluster")
+	case config.Apps == nil || config.Deployments == nil:
+		return nil, errors.New("the reconciler needs the informers of apps and of Deployments")
+	case config.Status == nil || config.Events == nil:
+		return nil, errors.New("the reconciler needs somebody to tell what became of it")
+	}
+	if err := workload.AddIndex(config.Apps); err != nil {
+		return nil, err
+	}
+	ours := func(o *metav1.ListOptions) { o.LabelSelector = AppLabel }
+	r := &Reconciler{
+		Config: config,
+		queue: workqueue.NewTypedRateLimitingQueueWithConfig(
+			workqueue.NewTypedItemExponentialFailureRateLimiter[types.NamespacedName](retryFirst, retryMost),
+			workqueue.TypedRateLimitingQueueConfig[types.NamespacedName]{Name: "reconcile"}),
+		routes:        routes.NewIndex(),
+		services:      coreinformers.NewFilteredServiceInformer(config.Client, metav1.NamespaceAll, 0, cache.Indexers{}, ours),
+		pods:          coreinformers.NewFilteredPodInformer(config.Client, metav1.NamespaceAll, 0, cache.Indexers{byApp: appOfLabel}, ours),
+		scaledObjects: dynamicinformer.NewFilteredDynamicInformer(config.Dynamic, scaledObjects, metav1.NamespaceAll, 0, cache.Indexers{}, ours).Informer(),
+		applied:       map[appliedKey]appliedState{},
+	}
+	return r, r.pods.SetTransform(slimPod)
+}
+
+// byApp is the index of pods by the app that they are of.
+const byApp = "app"
+
+func appOfLabel(obj any) ([]string, error) {
+	m, ok := obj.(metav1.Object)
+	if !ok {
+		return nil, fmt.Errorf("%T is no object", obj)
+	}
+	return []string{m.GetNamespace() + "/" + m.GetLabels()[AppLabel]}, nil
+}
+
+// slimPod leaves out all that does not say why a pod is not ready.
+func slimPod(obj any) (any, error) {
+	p, ok := obj.(*corev1.Pod)
+	if !ok {
+		return obj, nil // a tombstone
+	}
+	return &corev1.Pod{
+		ObjectMeta: workload.SlimMeta(p.ObjectMeta),
+		Status: corev1.PodStatus{
+			Phase: p.Status.Phase, Conditions: p.Status.Conditions,
+			ContainerStatuses: p.Status.ContainerStatuses, InitContainerStatuses: p.Status.InitContainerStatuses,
+		},
+	}, nil
+}
+
+// Run reconciles until the context ends. It is called once.
+func (r *Reconciler) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer r.queue.ShutDown()
+
+	var registered []cache.ResourceEventHandlerRegistration
+	for informer, handler := range map[cache.SharedIndexInformer]cache.ResourceEventHandler{
+		r.Apps:          everyChange(r.appChanged, r.appGone),
+		r.Deployments:   everyChange(r.deploymentChanged, r.deploymentChanged),
+		r.services:      everyChange(r.madeChanged, r.madeChanged),
+		r.pods:          everyChange(r.madeChanged, r.madeChanged),
+		r.scaledObjects: everyChange(r.madeChanged, r.madeChanged),
+	} {
+		registration, err := informer.AddEventHandler(handler)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = informer.RemoveEventHandler(registration) }()
+		if informer != r.scaledObjects {
+			registered = append(registered, registration)
+		}
+	}
+	wg.Go(func() { r.services.RunWithContext(ctx) })
+	wg.Go(func() { r.pods.RunWithContext(ctx) })
+	wg.Go(func() { r.followKEDA(ctx) })
+	for _, registration := range registered {
+		if !cache.WaitForCacheSync(ctx.Done(), registration.HasSynced) {
+			return nil // the context ended
+		}
+	}
+	for range workers {
+		wg.Go(func() { r.work(ctx) })
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// followKEDA waits until there is a KEDA and follows its objects from then on.
+func (r *Reconciler) followKEDA(ctx context.Context) {
+	err := wait.PollUntilContextCancel(ctx, kedaAppears, true, func(context.Context) (bool, error) {
+		list, err := r.Client.Discovery().ServerResourcesForGroupVersion(scaledObjects.GroupVersion().String())
+		return err == nil && len(list.APIResources) > 0, nil
+	})
+	if err != nil {
+		return // the context ended
+	}
+	go func() {
+		if cache.WaitForCacheSync(ctx.Done(), r.scaledObjects.HasSynced) {
+			r.mu.Lock()
+			r.keda = true
+			r.mu.Unlock()
+			for _, obj := range r.Apps.GetStore().List() {
+				r.enqueue(nameOf(obj.(*v1alpha1.HTTPApp)))
+			}
+		}
+	}()
+	r.scaledObjects.RunWithContext(ctx)
+}
+
+func (r *Reconciler) hasKEDA() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.keda
+}
+
+func everyChange(changed, gone func(any)) cache.ResourceEventHandler {
+	return cache.ResourceEventHandlerFuncs{
+		AddFunc:    changed,
+		UpdateFunc: func(_, obj any) { changed(obj) },
+		DeleteFunc: func(obj any) {
+			if tombstone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
+				obj = tombstone.Obj
+			}
+			gone(obj)
+		},
+	}
+}
+
+func (r *Reconciler) enqueue(app types.NamespacedName) { r.queue.Add(app) }
+
+func (r *Reconciler) appChanged(obj any) {
+	if app, ok := obj.(*v1alpha1.HTTPApp); ok {
+		for _, other := range r.routes.Set(app) {
+			r.enqueue(other)
+		}
+		r.enqueue(nameOf(app))
+	}
+}
+
+func (r *Reconciler) appGone(obj any) {
+	app, ok := obj.(*v1alpha1.HTTPApp)
+	if !ok {
+		return
+	}
+	for _, other := range r.routes.Delete(nameOf(app)) {
+		r.enqueue(other)
+	}
+	r.mu.Lock()
+	for key := range r.applied {
+		if key.object == nameOf(app) {
+			delete(r.applied, key)
+		}
+	}
+	r.mu.Unlock()
+}
+
+// deploymentChanged finds the apps that a Deployment was made for, that adopted it, or that it is in the way of.
+func (r *Reconciler) deploymentChanged(obj any) {
+	if d, ok := obj.(*appsv1.Deployment); ok {
+		ref := v1alpha1.WorkloadReference{APIVersion: appsv1.SchemeGroupVersion.String(), Kind: "Deployment", Name: d.Name}
+		for _, app := range workload.AppsOf(r.Apps.GetIndexer(), d.Namespace, ref) {
+			r.enqueue(app)
+		}
+	}
+}
+
+// madeChanged finds the app that an object was made for.
+func (r *Reconciler) madeChanged(obj any) {
+	if m, ok := obj.(metav1.Object); ok {
+		r.enqueue(types.NamespacedName{Namespace: m.GetNamespace(), Name: m.GetLabels()[AppLabel]})
+	}
+}
+
+func (r *Reconciler) work(ctx context.Context) {
+	for {
+		name, shutdown := r.queue.Get()
+		if shutdown {
+			return
+		}
+		err := r.reconcile(ctx, name)
+		switch {
+		case err == nil || ctx.Err() != nil:
+			r.queue.Forget(name)
+		case apierrors.IsConflict(err):
+			// Somebody was faster; what they wrote is on its way here.
+			r.queue.AddRateLimited(name)
+		default:
+			klog.ErrorS(err, "Cannot reconcile an app", "app", name)
+			r.queue.AddRateLimited(name)
+		}
+		r.queue.Done(name)
+	}
+}
+
+// reconcile makes one app what it should be, and says in its status what it is.
+func (r *Reconciler) reconcile(ctx context.Context, name types.NamespacedName) error {
+	obj, there, err := r.Apps.GetStore().GetByKey(name.String())
+	if err != nil || !there {
+		return err
+	}
+	app, ok := obj.(*v1alpha1.HTTPApp)
+	if !ok || app.DeletionTimestamp != nil || app.Spec.Template == nil && app.Spec.WorkloadRef == nil {
+		return nil // it is going, or its record is broken
+	}
+	status := *app.Status.DeepCopy()
+	status.Traffic = nil
+	status.ObservedGeneration = app.Generation
+	status.URL = r.url(app)
+	ref := workload.RefOf(app)
+	status.Workload = &ref
+
+	w, workloadErr := r.reconcileWorkload(ctx, app)
+	status.Replicas, status.ReadyReplicas = w.replicas, w.readyReplicas
+	scaler, scalerErr := r.reconcileScaler(ctx, app)
+	setConditions(&status, app.Generation, r.routesCondition(app), w.condition, scaler)
+
+	if !equality.Semantic.DeepEqual(status, app.Status) {
+		written := app.DeepCopy()
+		written.Status = status
+		if err := r.Status.UpdateStatus(ctx, written); err != nil {
+			return err
+		}
+		r.tell(app, &status)
+	}
+	if w.unwatched {
+		r.queue.AddAfter(name, lookAgain)
+	}
+	return errors.Join(workloadErr, scalerErr)
+}
+
+// tell makes an event of a condition that became false.
+func (r *Reconciler) tell(app *v1alpha1.HTTPApp, status *v1alpha1.HTTPAppStatus) {
+	about := &corev1.ObjectReference{
+		APIVersion: v1alpha1.SchemeGroupVersion.String(), Kind: "HTTPApp",
+		Namespace: app.Namespace, Name: app.Name, UID: app.UID, ResourceVersion: app.ResourceVersion,
+	}
+	for _, now := range status.Conditions {
+		if now.Type == v1alpha1.ConditionReady {
+			continue // it only repeats the others
+		}
+		before := find(app.Status.Conditions, now.Type)
+		if before != nil && before.Status == now.Status && before.Reason == now.Reason {
+			continue
+		}
+		switch {
+		case now.Status == metav1.ConditionFalse:
+			r.Events.Event(about, corev1.EventTypeWarning, now.Reason, now.Message)
+		case now.Status == metav1.ConditionTrue && before != nil && before.Status == metav1.ConditionFalse:
+			r.Events.Event(about, corev1.EventTypeNormal, now.Reason, now.Message)
+		}
+	}
+}
+
+// url is where the app's first route is reached.
+func (r *Reconciler) url(app *v1alpha1.HTTPApp) string {
+	if len(app.Spec.Routes) == 0 || len(app.Spec.Routes[0].Hosts) == 0 {
+		return ""
+	}
+	route := app.Spec.Routes[0]
+	url := "http://" + route.Hosts[0]
+	if r.PublicPort != 0 && r.PublicPort != 80 {
+		url += fmt.Sprintf(":%d", r.PublicPort)
+	}
+	if route.PathPrefix != "" && route.PathPrefix != "/" {
+		url += route.PathPrefix
+	}
+	return url
+}
+
+func nameOf(app *v1alpha1.HTTPApp) types.NamespacedName {
+	return types.NamespacedName{Namespace: app.Namespace, Name: app.Name}
+}
+
+// owned reports whether an object was made for the app.
+func owned(m metav1.Object, app *v1alpha1.HTTPApp) bool {
+	owner := metav1.GetControllerOf(m)
+	return owner != nil && owner.UID == app.UID
+}

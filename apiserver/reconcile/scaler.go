@@ -1,0 +1,116 @@
+package reconcile
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	kedav1alpha1 "github.com/kedacore/keda/v2/apis/keda/v1alpha1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/utils/ptr"
+
+	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
+	"github.com/kedahttp/kedahttp/apiserver/workload"
+)
+
+var scaledObjects = kedav1alpha1.SchemeGroupVersion.WithResource("scaledobjects")
+
+// pollingInterval is how often KEDA asks whether an app is active. What makes it active is pushed; this is how soon it is
+// noticed that it no longer is.
+const pollingInterval = 5 * time.Second
+
+// reconcileScaler makes the ScaledObject, whose target is the workload itself, so that KEDA scales on while this API server
+// is away.
+func (r *Reconciler) reconcileScaler(ctx context.Context, app *v1alpha1.HTTPApp) (condition, error) {
+	const kind = v1alpha1.ConditionScalerReady
+	scaling := app.Spec.Scaling
+	switch {
+	case scaling.Autoscaler == v1alpha1.AutoscalerHPA:
+		return no(kind, "NotSupported", "spec.scaling.autoscaler HPA is not acted on yet: use KEDA or None"), nil
+	case !r.hasKEDA() && scaling.Autoscaler == v1alpha1.AutoscalerNone:
+		return yes(kind, "NotScaled", "kubectl scale sets the replicas; requests only wake the app from zero"), nil
+	case !r.hasKEDA():
+		return no(kind, "KEDANotInstalled", "the cluster does not serve keda.sh/v1alpha1: install KEDA, or set spec.scaling.autoscaler to None"), nil
+	case scaling.Autoscaler == v1alpha1.AutoscalerNone:
+		err := r.removeMade(ctx, app, scaledObjects, r.scaledObjects.GetStore())
+		return yes(kind, "NotScaled", "kubectl scale sets the replicas; requests only wake the app from zero"), err
+	}
+	if err := r.apply(ctx, app, scaledObjects, r.scaledObject(app), r.scaledObjects.GetStore()); err != nil {
+		return no(kind, reasonOf(err), err.Error()), retry(err)
+	}
+	obj, there, err := r.scaledObjects.GetStore().GetByKey(nameOf(app).String())
+	if err != nil || !there {
+		return notYet(kind, "Creating", "the ScaledObject is being made"), err
+	}
+	if scaling.Paused {
+		return yes(kind, "Paused", "spec.scaling.paused is true: nothing changes the replicas by itself"), nil
+	}
+	return scaledObjectCondition(obj.(*unstructured.Unstructured)), nil
+}
+
+func (r *Reconciler) scaledObject(app *v1alpha1.HTTPApp) *kedav1alpha1.ScaledObject {
+	scaling := app.Spec.Scaling
+	ref := workload.RefOf(app)
+	object := &kedav1alpha1.ScaledObject{
+		TypeMeta:   metav1.TypeMeta{APIVersion: kedav1alpha1.SchemeGroupVersion.String(), Kind: "ScaledObject"},
+		ObjectMeta: made(app),
+		Spec: kedav1alpha1.ScaledObjectSpec{
+			ScaleTargetRef:  &kedav1alpha1.ScaleTarget{APIVersion: ref.APIVersion, Kind: ref.Kind, Name: ref.Name},
+			MinReplicaCount: scaling.MinReplicas,
+			MaxReplicaCount: scaling.MaxReplicas,
+			PollingInterval: ptr.To(int32(pollingInterval / time.Second)),
+			Triggers: []kedav1alpha1.ScaleTriggers{{
+				Type:       "external-push",
+				MetricType: autoscalingv2.AverageValueMetricType,
+				Metadata: map[string]string{
+					"scalerAddress": r.ScalerAddress,
+					"httpApp":       app.Name,
+					"namespace":     app.Namespace,
+				},
+			}},
+		},
+	}
+	if scaling.Cooldown != nil {
+		object.Spec.CooldownPeriod = ptr.To(int32(math.Ceil(scaling.Cooldown.Seconds())))
+	}
+	if scaling.Behavior != nil {
+		object.Spec.Advanced = &kedav1alpha1.AdvancedConfig{
+			HorizontalPodAutoscalerConfig: &kedav1alpha1.HorizontalPodAutoscalerConfig{Behavior: scaling.Behavior},
+		}
+	}
+	if scaling.Paused {
+		object.Annotations = map[string]string{"autoscaling.keda.sh/paused": "true"}
+	}
+	return object
+}
+
+// lostRace is part of what KEDA says when the app was woken by this server while KEDA was about to: it is awake, and KEDA says
+// so a moment later.
+const lostRace = "the object has been modified"
+
+// scaledObjectCondition passes on what KEDA says of the ScaledObject.
+func scaledObjectCondition(object *unstructured.Unstructured) condition {
+	const kind = v1alpha1.ConditionScalerReady
+	conditions, _, _ := unstructured.NestedSlice(object.Object, "status", "conditions")
+	for _, entry := range conditions {
+		c, ok := entry.(map[string]any)
+		if !ok || c["type"] != "Ready" {
+			continue
+		}
+		reason, message := fmt.Sprint(c["reason"]), fmt.Sprint(c["message"])
+		switch c["status"] {
+		case "True":
+			return yes(kind, "ScaledObjectReady", "KEDA scales the app")
+		case "False":
+			if strings.Contains(message, lostRace) {
+				return yes(kind, "ScaledObjectReady", "KEDA scales the app")
+			}
+			return no(kind, reason, "KEDA says of the ScaledObject: "+message)
+		}
+	}
+	return notYet(kind, "Creating", "KEDA has not looked at the ScaledObject yet")
+}
