@@ -43,14 +43,20 @@ func Identity() (string, error) {
 }
 
 // Run runs lead whenever this replica leads, until the context ends. The context that lead gets ends with the leadership, and
-// lead must return then: the next leader begins when it has, or when the Lease has run out.
+// lead must return then: the next leader begins when it has, or when the Lease has run out. A lead that returns earlier gives
+// the leadership up.
 func (e Election) Run(ctx context.Context, lead func(context.Context)) error {
-	for ctx.Err() == nil {
+	for {
 		if err := e.once(ctx, lead); err != nil {
 			return err
 		}
+		// Whoever gave up lets the others try first.
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(tryEvery):
+		}
 	}
-	return nil
 }
 
 // once competes, leads, and returns when it leads no more.
@@ -73,6 +79,7 @@ func (e Election) once(ctx context.Context, lead func(context.Context)) error {
 		ReleaseOnCancel: true,
 		Callbacks: leaderelection.LeaderCallbacks{
 			OnStartedLeading: func(leading context.Context) {
+				defer end()
 				defer close(led)
 				close(started)
 				klog.InfoS("This replica leads", "lease", klog.KRef(e.Namespace, e.Name), "identity", e.Identity)
