@@ -40,13 +40,12 @@ run "curl -sS -w '\n%{http_code} after %{time_total} s\n' $url"
 say "5. Ten requests at a time, where one replica is for two: KEDA is told, and scales to five."
 yes | xargs -P 10 -I% curl -sS -o /dev/null "$url?delay=1s" 2>/dev/null &
 load=$!
-trap 'kill $watch $load 2>/dev/null || true; pkill -P $load 2>/dev/null || true' EXIT
+trap 'kill $watch $load 2>/dev/null || true' EXIT
 run "kubectl wait --for=jsonpath='{.status.readyReplicas}'=5 httpapp/hello --timeout=180s"
 run "kubectl get hpa,scaledobject,pods -l 'apps.http.keda.sh/httpapp=hello' || kubectl get hpa,scaledobject,pods"
 run "kubectl get httpapp hello -o jsonpath='{.status.traffic}{\"\n\"}'"
 
 say "6. Silence: after 15 s the last pod goes, too."
-pkill -P $load 2>/dev/null || true
 kill $load 2>/dev/null || true
 run "kubectl wait --for=jsonpath='{.spec.replicas}'=0 deployment/hello --timeout=180s"
 run "kubectl http status hello"
