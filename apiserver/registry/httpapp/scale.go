@@ -14,7 +14,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
-	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/registry/rest"
 
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/demand"
@@ -47,7 +46,7 @@ type Scales interface {
 // workload's resourceVersion, because that is what a write is checked against. So a uid precondition means the app, and a
 // resourceVersion precondition means the workload.
 type ScaleREST struct {
-	store  *genericregistry.Store
+	apps   rest.Getter
 	scales Scales
 	view   *live.View
 }
@@ -84,7 +83,7 @@ func (r *ScaleREST) Get(ctx context.Context, name string, _ *metav1.GetOptions) 
 }
 
 func (r *ScaleREST) app(ctx context.Context, name string) (*v1alpha1.HTTPApp, error) {
-	obj, err := r.store.Get(ctx, name, &metav1.GetOptions{})
+	obj, err := r.apps.Get(ctx, name, &metav1.GetOptions{})
 	if err != nil {
 		return nil, err
 	}

@@ -74,7 +74,7 @@ func NewStorage(config Config) (*Storage, error) {
 	return &Storage{
 		HTTPApp: &REST{store, config.View},
 		Status:  &StatusREST{&statusStore, config.View},
-		Scale:   &ScaleREST{store: store, scales: config.Scales, view: config.View},
+		Scale:   &ScaleREST{apps: store, scales: config.Scales, view: config.View},
 	}, nil
 }
 
