@@ -122,7 +122,7 @@ type Route struct {
 	// The beginning of the path, whole segments only: /api matches /api and /api/v1, not /apis. Default: /
 	// +optional
 	PathPrefix string `json:"pathPrefix,omitempty"`
-	// Headers that the request must have, each with exactly this value. Accepted, not acted on yet.
+	// Headers that the request must have, each with exactly this value.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
@@ -293,8 +293,8 @@ type HTTPAppStatus struct {
 	// How many of them are ready.
 	// +optional
 	ReadyReplicas int32 `json:"readyReplicas,omitempty"`
-	// The requests of this moment. It is joined when an answer is made and never stored: watches in JSON do not move with it,
-	// watches in table form (kubectl get --watch) do.
+	// The requests of this moment; absent while no interceptor has reported any. It is joined when an answer is made and never
+	// stored: watches in JSON do not move with it, watches in table form (kubectl get --watch) do.
 	// +optional
 	Traffic *Traffic `json:"traffic,omitempty"`
 }
