@@ -1,7 +1,6 @@
 package reconcile
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -206,7 +205,7 @@ func appliesReplicas(entries []metav1.ManagedFieldsEntry) bool {
 			continue
 		}
 		var set fieldpath.Set
-		if err := set.FromJSON(bytes.NewReader(e.FieldsV1.Raw)); err == nil && set.Has(fieldpath.MakePathOrDie("spec", "replicas")) {
+		if err := set.FromJSON(e.FieldsV1.GetRawReader()); err == nil && set.Has(fieldpath.MakePathOrDie("spec", "replicas")) {
 			return true
 		}
 	}
