@@ -117,7 +117,6 @@ func (c *clientCredentials) ServerHandshake(net.Conn) (net.Conn, credentials.Aut
 
 // Info implements credentials.TransportCredentials.
 func (c *clientCredentials) Info() credentials.ProtocolInfo {
-	//lint:ignore SA1019 what is dialled are addresses, so the name comes from here
 	return credentials.ProtocolInfo{SecurityProtocol: "tls"}
 }
 
