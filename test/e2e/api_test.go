@@ -221,3 +221,59 @@ func TestThePluginSaysHowAnAppIs(t *testing.T) {
 		t.Errorf("deploy without a name should be a usage error: %v", err)
 	}
 }
+
+func TestAnAppThatCannotStartSaysWhy(t *testing.T) {
+	u := newUser(t)
+	u.apply(manifest("broken", strings.Replace(container, "kedahttp/test-echo:dev", "kedahttp/there-is-no-such-image:dev", 1), "  scaling: {minReplicas: 1}"))
+	u.eventually(later, "the reason in the app's conditions", func() error {
+		return u.field("httpapp/broken", `{.status.conditions[?(@.type=="Ready")].reason}`, "ErrImageNeverPull")
+	})
+	_, err := u.try("", "http", "status", "broken")
+	if exitCode(err) != 1 || !strings.Contains(fmt.Sprint(err), "ErrImageNeverPull") {
+		t.Errorf("status of an app that fails: %v", err)
+	}
+}
+
+func TestAnObjectInTheWayIsLeftAlone(t *testing.T) {
+	u := newUser(t)
+	u.kubectl("create", "deployment", "taken", "--image=kedahttp/test-echo:dev", "--replicas=0")
+	before := u.kubectl("get", "deployment", "taken", "-o", "jsonpath={.metadata.resourceVersion}")
+	u.apply(manifest("taken", container))
+	u.eventually(soon, "the reason in the app's conditions", func() error {
+		return u.field("httpapp/taken", `{.status.conditions[?(@.type=="WorkloadReady")].reason}`, "NameTaken")
+	})
+	if after := u.kubectl("get", "deployment", "taken", "-o", "jsonpath={.metadata.resourceVersion}"); after != before {
+		t.Errorf("the Deployment that is not the app's was changed: its version went from %s to %s", before, after)
+	}
+	u.kubectl("delete", "deployment", "taken")
+	u.routed("taken")
+}
+
+func TestWhatWasMadeIsMendedAndFollowsTheApp(t *testing.T) {
+	u := newUser(t)
+	u.deploy("mended", "--scale", "0..3")
+	u.kubectl("delete", "service", "mended", "--wait=false")
+	u.eventually(soon, "the Service there again", func() error {
+		_, err := u.try("", "get", "service", "mended")
+		return err
+	})
+	u.kubectl("patch", "scaledobject", "mended", "--type=merge", "--patch", `{"spec":{"maxReplicaCount":9}}`)
+	u.eventually(soon, "the ScaledObject as the app says", func() error {
+		return u.field("scaledobject/mended", "{.spec.maxReplicaCount}", "3")
+	})
+	u.kubectl("scale", "deployment/mended", "--replicas=1")
+	u.deploy("mended", "--scale", "0..4", "--env", "COLOUR=green")
+	u.eventually(soon, "the Deployment as the app says", func() error {
+		return u.field("deployment/mended", "{.spec.template.spec.containers[0].env[0].value}", "green")
+	})
+	u.eventually(soon, "the ScaledObject as the app says", func() error {
+		return u.field("scaledobject/mended", "{.spec.maxReplicaCount}", "4")
+	})
+	u.kubectl("patch", "httpapp", "mended", "--type=merge", "--patch", `{"spec":{"scaling":{"autoscaler":"None"}}}`)
+	u.eventually(soon, "the ScaledObject gone", func() error {
+		if _, err := u.try("", "get", "scaledobject", "mended"); err == nil {
+			return fmt.Errorf("it is still there")
+		}
+		return nil
+	})
+}
