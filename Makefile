@@ -2,7 +2,7 @@
 NAME ?= dev
 
 # Static, and the same bytes for the same sources.
-GOBUILD = CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X github.com/kedahttp/kedahttp/plugin.Version=$(VERSION)"
+GOBUILD = CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X github.com/kedahttp/kedahttp/plugin.Version=$(VERSION) -X github.com/kedahttp/kedahttp/apiserver/server.Version=$(VERSION)"
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 # The race detector needs a C compiler.
