@@ -75,11 +75,19 @@ func (r *Reconciler) scaledObject(app *v1alpha1.HTTPApp) *kedav1alpha1.ScaledObj
 		},
 	}
 	if scaling.Cooldown != nil {
-		object.Spec.CooldownPeriod = ptr.To(int32(math.Ceil(scaling.Cooldown.Seconds())))
+		cooldown := int32(math.Ceil(scaling.Cooldown.Seconds()))
+		object.Spec.CooldownPeriod = &cooldown
+		// Until KEDA has seen a request it counts from here: else a workload that serves and is adopted would be at zero at
+		// KEDA's first look.
+		object.Spec.InitialCooldownPeriod = &cooldown
 	}
-	if scaling.Behavior != nil {
+	if adopted := app.Spec.WorkloadRef != nil; adopted || scaling.Behavior != nil {
 		object.Spec.Advanced = &kedav1alpha1.AdvancedConfig{
-			HorizontalPodAutoscalerConfig: &kedav1alpha1.HorizontalPodAutoscalerConfig{Behavior: scaling.Behavior},
+			// What was adopted is handed back with the replicas that it had: nobody would wake it from zero any more.
+			RestoreToOriginalReplicaCount: adopted,
+		}
+		if scaling.Behavior != nil {
+			object.Spec.Advanced.HorizontalPodAutoscalerConfig = &kedav1alpha1.HorizontalPodAutoscalerConfig{Behavior: scaling.Behavior}
 		}
 	}
 	if scaling.Paused {

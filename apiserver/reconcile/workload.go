@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
+	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -90,32 +92,66 @@ func (r *Reconciler) deploymentState(app *v1alpha1.HTTPApp, d *appsv1.Deployment
 }
 
 func (r *Reconciler) podsCondition(app *v1alpha1.HTTPApp, d *appsv1.Deployment) condition {
+	var pods []*corev1.Pod
+	if found, err := r.pods.GetIndexer().ByIndex(byApp, nameOf(app).String()); err == nil {
+		for _, obj := range found {
+			pods = append(pods, obj.(*corev1.Pod))
+		}
+	}
+	r.mu.Lock()
+	applied := r.applied[appliedKey{deployments, nameOf(app)}].live
+	r.mu.Unlock()
+	// What is known here may be older than what was just applied.
+	current := app.Spec.Template == nil || applied == versionOf(d) || !appliedLater(applied, d)
+	return podsCondition(app, d, current, pods, find(app.Status.Conditions, v1alpha1.ConditionWorkloadReady))
+}
+
+// appliedLater reports whether the version that was applied is a later one of the same object.
+func appliedLater(applied string, d *appsv1.Deployment) bool {
+	uid, generation, ok := strings.Cut(applied, "/")
+	n, err := strconv.ParseInt(generation, 10, 64)
+	return ok && err == nil && uid == string(d.UID) && n > d.Generation
+}
+
+// podsCondition says how the pods of a Deployment fare. current is false when the Deployment has changed since. before is what
+// was said so far: pods that came up with this spec are trusted to come up again, since waking is nothing to alarm about,
+// while those of a new spec have that to prove first.
+func podsCondition(app *v1alpha1.HTTPApp, d *appsv1.Deployment, current bool, pods []*corev1.Pod, before *metav1.Condition) condition {
 	const kind = v1alpha1.ConditionWorkloadReady
-	wanted := ptr.Deref(d.Spec.Replicas, 1)
-	switch {
-	case wanted == 0:
+	wanted, s := ptr.Deref(d.Spec.Replicas, 1), d.Status
+	if wanted == 0 {
 		return yes(kind, "ScaledToZero", "there is no pod; the next request makes one")
-	case d.Status.ReadyReplicas > 0 && d.Status.ReadyReplicas >= wanted:
+	}
+	current = current && s.ObservedGeneration >= d.Generation
+	rolledOut := current && s.UpdatedReplicas > 0 && s.UpdatedReplicas == s.Replicas
+	if rolledOut && s.ReadyReplicas >= wanted {
 		return yes(kind, "Available", "all pods are ready")
 	}
-	pods, err := r.pods.GetIndexer().ByIndex(byApp, nameOf(app).String())
-	if err == nil {
-		for _, obj := range pods {
-			if reason, message := troubleOf(obj.(*corev1.Pod)); reason != "" {
+	if current {
+		for _, pod := range pods {
+			if reason, message := troubleOf(pod); reason != "" && !(rolledOut && s.ReadyReplicas > 0) {
 				return no(kind, reason, message)
 			}
 		}
-	}
-	for _, c := range d.Status.Conditions {
-		if c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue ||
-			c.Type == appsv1.DeploymentProgressing && c.Status == corev1.ConditionFalse {
-			return no(kind, c.Reason, c.Message)
+		for _, c := range s.Conditions {
+			if c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue ||
+				c.Type == appsv1.DeploymentProgressing && c.Status == corev1.ConditionFalse {
+				return no(kind, c.Reason, c.Message)
+			}
 		}
 	}
-	if d.Status.ReadyReplicas > 0 {
+	if rolledOut && s.ReadyReplicas > 0 {
 		return yes(kind, "Available", "some pods are ready, others are starting")
 	}
-	return yes(kind, "Starting", "the pods are starting")
+	proven := before != nil && before.Status == metav1.ConditionTrue && before.ObservedGeneration == app.Generation
+	say := notYet
+	if proven {
+		say = yes
+	}
+	if s.ReadyReplicas > 0 {
+		return say(kind, "RollingOut", "pods of the latest template take over from earlier ones")
+	}
+	return say(kind, "Starting", "the pods are starting")
 }
 
 // trouble are the reasons for which a container waits that waiting does not mend.
@@ -125,16 +161,33 @@ var trouble = []string{
 }
 
 func troubleOf(pod *corev1.Pod) (reason, message string) {
+	if pod.DeletionTimestamp != nil {
+		return "", ""
+	}
 	for _, c := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
-		w := c.State.Waiting
-		if w == nil || !slices.Contains(trouble, w.Reason) {
-			continue
+		last := c.LastTerminationState.Terminated
+		if c.State.Terminated != nil {
+			last = c.State.Terminated
 		}
-		message = fmt.Sprintf("container %s of pod %s: %s", c.Name, pod.Name, w.Message)
-		if last := c.LastTerminationState.Terminated; last != nil {
-			message += fmt.Sprintf("; it ended with %d (%s), see kubectl logs --previous -n %s %s -c %s", last.ExitCode, last.Reason, pod.Namespace, pod.Name, c.Name)
+		waiting := ""
+		if c.State.Waiting != nil {
+			waiting = c.State.Waiting.Reason
 		}
-		return w.Reason, message
+		switch {
+		// Between two crashes a container runs for a moment, and is in trouble all the same.
+		case waiting == "CrashLoopBackOff", !c.Ready && c.RestartCount > 0 && last != nil && last.ExitCode != 0:
+			message = fmt.Sprintf("container %s of pod %s ends again and again", c.Name, pod.Name)
+			if last != nil {
+				message += fmt.Sprintf(": with %d (%s)", last.ExitCode, last.Reason)
+			}
+			return "CrashLoopBackOff", message + fmt.Sprintf("; see kubectl logs --previous -n %s %s -c %s", pod.Namespace, pod.Name, c.Name)
+		// The kubelet goes to and fro between these two. One name and one message, or the condition would, too.
+		case waiting == "ErrImagePull", waiting == "ImagePullBackOff":
+			return "ImagePullBackOff", fmt.Sprintf("container %s of pod %s: its image %s cannot be pulled; see kubectl describe pod -n %s %s",
+				c.Name, pod.Name, c.Image, pod.Namespace, pod.Name)
+		case slices.Contains(trouble, waiting):
+			return waiting, fmt.Sprintf("container %s of pod %s: %s", c.Name, pod.Name, c.State.Waiting.Message)
+		}
 	}
 	for _, c := range pod.Status.Conditions {
 		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable {
