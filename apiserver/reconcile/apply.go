@@ -9,6 +9,7 @@ import (
 	"fmt"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -49,9 +50,10 @@ func reasonOf(err error) string {
 	}
 }
 
-// retry returns the error if trying the same again may help. What is invalid stays so until the app changes.
+// retry returns the error if trying the same again may help. What is invalid stays so until the app changes, and a namespace
+// that goes takes the app with it.
 func retry(err error) error {
-	if apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) {
+	if apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
 		return nil
 	}
 	return err
@@ -62,7 +64,7 @@ func made(app *v1alpha1.HTTPApp) metav1.ObjectMeta {
 	return metav1.ObjectMeta{
 		Namespace: app.Namespace,
 		Name:      app.Name,
-		Labels:    map[string]string{AppLabel: app.Name, "app.kubernetes.io/managed-by": workload.FieldManager},
+		Labels:    map[string]string{v1alpha1.AppLabel: app.Name, "app.kubernetes.io/managed-by": workload.FieldManager},
 		OwnerReferences: []metav1.OwnerReference{{
 			APIVersion: v1alpha1.SchemeGroupVersion.String(), Kind: "HTTPApp", Name: app.Name, UID: app.UID,
 			Controller: ptr.To(true), BlockOwnerDeletion: ptr.To(true),

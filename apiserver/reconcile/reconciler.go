@@ -31,9 +31,6 @@ import (
 	"github.com/kedahttp/kedahttp/apiserver/workload"
 )
 
-// AppLabel is on everything that is made for an app, with the app's name.
-const AppLabel = v1alpha1.GroupName + "/httpapp"
-
 const (
 	workers = 4
 	// What failed is tried again after retryFirst, then twice as long, up to retryMost.
@@ -100,7 +97,7 @@ func New(config Config) (*Reconciler, error) {
 	if err := workload.AddIndex(config.Apps); err != nil {
 		return nil, err
 	}
-	ours := func(o *metav1.ListOptions) { o.LabelSelector = AppLabel }
+	ours := func(o *metav1.ListOptions) { o.LabelSelector = v1alpha1.AppLabel }
 	r := &Reconciler{
 		Config: config,
 		queue: workqueue.NewTypedRateLimitingQueueWithConfig(
@@ -123,7 +120,7 @@ func appOfLabel(obj any) ([]string, error) {
 	if !ok {
 		return nil, fmt.Errorf("%T is no object", obj)
 	}
-	return []string{m.GetNamespace() + "/" + m.GetLabels()[AppLabel]}, nil
+	return []string{m.GetNamespace() + "/" + m.GetLabels()[v1alpha1.AppLabel]}, nil
 }
 
 // slimPod leaves out all that does not say why a pod is not ready.
@@ -261,7 +258,7 @@ func (r *Reconciler) deploymentChanged(obj any) {
 // madeChanged finds the app that an object was made for.
 func (r *Reconciler) madeChanged(obj any) {
 	if m, ok := obj.(metav1.Object); ok {
-		r.enqueue(types.NamespacedName{Namespace: m.GetNamespace(), Name: m.GetLabels()[AppLabel]})
+		r.enqueue(types.NamespacedName{Namespace: m.GetNamespace(), Name: m.GetLabels()[v1alpha1.AppLabel]})
 	}
 }
 

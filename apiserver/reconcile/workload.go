@@ -46,7 +46,7 @@ func (r *Reconciler) reconcileWorkload(ctx context.Context, app *v1alpha1.HTTPAp
 	if app.Spec.WorkloadRef != nil {
 		state, selector, err = r.adopted(ctx, app)
 	} else {
-		selector = map[string]string{AppLabel: app.Name}
+		selector = map[string]string{v1alpha1.AppLabel: app.Name}
 		state, err = r.reconcileDeployment(ctx, app)
 	}
 	if err != nil || state.condition.status == metav1.ConditionFalse && selector == nil {
@@ -65,12 +65,12 @@ func (r *Reconciler) reconcileDeployment(ctx context.Context, app *v1alpha1.HTTP
 	if template.Labels == nil {
 		template.Labels = map[string]string{}
 	}
-	template.Labels[AppLabel] = app.Name
+	template.Labels[v1alpha1.AppLabel] = app.Name
 	desired := &appsv1.Deployment{
 		TypeMeta:   metav1.TypeMeta{APIVersion: appsv1.SchemeGroupVersion.String(), Kind: "Deployment"},
 		ObjectMeta: made(app),
 		Spec: appsv1.DeploymentSpec{
-			Selector: &metav1.LabelSelector{MatchLabels: map[string]string{AppLabel: app.Name}},
+			Selector: &metav1.LabelSelector{MatchLabels: map[string]string{v1alpha1.AppLabel: app.Name}},
 			Template: *template,
 		},
 	}

@@ -120,7 +120,9 @@ func TestDeletingAnAppLeavesAnAdoptedWorkload(t *testing.T) {
 		}
 		return nil
 	})
-	u.kubectl("get", "deployment", "adopted")
+	u.eventually(later, "the Deployment handed back with the replica that it had", func() error {
+		return u.field("deployment/adopted", "{.spec.replicas}", "1")
+	})
 }
 
 func TestBadObjectsAreRefusedWithTheFieldAndTheReason(t *testing.T) {

@@ -18,7 +18,6 @@ import (
 
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/demand"
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
-	"github.com/kedahttp/kedahttp/apiserver/apis/apps/validation"
 	"github.com/kedahttp/kedahttp/apiserver/live"
 	"github.com/kedahttp/kedahttp/apiserver/workload"
 )
@@ -109,7 +108,7 @@ func (r *ScaleREST) scale(app *v1alpha1.HTTPApp, of *autoscalingv1.Scale) *autos
 	}
 	if scale.Status.Selector == "" && app.Spec.Template != nil {
 		// An autoscaler refuses a scale without one.
-		scale.Status.Selector = labels.Set{validation.AppLabel: app.Name}.String()
+		scale.Status.Selector = labels.Set{v1alpha1.AppLabel: app.Name}.String()
 	}
 	if s, ok := r.view.Sample(types.NamespacedName{Namespace: app.Namespace, Name: app.Name}); ok {
 		scale.Annotations = map[string]string{

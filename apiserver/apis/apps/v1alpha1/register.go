@@ -9,6 +9,9 @@ import (
 // GroupName is the API group of HTTPApp.
 const GroupName = "apps.http.keda.sh"
 
+// AppLabel is on everything that is made for an app, its pods included, with the app's name as its value.
+const AppLabel = GroupName + "/httpapp"
+
 // SchemeGroupVersion is the group and version of the types in this package.
 var SchemeGroupVersion = schema.GroupVersion{Group: GroupName, Version: "v1alpha1"}
 

@@ -24,9 +24,6 @@ import (
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 )
 
-// AppLabel is the label of an app's pods, with the app's name as its value.
-const AppLabel = "apps.http.keda.sh/httpapp"
-
 const (
 	minWindow = time.Second
 	maxWindow = 10 * time.Minute
@@ -127,8 +124,8 @@ func validateSpec(app *v1alpha1.HTTPApp, path *field.Path) field.ErrorList {
 // far as it is cheap; the rest is the host's to say.
 func validateTemplate(name string, t *corev1.PodTemplateSpec, path *field.Path) field.ErrorList {
 	errs := metav1validation.ValidateLabels(t.Labels, path.Child("metadata", "labels"))
-	if v, ok := t.Labels[AppLabel]; ok && v != name {
-		errs = append(errs, field.Invalid(path.Child("metadata", "labels").Key(AppLabel), v,
+	if v, ok := t.Labels[v1alpha1.AppLabel]; ok && v != name {
+		errs = append(errs, field.Invalid(path.Child("metadata", "labels").Key(v1alpha1.AppLabel), v,
 			fmt.Sprintf("this label selects the app's pods; leave it out or set it to %q", name)))
 	}
 	errs = append(errs, apivalidation.ValidateAnnotations(t.Annotations, path.Child("metadata", "annotations"))...)

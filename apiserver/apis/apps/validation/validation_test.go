@@ -69,7 +69,7 @@ func TestGoodAppsAreAccepted(t *testing.T) {
 		"a fraction as target": good(func(a *v1alpha1.HTTPApp) { a.Spec.Scaling.Target = ptr.To(resource.MustParse("500m")) }),
 		"no cooldown":          good(func(a *v1alpha1.HTTPApp) { a.Spec.Scaling.Cooldown = duration(0) }),
 		"restartPolicy Always": good(func(a *v1alpha1.HTTPApp) { a.Spec.Template.Spec.RestartPolicy = corev1.RestartPolicyAlways }),
-		"the app's own label":  good(func(a *v1alpha1.HTTPApp) { a.Spec.Template.Labels = map[string]string{AppLabel: "shop"} }),
+		"the app's own label":  good(func(a *v1alpha1.HTTPApp) { a.Spec.Template.Labels = map[string]string{v1alpha1.AppLabel: "shop"} }),
 		"a digit first, a Service given": good(func(a *v1alpha1.HTTPApp) {
 			a.Name, a.Spec.ServiceName = "1shop", "shop"
 		}),
@@ -100,7 +100,7 @@ func TestBadAppsAreRefusedWithTheFieldAndWhatWouldBeRight(t *testing.T) {
 			a.Spec.Template.Spec.Containers = append(a.Spec.Template.Spec.Containers, a.Spec.Template.Spec.Containers[0])
 		}, "spec.template.spec.containers[1].name", "Duplicate"},
 		"pods that end":              {func(a *v1alpha1.HTTPApp) { a.Spec.Template.Spec.RestartPolicy = corev1.RestartPolicyNever }, "spec.template.spec.restartPolicy", `"Always"`},
-		"another app's label":        {func(a *v1alpha1.HTTPApp) { a.Spec.Template.Labels = map[string]string{AppLabel: "other"} }, "spec.template.metadata.labels[" + AppLabel + "]", `"shop"`},
+		"another app's label":        {func(a *v1alpha1.HTTPApp) { a.Spec.Template.Labels = map[string]string{v1alpha1.AppLabel: "other"} }, "spec.template.metadata.labels[" + v1alpha1.AppLabel + "]", `"shop"`},
 		"a port name it has not":     {func(a *v1alpha1.HTTPApp) { a.Spec.Port = ptr.To(intstr.FromString("metrics")) }, "spec.port", "it has web (8080)"},
 		"a port number it has not":   {func(a *v1alpha1.HTTPApp) { a.Spec.Port = ptr.To(intstr.FromInt32(9090)) }, "spec.port", "it has web (8080)"},
 		"a port number out of range": {func(a *v1alpha1.HTTPApp) { a.Spec.Port = ptr.To(intstr.FromInt32(70000)) }, "spec.port", "from 1 to 65535"},
