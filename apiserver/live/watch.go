@@ -59,8 +59,10 @@ type watcher struct {
 
 	rows map[types.NamespacedName]*row
 	// due are the rows whose cells may have changed since they were shown.
-	due   map[types.NamespacedName]struct{}
+	due map[types.NamespacedName]struct{}
+	// timer rings at the moment rings, for the first of the due rows that had to wait; nil when none does.
 	timer clock.Timer
+	rings time.Time
 }
 
 // row is what the client knows of an app.
@@ -176,15 +178,16 @@ func (w *watcher) list(apps []*v1alpha1.HTTPApp) {
 	w.listed, w.gone = nil, nil
 }
 
-// flush sends what is due and may be sent, and sets the timer for the rest.
+// flush sends what is due and may be sent, and sees to it that the timer rings for the rest.
 func (w *watcher) flush() bool {
-	now := w.view.clock.Now()
-	var next time.Duration
+	var next time.Time
 	for name := range w.due {
 		r := w.rows[name]
-		if wait := r.shown.Add(interval).Sub(now); wait > 0 {
-			if next == 0 || wait < next {
-				next = wait
+		// Read for each row: a slow client may have held the one before up for long.
+		now := w.view.clock.Now()
+		if at := r.shown.Add(interval); at.After(now) {
+			if next.IsZero() || at.Before(next) {
+				next = at
 			}
 			continue
 		}
@@ -198,10 +201,15 @@ func (w *watcher) flush() bool {
 			return false
 		}
 	}
-	w.stopTimer()
-	if next > 0 {
-		w.timer = w.view.clock.NewTimer(next)
+	switch {
+	case next.IsZero():
+		w.stopTimer()
+	case w.timer == nil || next.Before(w.rings):
+		w.stopTimer()
+		w.rings = next
+		w.timer = w.view.clock.NewTimer(max(next.Sub(w.view.clock.Now()), 0))
 	}
+	// A timer that rings in time is left alone: it may have rung already.
 	return true
 }
 
