@@ -130,7 +130,7 @@ func (s *Server) IsActive(_ context.Context, ref *externalscaler.ScaledObjectRef
 	if err != nil {
 		return nil, err
 	}
-	sample := s.config.Source.Sample(t.app, burst)
+	sample := s.config.Source.Sample(t.app, queue.Burst)
 	if s.active(sample, t) {
 		return &externalscaler.IsActiveResponse{Result: true}, nil // true whatever else is not known
 	}
@@ -158,7 +158,7 @@ func (s *Server) StreamIsActive(ref *externalscaler.ScaledObjectRef, stream grpc
 	)
 	for first := true; ; first = false {
 		now := s.config.Clock.Now()
-		sample := s.config.Source.Sample(t.app, burst)
+		sample := s.config.Source.Sample(t.app, queue.Burst)
 		active := s.active(sample, t)
 		edge := active && !wasActive
 		if first {
@@ -266,9 +266,9 @@ func (s *Server) GetMetrics(_ context.Context, req *externalscaler.GetMetricsReq
 	var v float64
 	switch g.metric {
 	case metricConcurrency:
-		v = demand(s.config.Source, t.app, g, concurrency)
+		v = queue.Load(s.config.Source, t.app, queue.Concurrency, g.window)
 	case metricRequestRate:
-		v = demand(s.config.Source, t.app, g, requestRate)
+		v = queue.Load(s.config.Source, t.app, queue.RequestRate, g.window)
 	default:
 		return nil, status.Error(codes.InvalidArgument, fmt.Sprintf("there is no metric %q: there are %s and %s", g.metric, metricConcurrency, metricRequestRate))
 	}

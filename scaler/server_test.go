@@ -264,31 +264,6 @@ func TestOnlyTheMetricThatWasAskedForIsAnswered(t *testing.T) {
 	require.Zero(t, v.GetMetricValue(), "an integer would be taken instead of a float of zero")
 }
 
-func TestDemand(t *testing.T) {
-	for what, c := range map[string]struct {
-		window, burst, longer, wake float64
-		observed                    time.Duration
-		pending, inFlight           int64
-		want                        float64
-	}{
-		"steady":                         {5, 5, 5, 6, time.Hour, 0, 5, 5},
-		"a burst goes before the window": {5, 50, 27, 90, time.Hour, 0, 90, 50},
-		"a pause does not take away":     {50, 0, 10, 0, time.Hour, 0, 0, 50},
-		"just woken, all waiting":        {2.7, 16, 8, 80, time.Hour, 80, 0, 80},
-		"just woken, the first moment":   {0.03, 0.16, 0.08, 0.8, time.Hour, 80, 0, 80},
-		"just woken, being served":       {4, 24, 12, 80, time.Hour, 0, 80, 80},
-		"new, nothing before":            {80, 80, 80, 80, 3 * time.Second, 0, 80, 80},
-	} {
-		t.Run(what, func(t *testing.T) {
-			source := &counts{
-				sample: queue.Sample{Pending: c.pending, InFlight: c.inFlight}, observed: c.observed,
-				averages: map[time.Duration]float64{time.Minute: c.window, burst: c.burst, 2 * burst: c.longer, wake: c.wake},
-			}
-			require.InDelta(t, c.want, demand(source, shop, goal{metric: metricConcurrency, window: time.Minute}, concurrency), 1e-9)
-		})
-	}
-}
-
 func TestTheStreamTellsTheEdgeAndRepeatsItWhileRequestsWait(t *testing.T) {
 	s := start(t)
 	stream, err := s.client.StreamIsActive(t.Context(), ref())
