@@ -16,10 +16,10 @@ header=hack/boilerplate.go.txt
 "$tools/defaulter-gen" --go-header-file $header --output-file zz_generated.defaults.go $apis
 # The packages beside ours are all that the HTTPApp's schema refers to, and what the generic API server serves.
 "$tools/openapi-gen" --go-header-file $header --output-model-name-file zz_generated.model_name.go \
-	--readonly-pkg k8s.io/api --readonly-pkg k8s.io/apimachinery \
+	--readonly-pkg k8s.io/api --readonly-pkg k8s.io/apimachinery --readonly-pkg k8s.io/metrics \
 	--output-dir apiserver/apis/openapi --output-pkg github.com/kedahttp/kedahttp/apiserver/apis/openapi --output-file zz_generated.openapi.go \
 	--report-filename /dev/null \
-	$apis k8s.io/api/core/v1 k8s.io/api/autoscaling/v1 k8s.io/api/autoscaling/v2 \
+	$apis k8s.io/api/core/v1 k8s.io/api/autoscaling/v1 k8s.io/api/autoscaling/v2 k8s.io/metrics/pkg/apis/external_metrics/v1beta1 \
 	k8s.io/apimachinery/pkg/apis/meta/v1 k8s.io/apimachinery/pkg/api/resource k8s.io/apimachinery/pkg/runtime \
 	k8s.io/apimachinery/pkg/version k8s.io/apimachinery/pkg/util/intstr
 (cd interceptor/queue/wire && PATH="$tools:$PATH" buf generate)

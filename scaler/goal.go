@@ -3,6 +3,7 @@ package scaler
 import (
 	"time"
 
+	"github.com/kedahttp/kedahttp/apiserver/apis/apps/demand"
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 )
 
@@ -21,17 +22,12 @@ type goal struct {
 
 // goalOf reads an app; nil is one that is not known (yet), which gets the API's defaults.
 func goalOf(app *v1alpha1.HTTPApp) goal {
-	var s v1alpha1.Scaling
-	if app != nil {
-		s = *app.Spec.Scaling.DeepCopy()
+	if app == nil {
+		app = &v1alpha1.HTTPApp{}
 	}
-	v1alpha1.SetDefaults_Scaling(&s)
-	g := goal{metric: metricConcurrency, target: s.Target.AsApproximateFloat64(), window: s.Window.Duration}
-	if s.Metric == v1alpha1.MetricRequestRate {
+	g := goal{metric: metricConcurrency, target: demand.Target(app), window: demand.Window(app)}
+	if app.Spec.Scaling.Metric == v1alpha1.MetricRequestRate {
 		g.metric = metricRequestRate
-	}
-	if g.target <= 0 {
-		g.target = float64(v1alpha1.DefaultTarget)
 	}
 	return g
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/install"
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 	"github.com/kedahttp/kedahttp/apiserver/apis/openapi"
+	"github.com/kedahttp/kedahttp/apiserver/externalmetrics"
 	"github.com/kedahttp/kedahttp/apiserver/live"
 	"github.com/kedahttp/kedahttp/apiserver/registry/httpapp"
 	"github.com/kedahttp/kedahttp/apiserver/server/certificates"
@@ -131,6 +132,9 @@ func (o *Options) New(ctx context.Context) (*Server, error) {
 	}); err != nil {
 		return nil, err
 	}
+	if err := externalmetrics.Install(generic, externalmetrics.NewProvider(p.counts, p.apps)); err != nil {
+		return nil, err
+	}
 	if err := p.addHooks(generic, install.NewScheme()); err != nil {
 		return nil, err
 	}
@@ -197,7 +201,7 @@ func (o *Options) config(scheme *runtime.Scheme, codecs install.CodecFactory) (*
 	config.ShutdownWatchTerminationGracePeriod = o.ShutdownDelay
 
 	// What is published is of the versions that clients know.
-	namer := openapinamer.NewDefinitionNamer(install.NewScheme())
+	namer := openapinamer.NewDefinitionNamer(install.NewScheme(), externalmetrics.NewScheme())
 	config.OpenAPIConfig = genericserver.DefaultOpenAPIConfig(openapi.GetOpenAPIDefinitions, namer)
 	config.OpenAPIV3Config = genericserver.DefaultOpenAPIV3Config(openapi.GetOpenAPIDefinitions, namer)
 	for _, info := range []*string{&config.OpenAPIConfig.Info.Title, &config.OpenAPIV3Config.Info.Title} {

@@ -4,6 +4,7 @@ package demand
 
 import (
 	"math"
+	"time"
 
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 )
@@ -45,4 +46,12 @@ func Target(app *v1alpha1.HTTPApp) float64 {
 		return t.AsApproximateFloat64()
 	}
 	return float64(v1alpha1.DefaultTarget)
+}
+
+// Window returns the time over which an app's metric is averaged.
+func Window(app *v1alpha1.HTTPApp) time.Duration {
+	if w := app.Spec.Scaling.Window; w != nil && w.Duration > 0 {
+		return w.Duration
+	}
+	return v1alpha1.DefaultWindow
 }
