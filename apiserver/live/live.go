@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/cache"
 	"k8s.io/utils/clock"
 
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
@@ -43,14 +44,36 @@ type Collected struct{ *queue.Collector }
 // Subscribe implements Source.
 func (c Collected) Subscribe() Changes { return c.Collector.Subscribe() }
 
+// Informed are the apps of an informer.
+type Informed struct{ cache.Store }
+
+// Get implements Apps.
+func (i Informed) Get(name types.NamespacedName) *v1alpha1.HTTPApp {
+	obj, there, err := i.GetByKey(name.String())
+	if err != nil || !there {
+		return nil
+	}
+	app, ok := obj.(*v1alpha1.HTTPApp)
+	if !ok || app.Spec.Template == nil && app.Spec.WorkloadRef == nil {
+		return nil // a record that cannot be decoded: no stream delivers it
+	}
+	return app
+}
+
 // View is what clients see of the counts.
 type View struct {
 	source Source
+	apps   Apps
 	clock  clock.Clock
+	hub    *hub
 }
 
 // NewView makes a view.
-func NewView(source Source, clock clock.Clock) *View { return &View{source: source, clock: clock} }
+func NewView(source Source, apps Apps, clock clock.Clock) *View {
+	v := &View{source: source, apps: apps, clock: clock}
+	v.hub = newHub(v)
+	return v
+}
 
 // Sample returns what is known of an app's requests now. Without an interceptor that has reported nothing is: ok is false.
 func (v *View) Sample(app types.NamespacedName) (s queue.Sample, ok bool) {
@@ -114,6 +137,9 @@ func (v *View) Cells(app types.NamespacedName) Cells {
 		Waiting:     s.Pending > 0,
 	}
 }
+
+// idle are the cells of an app that has no requests.
+func (v *View) idle() Cells { return v.Cells(types.NamespacedName{}) }
 
 // rate has a decimal where it matters: below ten.
 func rate(r float64) string {

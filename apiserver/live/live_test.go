@@ -1,12 +1,13 @@
 package live
 
 import (
-	"context"
-	"errors"
+	"fmt"
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -98,20 +99,58 @@ func app(name, version string) *v1alpha1.HTTPApp {
 	return &v1alpha1.HTTPApp{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name, ResourceVersion: version}}
 }
 
+// known are Apps that are set: what the server knows.
+type known struct {
+	mu   sync.Mutex
+	apps map[types.NamespacedName]*v1alpha1.HTTPApp
+}
+
+func (k *known) Get(name types.NamespacedName) *v1alpha1.HTTPApp {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.apps[name]
+}
+
+func (k *known) set(apps ...*v1alpha1.HTTPApp) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, a := range apps {
+		k.apps[types.NamespacedName{Namespace: a.Namespace, Name: a.Name}] = a
+	}
+}
+
+func (k *known) forget(name string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.apps, types.NamespacedName{Namespace: "ns", Name: name})
+}
+
 // world is a watch with live events and what it is made of.
 type world struct {
 	*testing.T
 	counts *counts
 	clock  *clocktesting.FakeClock
+	known  *known
+	view   *View
 	stored *watch.FakeWatcher
 	watch  watch.Interface
+
+	markers int
 }
 
-func newWorld(t *testing.T, known func(context.Context) ([]*v1alpha1.HTTPApp, error)) *world {
-	w := &world{T: t, counts: newCounts(), clock: clocktesting.NewFakeClock(start), stored: watch.NewFake()}
-	w.watch = NewView(w.counts, w.clock).Watch(t.Context(), w.stored, known)
-	t.Cleanup(w.watch.Stop)
+// from makes a watch from a version.
+func from(t *testing.T, version uint64, apps ...*v1alpha1.HTTPApp) *world {
+	w := &world{T: t, counts: newCounts(), clock: clocktesting.NewFakeClock(start), known: &known{apps: map[types.NamespacedName]*v1alpha1.HTTPApp{}}}
+	w.known.set(apps...)
+	w.view = NewView(w.counts, w.known, w.clock)
+	w.open(Scope{From: version, Matches: func(*v1alpha1.HTTPApp) bool { return true }})
 	return w
+}
+
+func (w *world) open(scope Scope) {
+	w.stored = watch.NewFake()
+	w.watch = w.view.Watch(w.Context(), w.stored, scope)
+	w.Cleanup(w.watch.Stop)
 }
 
 // next returns the next event.
@@ -141,21 +180,24 @@ func (w *world) want(kind watch.EventType, name, version string) {
 	}
 }
 
-// quiet checks that nothing came before what is stored next, which the watch handles in order.
+// quiet checks that nothing comes before a change that is made now: changes are announced in order, and those of one moment by
+// name.
 func (w *world) quiet() {
 	w.Helper()
-	w.stored.Add(app("marker", "999"))
-	w.want(watch.Added, "marker", "999")
-	w.stored.Delete(app("marker", "999"))
-	w.want(watch.Deleted, "marker", "999")
+	w.markers++
+	marker := fmt.Sprintf("zz-marker-%d", w.markers)
+	w.known.set(app(marker, "1"))
+	w.stored.Add(app(marker, "1"))
+	w.want(watch.Added, marker, "1")
+	w.counts.pending(marker, 1)
+	w.want(watch.Modified, marker, "1")
 }
 
 func TestALiveEventHasTheObjectUnchangedAndOfTheSameVersion(t *testing.T) {
-	w := newWorld(t, nil)
-	w.stored.Add(app("a", "7"))
-	w.want(watch.Added, "a", "7")
+	w := from(t, 5, app("a", "3"))
 	w.counts.pending("a", 1)
-	w.want(watch.Modified, "a", "7")
+	w.want(watch.Modified, "a", "3")
+	w.known.set(app("a", "8"))
 	w.stored.Modify(app("a", "8"))
 	w.want(watch.Modified, "a", "8")
 	w.clock.Step(interval)
@@ -163,32 +205,93 @@ func TestALiveEventHasTheObjectUnchangedAndOfTheSameVersion(t *testing.T) {
 	w.want(watch.Modified, "a", "8")
 }
 
-func TestAppsThatTheStreamHasNotDeliveredHaveNoLiveEvents(t *testing.T) {
-	w := newWorld(t, nil)
-	w.counts.pending("other", 3)
-	w.quiet()
-	w.stored.Add(app("a", "1"))
-	w.want(watch.Added, "a", "1")
-	w.stored.Delete(app("a", "2"))
-	w.want(watch.Deleted, "a", "2")
+func TestAppsThatTheStreamIsAboutToDeliverHaveNoLiveEventsBefore(t *testing.T) {
+	w := from(t, 5, app("a", "7"), app("old", "2"))
 	w.counts.pending("a", 3)
+	w.counts.pending("old", 3)
+	w.want(watch.Modified, "old", "2")
+	w.stored.Add(app("a", "7"))
+	w.want(watch.Added, "a", "7")
+	w.clock.Step(interval)
+	w.counts.pending("a", 4)
+	w.want(watch.Modified, "a", "7")
+}
+
+func TestALiveEventNeverHasAnOlderObjectThanTheStreamDelivered(t *testing.T) {
+	w := from(t, 5, app("changed", "3"), app("gone", "4"))
+	w.stored.Modify(app("changed", "6"))
+	w.want(watch.Modified, "changed", "6")
+	w.stored.Add(app("new", "7"))
+	w.want(watch.Added, "new", "7")
+	w.stored.Delete(app("gone", "8"))
+	w.want(watch.Deleted, "gone", "8")
+	// The server itself has not heard of any of it yet.
+	for _, name := range []string{"changed", "gone", "new"} {
+		w.counts.pending(name, 1)
+	}
+	w.want(watch.Modified, "changed", "6")
+	w.want(watch.Modified, "new", "7")
+	w.quiet()
+	w.known.set(app("changed", "6"), app("new", "7"))
+	w.known.forget("gone")
+	w.clock.Step(interval)
+	for _, name := range []string{"changed", "gone", "new"} {
+		w.counts.pending(name, 2)
+	}
+	w.want(watch.Modified, "changed", "6")
+	w.want(watch.Modified, "new", "7")
 	w.quiet()
 }
 
+func TestWhatTheServerHasNotHeardOfYetIsNotRememberedForEver(t *testing.T) {
+	w := from(t, 5)
+	for n := range 10 * swept {
+		a := app(fmt.Sprint("app-", n), strconv.Itoa(10+n))
+		w.stored.Add(a)
+		w.want(watch.Added, a.Name, a.ResourceVersion)
+		w.known.set(a)
+	}
+	w.stored.Stop()
+	for range w.watch.ResultChan() {
+	}
+	if n := len(w.watch.(*watcher).ahead); n > swept {
+		t.Errorf("%d apps are remembered", n)
+	}
+}
+
+func TestAppsThatTheClientDoesNotSeeHaveNoLiveEvents(t *testing.T) {
+	w := from(t, 5, app("mine", "1"), app("other", "1"))
+	w.watch.Stop()
+	w.open(Scope{From: 5, Matches: func(a *v1alpha1.HTTPApp) bool { return a.Name != "other" }})
+	w.counts.pending("other", 1)
+	w.counts.pending("mine", 1)
+	w.want(watch.Modified, "mine", "1")
+	w.quiet()
+}
+
+func TestAWatchThatBeginsWithEverythingHasLiveEventsOfWhatCame(t *testing.T) {
+	w := from(t, 0, app("a", "9"), app("b", "2"))
+	w.stored.Add(app("a", "9"))
+	w.want(watch.Added, "a", "9")
+	w.counts.pending("b", 1) // its version says nothing: the stream is in no order yet
+	w.counts.pending("a", 1)
+	w.want(watch.Modified, "a", "9")
+	w.quiet()
+	w.stored.Add(app("b", "2"))
+	w.want(watch.Added, "b", "2")
+	w.clock.Step(interval)
+	w.counts.pending("b", 2)
+	w.want(watch.Modified, "b", "2")
+}
+
 func TestChangesThatNoCellShowsHaveNoLiveEvents(t *testing.T) {
-	w := newWorld(t, nil)
-	w.stored.Add(app("a", "1"))
-	w.want(watch.Added, "a", "1")
+	w := from(t, 5, app("a", "1"))
 	w.counts.pending("a", 0)
 	w.quiet()
 }
 
 func TestThereIsOneLiveEventASecondForEachApp(t *testing.T) {
-	w := newWorld(t, nil)
-	for _, name := range []string{"a", "b"} {
-		w.stored.Add(app(name, "1"))
-		w.want(watch.Added, name, "1")
-	}
+	w := from(t, 5, app("a", "1"), app("b", "1"))
 	w.counts.pending("a", 1)
 	w.want(watch.Modified, "a", "1")
 	for n := range int64(50) {
@@ -205,9 +308,7 @@ func TestThereIsOneLiveEventASecondForEachApp(t *testing.T) {
 }
 
 func TestAChangeThatIsTakenBackWithinTheSecondIsNotShown(t *testing.T) {
-	w := newWorld(t, nil)
-	w.stored.Add(app("a", "1"))
-	w.want(watch.Added, "a", "1")
+	w := from(t, 5, app("a", "1"))
 	w.counts.pending("a", 1)
 	w.want(watch.Modified, "a", "1")
 	w.counts.pending("a", 2)
@@ -220,52 +321,62 @@ func TestAChangeThatIsTakenBackWithinTheSecondIsNotShown(t *testing.T) {
 	w.quiet()
 }
 
-func TestAppsThatTheClientListedBeforeHaveLiveEvents(t *testing.T) {
-	listed := make(chan struct{})
-	w := newWorld(t, func(context.Context) ([]*v1alpha1.HTTPApp, error) {
-		<-listed
-		return []*v1alpha1.HTTPApp{app("a", "1"), app("gone", "2"), app("newer", "3")}, nil
-	})
-	w.stored.Delete(app("gone", "4"))
-	w.want(watch.Deleted, "gone", "4")
-	w.stored.Modify(app("newer", "5"))
-	w.want(watch.Modified, "newer", "5")
-	w.counts.pending("a", 1)
-	close(listed)
-	w.want(watch.Modified, "a", "1")
-	w.counts.pending("gone", 1)
-	w.counts.pending("newer", 1)
-	w.want(watch.Modified, "newer", "5")
+func TestWhatMovedBetweenTheListAndTheWatchIsShown(t *testing.T) {
+	w := from(t, 5, app("moved", "1"), app("still", "1"))
+	w.counts.pending("moved", 1)
+	w.want(watch.Modified, "moved", "1")
+	first := w.watch
+	w.open(Scope{From: 5, Matches: func(*v1alpha1.HTTPApp) bool { return true }})
+	w.want(watch.Modified, "moved", "1")
+	first.Stop()
 	w.quiet()
 }
 
-func TestAListThatFailsLeavesAWatchOfWhatIsStored(t *testing.T) {
-	w := newWorld(t, func(context.Context) ([]*v1alpha1.HTTPApp, error) { return nil, errors.New("too old") })
-	w.stored.Add(app("a", "1"))
-	w.want(watch.Added, "a", "1")
+func TestEveryWatchHearsOfAChange(t *testing.T) {
+	w := from(t, 5, app("a", "1"))
+	var watches []watch.Interface
+	for range 20 {
+		w.open(Scope{From: 5, Matches: func(*v1alpha1.HTTPApp) bool { return true }})
+		watches = append(watches, w.watch)
+	}
+	if n := w.counts.subscribers(); n != 1 {
+		t.Errorf("%d subscriptions for all watches", n)
+	}
 	w.counts.pending("a", 1)
-	w.want(watch.Modified, "a", "1")
+	for _, each := range watches {
+		w.watch = each
+		w.want(watch.Modified, "a", "1")
+	}
 }
 
 func TestBookmarksAndErrorsPass(t *testing.T) {
-	w := newWorld(t, nil)
+	w := from(t, 5, app("a", "8"))
 	w.stored.Action(watch.Bookmark, app("", "9"))
 	w.want(watch.Bookmark, "", "9")
+	w.counts.pending("a", 1) // delivered before, says the bookmark
+	w.want(watch.Modified, "a", "8")
 	w.stored.Error(&metav1.Status{Code: http.StatusGone})
 	if e := w.next(); e.Type != watch.Error {
 		t.Errorf("%v came", e)
 	}
 }
 
-func TestTheWatchEndsWithWhatIsStoredAndTakesItsSubscriptionAlong(t *testing.T) {
-	w := newWorld(t, nil)
+func TestTheLastWatchTakesTheSubscriptionAlong(t *testing.T) {
+	w := from(t, 5, app("a", "1"))
+	w.quiet()
 	w.stored.Stop()
 	if e, ok := <-w.watch.ResultChan(); ok {
 		t.Fatalf("%v came", e)
 	}
-	if n := w.counts.subscribers(); n != 0 {
-		t.Errorf("%d subscriptions are left", n)
+	for deadline := time.Now().Add(10 * time.Second); w.counts.subscribers() != 0; {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d subscriptions are left", w.counts.subscribers())
+		}
+		runtime.Gosched()
 	}
+	w.open(Scope{From: 5, Matches: func(*v1alpha1.HTTPApp) bool { return true }})
+	w.counts.pending("a", 1)
+	w.want(watch.Modified, "a", "1")
 }
 
 func TestACellIsUnknownWhileNobodyReportsAndMarkedWhileSomeAreMissing(t *testing.T) {
@@ -282,7 +393,7 @@ func TestACellIsUnknownWhileNobodyReportsAndMarkedWhileSomeAreMissing(t *testing
 	} {
 		source := newCounts()
 		source.samples[name] = c.sample
-		if got := NewView(source, clocktesting.NewFakeClock(start)).Cells(name); got != c.want {
+		if got := NewView(source, &known{}, clocktesting.NewFakeClock(start)).Cells(name); got != c.want {
 			t.Errorf("%s: %+v, not %+v", what, got, c.want)
 		}
 	}
@@ -290,7 +401,7 @@ func TestACellIsUnknownWhileNobodyReportsAndMarkedWhileSomeAreMissing(t *testing
 
 func TestTrafficIsJoinedAndNeverZeroForUnknown(t *testing.T) {
 	source := newCounts()
-	view := NewView(source, clocktesting.NewFakeClock(start))
+	view := NewView(source, &known{}, clocktesting.NewFakeClock(start))
 	name := types.NamespacedName{Namespace: "ns", Name: "a"}
 	source.samples[name] = queue.Sample{Pending: 3, InFlight: 2, Concurrency: 4.5, RequestRate: 1.25, ColdStarts: 1, LastRequest: start, SampledAt: start, Reporting: 1, Expected: 2}
 	a := app("a", "1")

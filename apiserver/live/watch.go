@@ -2,44 +2,52 @@ package live
 
 import (
 	"context"
-	"time"
+	"strconv"
+	"sync"
 
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/utils/clock"
 
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 )
 
-// interval is the least time between two live events of one app on one watch.
-const interval = time.Second
+// Apps are the apps as they are stored, as far as they are known here. It may be a little behind the stream of a watch, or
+// ahead of it.
+type Apps interface {
+	// Get returns an app, or nil. It must not be changed.
+	Get(app types.NamespacedName) *v1alpha1.HTTPApp
+}
 
-// Watch adds live events to a watch of apps: when the cells of an app change, the app as it was last delivered is sent again as
-// MODIFIED, unchanged and of the same version, for a row to be made of it. It is for watches of tables only; to everybody
-// else an event means that something was stored.
+// Scope says what a watch is of.
+type Scope struct {
+	// From is the version from which the client watches: it knows what there was then. 0: the stream begins with all that
+	// there is.
+	From uint64
+	// Matches says which apps the client is to see.
+	Matches func(*v1alpha1.HTTPApp) bool
+}
+
+// Watch adds live events to a watch of apps: when the cells of an app change, the app as the stream delivered it last is sent
+// again as MODIFIED, unchanged and of the same version, for a row to be made of it. It is for watches of tables only; to
+// everybody else an event means that something was stored.
 //
-// known lists the apps that the client knew before the watch began, or is nil. Only those, and the apps that the
-// stream has delivered since, get live events: so the watch's selectors and namespace hold for live events, too.
-func (v *View) Watch(ctx context.Context, stored watch.Interface, known func(context.Context) ([]*v1alpha1.HTTPApp, error)) watch.Interface {
+// A watch costs little, however many apps it is of: it remembers what moves, and shares everything else with the others.
+func (v *View) Watch(ctx context.Context, stored watch.Interface, scope Scope) watch.Interface {
 	w := &watcher{
 		view:    v,
 		stored:  stored,
+		scope:   scope,
 		results: make(chan watch.Event),
-		changes: v.source.Subscribe(),
-		rows:    map[types.NamespacedName]*row{},
+		wake:    make(chan struct{}, 1),
 		due:     map[types.NamespacedName]struct{}{},
+		seen:    scope.From,
+		ahead:   map[types.NamespacedName]delivered{},
+	}
+	if scope.From == 0 {
+		w.known = map[types.NamespacedName]struct{}{}
 	}
 	w.ctx, w.cancel = context.WithCancel(ctx)
-	if known != nil {
-		w.gone = map[types.NamespacedName]struct{}{}
-		listed := make(chan []*v1alpha1.HTTPApp, 1)
-		w.listed = listed
-		go func() {
-			// When it fails, there are fewer live events, which is no reason to have no watch.
-			apps, _ := known(w.ctx)
-			listed <- apps
-		}()
-	}
+	v.hub.join(w, scope.From != 0)
 	go w.run()
 	return w
 }
@@ -47,31 +55,33 @@ func (v *View) Watch(ctx context.Context, stored watch.Interface, known func(con
 type watcher struct {
 	view    *View
 	stored  watch.Interface
+	scope   Scope
 	results chan watch.Event
 	ctx     context.Context
 	cancel  context.CancelFunc
-	changes Changes
 
-	// listed delivers, once, the apps that the client knew before; nil when it has or never will. gone are those that the
-	// stream deleted meanwhile.
-	listed <-chan []*v1alpha1.HTTPApp
-	gone   map[types.NamespacedName]struct{}
-
-	rows map[types.NamespacedName]*row
-	// due are the rows whose cells may have changed since they were shown.
+	wake chan struct{}
+	mu   sync.Mutex
+	// due are the apps that were announced since they were last sent.
 	due map[types.NamespacedName]struct{}
-	// timer rings at the moment rings, for the first of the due rows that had to wait; nil when none does.
-	timer clock.Timer
-	rings time.Time
+
+	// seen is the version up to which the stream has delivered everything.
+	seen uint64
+	// known are the apps that the stream delivered, where it begins with all that there is: in no order, so that seen does not
+	// tell. Otherwise nil.
+	known map[types.NamespacedName]struct{}
+	// ahead is what the stream delivered before it was known here.
+	ahead map[types.NamespacedName]delivered
 }
 
-// row is what the client knows of an app.
-type row struct {
-	app   *v1alpha1.HTTPApp
-	cells Cells
-	// shown is when a live event, if any, last showed the cells.
-	shown time.Time
+// delivered is what a stream said of an app; app is nil when it was that the app is gone.
+type delivered struct {
+	app     *v1alpha1.HTTPApp
+	version uint64
 }
+
+// swept is how many entries of ahead there may be before those that are no longer needed are looked for.
+const swept = 16
 
 // ResultChan implements watch.Interface.
 func (w *watcher) ResultChan() <-chan watch.Event { return w.results }
@@ -79,17 +89,31 @@ func (w *watcher) ResultChan() <-chan watch.Event { return w.results }
 // Stop implements watch.Interface.
 func (w *watcher) Stop() { w.cancel() }
 
+// mark is the hub's word that an app's cells changed. It does not block.
+func (w *watcher) mark(app types.NamespacedName) {
+	w.mu.Lock()
+	w.due[app] = struct{}{}
+	w.mu.Unlock()
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (w *watcher) take() []types.NamespacedName {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	apps := sorted(w.due)
+	clear(w.due)
+	return apps
+}
+
 func (w *watcher) run() {
 	defer close(w.results)
 	defer w.cancel()
 	defer w.stored.Stop()
-	defer w.changes.Close()
-	defer w.stopTimer()
+	defer w.view.hub.leave(w)
 	for {
-		var ring <-chan time.Time
-		if w.timer != nil {
-			ring = w.timer.C()
-		}
 		select {
 		case <-w.ctx.Done():
 			return
@@ -101,24 +125,17 @@ func (w *watcher) run() {
 			if !w.send(e) {
 				return
 			}
-		case apps := <-w.listed:
-			w.list(apps)
-			if !w.flush() {
-				return
-			}
-		case <-w.changes.Changed():
-			for _, app := range w.changes.Take() {
-				if w.rows[app] != nil {
-					w.due[app] = struct{}{}
+		case <-w.wake:
+			for _, name := range w.take() {
+				app := w.last(name)
+				if app == nil || !w.scope.Matches(app) {
+					continue
 				}
-			}
-			if !w.flush() {
-				return
-			}
-		case <-ring:
-			w.timer = nil
-			if !w.flush() {
-				return
+				// Whoever writes the event may set fields of the object.
+				shallow := *app
+				if !w.send(watch.Event{Type: watch.Modified, Object: &shallow}) {
+					return
+				}
 			}
 		}
 	}
@@ -139,83 +156,69 @@ func (w *watcher) note(e watch.Event) {
 	if !ok {
 		return
 	}
+	version := versionOf(app)
+	w.seen = max(w.seen, version)
+	if e.Type == watch.Bookmark {
+		return
+	}
 	name := types.NamespacedName{Namespace: app.Namespace, Name: app.Name}
-	switch e.Type {
-	case watch.Added, watch.Modified:
-		r := w.rows[name]
-		if r == nil {
-			r = &row{}
-			w.rows[name] = r
+	d := delivered{version: version}
+	if e.Type == watch.Deleted {
+		delete(w.known, name)
+	} else {
+		if w.known != nil {
+			w.known[name] = struct{}{}
 		}
-		// Whoever writes the event may change the object.
-		r.app = app.DeepCopy()
-		// Its row is made in a moment, with the cells of then.
-		r.cells = w.view.Cells(name)
-	case watch.Deleted:
-		delete(w.rows, name)
-		delete(w.due, name)
-		if w.gone != nil {
-			w.gone[name] = struct{}{}
-		}
+		shallow := *app
+		d.app = &shallow
 	}
-}
-
-// list adds the apps that the client knew before the watch, unless the stream has said something newer.
-func (w *watcher) list(apps []*v1alpha1.HTTPApp) {
-	for _, app := range apps {
-		name := types.NamespacedName{Namespace: app.Namespace, Name: app.Name}
-		if _, gone := w.gone[name]; gone || w.rows[name] != nil {
-			continue
-		}
-		r := &row{app: app, cells: w.view.Cells(name)}
-		if s, ok := w.view.Sample(name); ok && s.Waiting() {
-			// What the client was shown of it may be from before.
-			r.cells = Cells{}
-			w.due[name] = struct{}{}
-		}
-		w.rows[name] = r
+	if w.caughtUp(name, d) {
+		delete(w.ahead, name)
+		return
 	}
-	w.listed, w.gone = nil, nil
-}
-
-// flush sends what is due and may be sent, and sees to it that the timer rings for the rest.
-func (w *watcher) flush() bool {
-	var next time.Time
-	for name := range w.due {
-		r := w.rows[name]
-		// Read for each row: a slow client may have held the one before up for long.
-		now := w.view.clock.Now()
-		if at := r.shown.Add(interval); at.After(now) {
-			if next.IsZero() || at.Before(next) {
-				next = at
+	w.ahead[name] = d
+	if len(w.ahead) >= swept {
+		for name, d := range w.ahead {
+			if w.caughtUp(name, d) {
+				delete(w.ahead, name)
 			}
-			continue
-		}
-		delete(w.due, name)
-		cells := w.view.Cells(name)
-		if cells == r.cells {
-			continue
-		}
-		r.cells, r.shown = cells, now
-		if !w.send(watch.Event{Type: watch.Modified, Object: r.app.DeepCopy()}) {
-			return false
 		}
 	}
-	switch {
-	case next.IsZero():
-		w.stopTimer()
-	case w.timer == nil || next.Before(w.rings):
-		w.stopTimer()
-		w.rings = next
-		w.timer = w.view.clock.NewTimer(max(next.Sub(w.view.clock.Now()), 0))
-	}
-	// A timer that rings in time is left alone: it may have rung already.
-	return true
 }
 
-func (w *watcher) stopTimer() {
-	if w.timer != nil {
-		w.timer.Stop()
-		w.timer = nil
+// caughtUp reports whether what was delivered, or something newer, is known here.
+func (w *watcher) caughtUp(name types.NamespacedName, d delivered) bool {
+	app := w.view.apps.Get(name)
+	if app == nil {
+		return d.app == nil
 	}
+	return versionOf(app) >= d.version
+}
+
+// last returns an app as the stream delivered it last; nil when it has not, or that it is gone, or when it is about to
+// deliver something newer, whose row will have the cells of then.
+func (w *watcher) last(name types.NamespacedName) *v1alpha1.HTTPApp {
+	if d, ok := w.ahead[name]; ok {
+		if !w.caughtUp(name, d) {
+			return d.app
+		}
+		delete(w.ahead, name)
+	}
+	app := w.view.apps.Get(name)
+	if app == nil || versionOf(app) > w.seen {
+		return nil
+	}
+	if _, known := w.known[name]; w.known != nil && !known {
+		return nil
+	}
+	return app
+}
+
+// versionOf is an app's resourceVersion, which is comparable among apps; 0 when it has none.
+func versionOf(app *v1alpha1.HTTPApp) uint64 {
+	version, err := strconv.ParseUint(app.ResourceVersion, 10, 64)
+	if err != nil {
+		return 0
+	}
+	return version
 }

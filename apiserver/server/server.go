@@ -90,7 +90,7 @@ func (o *Options) New(ctx context.Context) (*Server, error) {
 	if !o.ownCertificate() {
 		o.Generic.SecureServing.ServerCert.GeneratedCert = p.certificates.Serving()
 	}
-	if p.apps, err = record.NewInformer(records); err != nil {
+	if p.apps, err = record.NewInformer(records, nil); err != nil {
 		return nil, err
 	}
 	p.counts, err = queue.NewCollector(queue.CollectorConfig{
@@ -127,7 +127,7 @@ func (o *Options) New(ctx context.Context) (*Server, error) {
 		},
 		Domain: o.Domain,
 		Apps:   p.known,
-		View:   live.NewView(live.Collected{Collector: p.counts}, clock.RealClock{}),
+		View:   live.NewView(live.Collected{Collector: p.counts}, live.Informed{Store: p.apps.GetStore()}, clock.RealClock{}),
 		Scales: p.scales,
 	}); err != nil {
 		return nil, err

@@ -135,7 +135,7 @@ func (o *Options) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("making a client for the records: %w", err)
 	}
-	informer, err := record.NewInformer(records)
+	informer, err := record.NewInformer(records, record.WithoutManagedFields)
 	if err != nil {
 		return err
 	}

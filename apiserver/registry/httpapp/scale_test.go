@@ -78,7 +78,9 @@ type steady queue.Sample
 func (s steady) Sample(types.NamespacedName, time.Duration) queue.Sample { return queue.Sample(s) }
 func (s steady) Subscribe() live.Changes                                 { return nil }
 
-func viewOf(s queue.Sample) *live.View { return live.NewView(steady(s), clock.RealClock{}) }
+func viewOf(s queue.Sample) *live.View {
+	return live.NewView(steady(s), live.Informed{}, clock.RealClock{})
+}
 
 func scaling() (*ScaleREST, *oneScale) {
 	app := &v1alpha1.HTTPApp{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "shop", UID: "app-uid", ResourceVersion: "900"}}

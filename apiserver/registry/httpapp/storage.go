@@ -3,11 +3,15 @@ package httpapp
 import (
 	"context"
 	"fmt"
+	"strconv"
 
 	metainternalversion "k8s.io/apimachinery/pkg/apis/meta/internalversion"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
+	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/registry/generic"
 	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/registry/rest"
@@ -141,39 +145,34 @@ func (r *REST) Watch(ctx context.Context, options *metainternalversion.ListOptio
 	if err != nil || !live.WantsTable(ctx) {
 		return w, err
 	}
-	return r.view.Watch(ctx, w, r.known(options)), nil
+	return r.view.Watch(ctx, w, r.scope(ctx, options)), nil
 }
 
-// known lists what a client that watches from a version knows: what there was at that version. A client that watches from no
-// version, or from any, is sent everything first.
-func (r *REST) known(options *metainternalversion.ListOptions) func(context.Context) ([]*v1alpha1.HTTPApp, error) {
-	if options == nil || options.ResourceVersion == "" || options.ResourceVersion == "0" || options.SendInitialEvents != nil && *options.SendInitialEvents {
-		return nil
-	}
-	return func(ctx context.Context) ([]*v1alpha1.HTTPApp, error) {
-		page := &metainternalversion.ListOptions{
-			LabelSelector:        options.LabelSelector,
-			FieldSelector:        options.FieldSelector,
-			ResourceVersion:      options.ResourceVersion,
-			ResourceVersionMatch: metav1.ResourceVersionMatchExact,
-			Limit:                500,
+// scope says what the client of a watch knows, and is to see.
+func (r *REST) scope(ctx context.Context, options *metainternalversion.ListOptions) live.Scope {
+	label, field := labels.Everything(), fields.Everything()
+	var from uint64
+	if options != nil {
+		if options.LabelSelector != nil {
+			label = options.LabelSelector
 		}
-		var apps []*v1alpha1.HTTPApp
-		for {
-			obj, err := r.Store.List(ctx, page)
-			if err != nil {
-				return apps, err
-			}
-			list := obj.(*v1alpha1.HTTPAppList)
-			for i := range list.Items {
-				apps = append(apps, &list.Items[i])
-			}
-			if list.Continue == "" {
-				return apps, nil
-			}
-			page.Continue, page.ResourceVersion, page.ResourceVersionMatch = list.Continue, "", ""
+		if options.FieldSelector != nil {
+			field = options.FieldSelector
+		}
+		// A client that watches from no version, or from any, is sent everything first. A version that is none was refused.
+		if initial := options.SendInitialEvents; initial == nil || !*initial {
+			from, _ = strconv.ParseUint(options.ResourceVersion, 10, 64)
 		}
 	}
+	namespace := genericapirequest.NamespaceValue(ctx)
+	predicate := r.PredicateFunc(label, field)
+	return live.Scope{From: from, Matches: func(app *v1alpha1.HTTPApp) bool {
+		if namespace != "" && app.Namespace != namespace {
+			return false
+		}
+		matches, err := predicate.Matches(app)
+		return err == nil && matches
+	}}
 }
 
 // StatusREST serves httpapps/status.
