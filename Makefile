@@ -32,6 +32,13 @@ test-unit: ## The packages' own tests.
 test-e2e: bin/cluster bin/kubectl-http ## End to end, in a cluster of its own that is removed afterwards. E2E_CLUSTER=NAME uses, and keeps, that one.
 	go test -tags e2e -count 1 -timeout 40m $(if $(RUN),-run '$(RUN)') ./test/e2e
 
+.PHONY: bench
+bench: bench-apiserver ## Measure, beside references in the same run; the figures as JSON lines are in bin/bench.
+
+.PHONY: bench-apiserver
+bench-apiserver: bin/cluster bin/kubectl-http ## The API, beside the same objects as a plain CRD.
+	@hack/bench.sh apiserver --out bin/bench/apiserver.jsonl
+
 .PHONY: cluster
 cluster: bin/cluster ## Start a cluster: make cluster NAME=dev
 	@bin/cluster up $(NAME)

@@ -1,0 +1,181 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/kedahttp/kedahttp/test/bench/report"
+)
+
+const (
+	// writers is how many clients write at the same time where throughput is measured.
+	writers = 8
+	// asTable is what kubectl get asks for.
+	asTable = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
+)
+
+// create makes the apps of both kinds in slices that take turns, so that both find the same cluster. The last of them is
+// measured at every size that lists are measured at.
+func (b *bench) create(ctx context.Context) error {
+	made := 0
+	spent := map[kind]time.Duration{}
+	for _, size := range []int{100, 1000, b.apps} {
+		if size > b.apps {
+			continue
+		}
+		for made < size {
+			until := min(made+250, size)
+			for _, k := range both {
+				took, err := timed(func() error {
+					return concurrently(ctx, made, until, func(n int) error {
+						return b.raw.Post().AbsPath(k.path("")).Body(app(k, n)).Do(ctx).Error()
+					})
+				})
+				if err != nil {
+					return err
+				}
+				spent[k] += took
+			}
+			made = until
+		}
+		if err := b.list(ctx, size); err != nil {
+			return err
+		}
+	}
+	return b.report.AtMost(2, "create, 8 clients", "ms each", perOne(spent[ours], made), crd, perOne(spent[plain], made))
+}
+
+func perOne(d time.Duration, n int) float64 {
+	return float64(d) / float64(time.Millisecond) / float64(n)
+}
+
+// concurrently does something for each number from first to last, by some clients at a time.
+func concurrently(ctx context.Context, first, last int, do func(n int) error) error {
+	var next atomic.Int64
+	next.Store(int64(first))
+	var wg sync.WaitGroup
+	var failure atomic.Pointer[error]
+	for range writers {
+		wg.Go(func() {
+			for failure.Load() == nil && ctx.Err() == nil {
+				n := int(next.Add(1) - 1)
+				if n >= last {
+					return
+				}
+				if err := do(n); err != nil {
+					failure.CompareAndSwap(nil, &err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if err := failure.Load(); err != nil {
+		return *err
+	}
+	return ctx.Err()
+}
+
+// list measures lists of all apps there are, as JSON and as the table that kubectl prints.
+func (b *bench) list(ctx context.Context, size int) error {
+	rounds := max(5, min(40, 20_000/size))
+	for _, form := range []struct{ name, accept string }{{"JSON", "application/json"}, {"table", asTable}} {
+		times, err := b.alternate(ctx, rounds, func(k kind) error { return b.get(ctx, k.path(""), form.accept) })
+		if err != nil {
+			return err
+		}
+		goal := 0.0
+		if size == b.apps {
+			goal = 1.5
+		}
+		name := fmt.Sprintf("LIST of %d, %s, median", size, form.name)
+		if err := b.report.AtMost(goal, name, "ms", times[ours].Quantile(.5), crd, times[plain].Quantile(.5)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// alternate does something with both kinds in turn.
+func (b *bench) alternate(ctx context.Context, rounds int, do func(kind) error) (map[kind]report.Times, error) {
+	times := map[kind]report.Times{}
+	for round := range rounds + 2 {
+		for _, k := range both {
+			took, err := timed(func() error { return do(k) })
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", k.plural, err)
+			}
+			if round >= 2 { // the first ones warm up
+				times[k] = append(times[k], took)
+			}
+		}
+	}
+	return times, ctx.Err()
+}
+
+// both50and99 reports the median and the 99th percentile.
+func (b *bench) both50and99(goal float64, name string, times map[kind]report.Times) error {
+	if err := b.report.AtMost(goal, name+", median", "ms", times[ours].Quantile(.5), crd, times[plain].Quantile(.5)); err != nil {
+		return err
+	}
+	return b.report.AtMost(0, name+", p99", "ms", times[ours].Quantile(.99), crd, times[plain].Quantile(.99))
+}
+
+func (b *bench) read(ctx context.Context) error {
+	n := 0
+	times, err := b.alternate(ctx, 2000, func(k kind) error {
+		n++
+		return b.get(ctx, k.path(appName(n*7919%b.apps)))
+	})
+	if err != nil {
+		return err
+	}
+	if err := b.both50and99(2, "GET", times); err != nil {
+		return err
+	}
+	times, err = b.alternate(ctx, 100, func(k kind) error {
+		return b.get(ctx, k.path("")+"?limit=500")
+	})
+	if err != nil {
+		return err
+	}
+	return b.both50and99(0, "LIST of a page of 500", times)
+}
+
+func (b *bench) update(ctx context.Context) error {
+	n := 0
+	times, err := b.alternate(ctx, 500, func(k kind) error {
+		n++
+		return b.touch(ctx, k, n%b.apps, n)
+	})
+	if err != nil {
+		return err
+	}
+	if err := b.both50and99(2, "update", times); err != nil {
+		return err
+	}
+	spent := map[kind]time.Duration{}
+	const each, slices = 250, 8
+	for slice := range slices {
+		for _, k := range both {
+			took, err := timed(func() error {
+				return concurrently(ctx, slice*each, (slice+1)*each, func(n int) error { return b.touch(ctx, k, n%b.apps, slice) })
+			})
+			if err != nil {
+				return err
+			}
+			spent[k] += took
+		}
+	}
+	return b.report.AtMost(2, "update, 8 clients", "ms each", perOne(spent[ours], each*slices), crd, perOne(spent[plain], each*slices))
+}
+
+// touch changes a label.
+func (b *bench) touch(ctx context.Context, k kind, n, value int) error {
+	patch := fmt.Sprintf(`{"metadata":{"labels":{"touched":"%d"}}}`, value)
+	return b.raw.Patch(types.MergePatchType).AbsPath(k.path(appName(n))).Body([]byte(patch)).Do(ctx).Error()
+}
