@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes all generated code again: deep copies, defaults, OpenAPI, the counts' wire format. The generators are pinned by
+# Makes all generated code again: deep copies, defaults, OpenAPI, clients, the counts' wire format. The generators are pinned by
 # hack/tools/go.mod.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 tools=$PWD/bin/tools
 mkdir -p "$tools"
 go -C hack/tools build -o "$tools/" \
-	k8s.io/code-generator/cmd/deepcopy-gen k8s.io/code-generator/cmd/defaulter-gen k8s.io/kube-openapi/cmd/openapi-gen \
+	k8s.io/code-generator/cmd/{deepcopy,defaulter,applyconfiguration,client,lister,informer}-gen k8s.io/kube-openapi/cmd/openapi-gen \
 	google.golang.org/protobuf/cmd/protoc-gen-go google.golang.org/grpc/cmd/protoc-gen-go-grpc github.com/bufbuild/buf/cmd/buf
 
 apis=./apiserver/apis/apps/v1alpha1
@@ -22,4 +22,23 @@ header=hack/boilerplate.go.txt
 	$apis k8s.io/api/core/v1 k8s.io/api/autoscaling/v1 k8s.io/api/autoscaling/v2 k8s.io/metrics/pkg/apis/external_metrics/v1beta1 \
 	k8s.io/apimachinery/pkg/apis/meta/v1 k8s.io/apimachinery/pkg/api/resource k8s.io/apimachinery/pkg/runtime \
 	k8s.io/apimachinery/pkg/version k8s.io/apimachinery/pkg/util/intstr
+
+# Nothing in there is written by hand.
+rm -rf apiserver/client
+client=github.com/kedahttp/kedahttp/apiserver/client
+"$tools/applyconfiguration-gen" --go-header-file $header \
+	--output-dir apiserver/client/applyconfiguration --output-pkg $client/applyconfiguration \
+	--external-applyconfigurations k8s.io/api/core/v1.PodTemplateSpec:k8s.io/client-go/applyconfigurations/core/v1 \
+	--external-applyconfigurations k8s.io/api/autoscaling/v2.HorizontalPodAutoscalerBehavior:k8s.io/client-go/applyconfigurations/autoscaling/v2 \
+	$apis
+"$tools/client-gen" --go-header-file $header --output-dir apiserver/client --output-pkg $client --clientset-name versioned \
+	--apply-configuration-package $client/applyconfiguration --input-base "$PWD/apiserver/apis" --input apps/v1alpha1
+# client-gen expects every apply configuration among ours; that of Scale is client-go's.
+sed -i 's#"'$client'/applyconfiguration/autoscaling/v1"#"k8s.io/client-go/applyconfigurations/autoscaling/v1"#' \
+	apiserver/client/versioned/typed/apps/v1alpha1/{,fake/fake_}httpapp.go
+gofmt -w apiserver/client/versioned/typed/apps/v1alpha1
+"$tools/lister-gen" --go-header-file $header --output-dir apiserver/client/listers --output-pkg $client/listers $apis
+"$tools/informer-gen" --go-header-file $header --output-dir apiserver/client/informers --output-pkg $client/informers --single-directory \
+	--versioned-clientset-package $client/versioned --listers-package $client/listers $apis
+
 (cd interceptor/queue/wire && PATH="$tools:$PATH" buf generate)

@@ -8,14 +8,14 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
-	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/utils/ptr"
 
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
+	appsclient "github.com/kedahttp/kedahttp/apiserver/client/versioned/typed/apps/v1alpha1"
 )
 
 const (
@@ -24,21 +24,9 @@ const (
 	fieldManager = "kubectl-http"
 )
 
-var (
-	scheme         = runtime.NewScheme()
-	parameterCodec = runtime.NewParameterCodec(scheme)
-)
-
-func init() {
-	if err := v1alpha1.AddToScheme(scheme); err != nil {
-		panic(fmt.Sprintf("the API's types do not fit a scheme: %v", err))
-	}
-	metav1.AddToGroupVersion(scheme, metav1.Unversioned)
-}
-
 // apps are the apps of one namespace.
 type apps struct {
-	client    rest.Interface
+	client    appsclient.HTTPAppInterface
 	namespace string
 }
 
@@ -51,49 +39,41 @@ func newApps(getter genericclioptions.RESTClientGetter) (*apps, error) {
 	if err != nil {
 		return nil, err
 	}
-	config = rest.CopyConfig(config)
-	config.GroupVersion = &v1alpha1.SchemeGroupVersion
-	config.APIPath = "/apis"
-	config.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
-	client, err := rest.RESTClientFor(config)
+	client, err := appsclient.NewForConfig(config)
 	if err != nil {
 		return nil, err
 	}
-	return &apps{client, namespace}, nil
+	return &apps{client.HTTPApps(namespace), namespace}, nil
 }
 
 func (a *apps) get(ctx context.Context, name string) (*v1alpha1.HTTPApp, error) {
-	app := &v1alpha1.HTTPApp{}
-	err := a.client.Get().Namespace(a.namespace).Resource(resource).Name(name).Do(ctx).Into(app)
+	app, err := a.client.Get(ctx, name, metav1.GetOptions{})
 	return app, explain(err)
 }
 
 // apply creates or changes an app by server-side apply. What deploy says is the user's word, so it takes fields over from
 // other managers.
 func (a *apps) apply(ctx context.Context, name string, manifest []byte, dryRun bool) (*v1alpha1.HTTPApp, error) {
-	force := true
-	opts := metav1.PatchOptions{FieldManager: fieldManager, Force: &force}
+	opts := metav1.PatchOptions{FieldManager: fieldManager, Force: ptr.To(true)}
 	if dryRun {
 		opts.DryRun = []string{metav1.DryRunAll}
 	}
-	app := &v1alpha1.HTTPApp{}
-	err := a.client.Patch(types.ApplyPatchType).Namespace(a.namespace).Resource(resource).Name(name).
-		VersionedParams(&opts, parameterCodec).Body(manifest).Do(ctx).Into(app)
+	app, err := a.client.Patch(ctx, name, types.ApplyPatchType, manifest, opts)
 	return app, explain(err)
 }
 
 // watcher lists and watches one app.
 func (a *apps) watcher(name string) cache.ListerWatcher {
-	only := func(opts *metav1.ListOptions) { opts.FieldSelector = metav1.ObjectNameField + "=" + name }
+	only := func(opts metav1.ListOptions) metav1.ListOptions {
+		opts.FieldSelector = metav1.ObjectNameField + "=" + name
+		return opts
+	}
 	return &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, opts metav1.ListOptions) (runtime.Object, error) {
-			only(&opts)
-			return a.client.Get().Namespace(a.namespace).Resource(resource).VersionedParams(&opts, parameterCodec).Do(ctx).Get()
+			return a.client.List(ctx, only(opts))
 		},
 		WatchFuncWithContext: func(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error) {
-			only(&opts)
-			opts.Watch = true
-			return a.client.Get().Namespace(a.namespace).Resource(resource).VersionedParams(&opts, parameterCodec).Watch(ctx)
+			return a.client.Watch(ctx, only(opts))
 		},
 	}
 }

@@ -24,6 +24,7 @@ import (
 	cmdutil "k8s.io/kubectl/pkg/cmd/util"
 
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
+	"github.com/kedahttp/kedahttp/apiserver/client/versioned/scheme"
 )
 
 // deployOptions is what deploy was asked for.
@@ -59,7 +60,7 @@ type deployOptions struct {
 func newDeployCommand(factory cmdutil.Factory, streams genericiooptions.IOStreams) *cobra.Command {
 	o := &deployOptions{
 		IOStreams:  streams,
-		printFlags: genericclioptions.NewPrintFlags("deployed").WithTypeSetter(scheme),
+		printFlags: genericclioptions.NewPrintFlags("deployed").WithTypeSetter(scheme.Scheme),
 	}
 	cmd := &cobra.Command{
 		Use:   "deploy NAME --image IMAGE [flags] [-- ARGS...]",

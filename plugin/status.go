@@ -20,6 +20,7 @@ import (
 	cmdutil "k8s.io/kubectl/pkg/cmd/util"
 
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
+	"github.com/kedahttp/kedahttp/apiserver/client/versioned/scheme"
 )
 
 // mostEvents is how many of the latest events are shown.
@@ -34,7 +35,7 @@ type statusOptions struct {
 }
 
 func newStatusCommand(factory cmdutil.Factory, streams genericiooptions.IOStreams) *cobra.Command {
-	o := &statusOptions{IOStreams: streams, factory: factory, printFlags: genericclioptions.NewPrintFlags("").WithTypeSetter(scheme)}
+	o := &statusOptions{IOStreams: streams, factory: factory, printFlags: genericclioptions.NewPrintFlags("").WithTypeSetter(scheme.Scheme)}
 	cmd := &cobra.Command{
 		Use:   "status NAME",
 		Short: "Say how an app is, and why",

@@ -15,7 +15,7 @@ var allowed = map[string][]string{
 	"apiserver":   {"apiserver/", "interceptor/queue"},
 	"interceptor": {"interceptor/", "apiserver/storage/record"},
 	"scaler":      {"scaler", "apiserver/storage/record", "interceptor/queue"},
-	"plugin":      {"plugin"},
+	"plugin":      {"plugin", "apiserver/client/"},
 	"test":        {"test/"},
 	"cmd":         {"apiserver/", "interceptor/", "scaler", "plugin"},
 }

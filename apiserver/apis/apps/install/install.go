@@ -17,8 +17,6 @@ func NewScheme() *runtime.Scheme {
 	scheme := runtime.NewScheme()
 	utilruntime.Must(v1alpha1.AddToScheme(scheme))
 	utilruntime.Must(scheme.SetVersionPriority(v1alpha1.SchemeGroupVersion))
-	// Only Scale, which httpapps/scale answers with.
-	scheme.AddKnownTypes(autoscalingv1.SchemeGroupVersion, &autoscalingv1.Scale{})
 	utilruntime.Must(scheme.SetVersionPriority(autoscalingv1.SchemeGroupVersion))
 	// Options, Status and the like of the generic API server are of the group "" and version v1.
 	metav1.AddToGroupVersion(scheme, schema.GroupVersion{Version: "v1"})
