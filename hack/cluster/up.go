@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -16,7 +17,10 @@ import (
 )
 
 func newUpCommand() *cobra.Command {
-	var withoutKEDA bool
+	var (
+		withoutKEDA bool
+		release     string
+	)
 	cmd := &cobra.Command{
 		Use:   "up NAME",
 		Short: "Start a cluster, or whatever of it does not run",
@@ -32,14 +36,19 @@ func newUpCommand() *cobra.Command {
 			if err := asRoot(); err != nil {
 				return err
 			}
-			return up(cmd, c, !withoutKEDA)
+			return up(cmd, c, release, !withoutKEDA)
 		},
 	}
 	cmd.Flags().BoolVar(&withoutKEDA, "without-keda", false, "leave KEDA out; a KEDA that the cluster has stays")
+	releaseFlag(cmd, &release)
 	return cmd
 }
 
-func up(cmd *cobra.Command, c cluster.Cluster, withKEDA bool) error {
+func releaseFlag(cmd *cobra.Command, release *string) {
+	cmd.Flags().StringVar(release, "kubernetes", "", "minor release of Kubernetes, such as 1.35; a cluster keeps the one that it was made with")
+}
+
+func up(cmd *cobra.Command, c cluster.Cluster, release string, withKEDA bool) error {
 	begin := time.Now()
 	ctx, report := cmd.Context(), report(cmd)
 	unlock, err := lock(cmd, c)
@@ -47,7 +56,15 @@ func up(cmd *cobra.Command, c cluster.Cluster, withKEDA bool) error {
 		return err
 	}
 	defer unlock()
-	built, err := build(ctx, report, withKEDA)
+	builder, err := components.NewBuilder(report)
+	if err != nil {
+		return err
+	}
+	kubernetes, err := kubernetesOf(builder, c, release)
+	if err != nil {
+		return err
+	}
+	built, err := build(ctx, builder, kubernetes, withKEDA)
 	if err != nil {
 		return err
 	}
@@ -96,6 +113,27 @@ environment:  eval "$(cluster env %s)"
 	return err
 }
 
+// kubernetesOf chooses a new cluster's release, and remembers it: what etcd keeps of one release is not for another.
+func kubernetesOf(builder *components.Builder, c cluster.Cluster, release string) (components.Component, error) {
+	wanted, err := builder.KubernetesOf(release)
+	if err != nil {
+		return wanted, err
+	}
+	state, err := c.Load()
+	if errors.Is(err, os.ErrNotExist) {
+		state.Kubernetes = release
+		return wanted, c.Save(state)
+	}
+	if err != nil {
+		return wanted, err
+	}
+	has, err := builder.KubernetesOf(state.Kubernetes)
+	if err == nil && release != "" && has.Name != wanted.Name {
+		err = fmt.Errorf("cluster %s was made with another release of Kubernetes than %s; `cluster down %s` removes it", c.Name, release, c.Name)
+	}
+	return has, err
+}
+
 func httpAddress(s cluster.State) string  { return fmt.Sprintf("http://127.0.0.1:%d", s.Ports.HTTP) }
 func httpsAddress(s cluster.State) string { return fmt.Sprintf("https://127.0.0.1:%d", s.Ports.HTTPS) }
 
@@ -104,19 +142,14 @@ type built struct {
 }
 
 // build builds one component after the other: each build uses all processors already.
-func build(ctx context.Context, report *progress.Reporter, withKEDA bool) (built, error) {
-	var b built
-	builder, err := components.NewBuilder(report)
-	if err != nil {
-		return b, err
-	}
+func build(ctx context.Context, builder *components.Builder, kubernetes components.Component, withKEDA bool) (b built, err error) {
 	for _, part := range []struct {
 		component components.Component
 		into      *components.Built
 		wanted    bool
 	}{
 		{components.Pause, &b.pause, true},
-		{components.Kubernetes, &b.kubernetes, true},
+		{kubernetes, &b.kubernetes, true},
 		{components.CoreDNS, &b.coredns, true},
 		{components.KEDA, &b.keda, withKEDA},
 	} {
@@ -143,12 +176,21 @@ func (b built) images() ([]components.Image, error) {
 }
 
 func newBuildCommand() *cobra.Command {
-	return &cobra.Command{
+	var release string
+	cmd := &cobra.Command{
 		Use:   "build",
 		Short: "Build the components into the cache, and start nothing",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			b, err := build(cmd.Context(), report(cmd), true)
+			builder, err := components.NewBuilder(report(cmd))
+			if err != nil {
+				return err
+			}
+			kubernetes, err := builder.KubernetesOf(release)
+			if err != nil {
+				return err
+			}
+			b, err := build(cmd.Context(), builder, kubernetes, true)
 			if err != nil {
 				return err
 			}
@@ -158,4 +200,6 @@ func newBuildCommand() *cobra.Command {
 			return nil
 		},
 	}
+	releaseFlag(cmd, &release)
+	return cmd
 }

@@ -106,6 +106,8 @@ type State struct {
 	// made anew after a reboot: etcd runs without fsync, so what a reboot left of it is not to be trusted.
 	Boot  string `json:"boot"`
 	Ports Ports  `json:"ports"`
+	// Kubernetes is the minor release that the cluster was made with, "" for the usual one.
+	Kubernetes string `json:"kubernetes,omitempty"`
 }
 
 // Load reads the cluster's state; a cluster that does not exist yields the zero State and fs.ErrNotExist.

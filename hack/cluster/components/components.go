@@ -92,6 +92,32 @@ var (
 	}
 )
 
+// KubernetesOf is Kubernetes of a minor release such as 1.35: the usual one for "", or another that has a module of its own,
+// for tests of what differs between the clusters that people have.
+func (b *Builder) KubernetesOf(release string) (Component, error) {
+	usual, err := b.Version(Kubernetes)
+	if err != nil {
+		return Component{}, err
+	}
+	if release == "" || strings.HasPrefix(usual, "v"+release+".") {
+		return Kubernetes, nil
+	}
+	other := Kubernetes
+	other.Name += "-" + release
+	modules, err := filepath.Glob(filepath.Join(b.Sources, Kubernetes.Name+"-*"))
+	if err != nil {
+		return Component{}, err
+	}
+	if slices.Contains(modules, filepath.Join(b.Sources, other.Name)) {
+		return other, nil
+	}
+	offered := []string{usual}
+	for _, dir := range modules {
+		offered = append(offered, strings.TrimPrefix(filepath.Base(dir), Kubernetes.Name+"-"))
+	}
+	return Component{}, fmt.Errorf("there is no module for Kubernetes %q in %s, only for %s", release, b.Sources, strings.Join(offered, ", "))
+}
+
 // CacheDir is where what was built is kept, outside the work tree.
 func CacheDir() (string, error) {
 	if dir := os.Getenv("KEDAHTTP_CACHE"); dir != "" {
@@ -205,10 +231,11 @@ func (b *Builder) Build(ctx context.Context, c Component) (Built, error) {
 		return built, nil
 	}
 	return built, b.Progress.Step("build "+c.Name+" from source", func() error {
-		if err := removeAll(filepath.Join(root, "."+c.Name+"-*")); err != nil { // of builds that were killed; this one has the lock
+		partials := "." + c.Name + ".*.partial"
+		if err := removeAll(filepath.Join(root, partials)); err != nil { // of builds that were killed; this one has the lock
 			return err
 		}
-		partial, err := os.MkdirTemp(root, "."+c.Name+"-*")
+		partial, err := os.MkdirTemp(root, partials)
 		if err != nil {
 			return err
 		}

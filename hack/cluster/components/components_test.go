@@ -80,7 +80,18 @@ func TestEveryComponentsModuleIsThereWithItsSums(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range []Component{Kubernetes, CoreDNS, KEDA, Pause} {
+	all := []Component{Kubernetes, CoreDNS, KEDA, Pause}
+	for _, release := range []string{"1.35", "1.37"} {
+		c, err := b.KubernetesOf(release)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v, err := b.Version(c); err != nil || !strings.HasPrefix(v, "v"+release+".") {
+			t.Errorf("the module for %s has the version %q, %v", release, v, err)
+		}
+		all = append(all, c)
+	}
+	for _, c := range all {
 		data, err := os.ReadFile(filepath.Join(b.Sources, c.Name, "go.mod"))
 		if err != nil {
 			t.Error(err)
@@ -97,6 +108,28 @@ func TestEveryComponentsModuleIsThereWithItsSums(t *testing.T) {
 		}
 		if _, err := os.Stat(filepath.Join(b.Sources, c.Name, "go.sum")); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+func TestTheUsualReleaseNeedsNoModuleOfItsOwnAndOthersDo(t *testing.T) {
+	b, err := NewBuilder(progress.To(os.Stderr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	usual, err := b.Version(Kubernetes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	minor := strings.TrimPrefix(usual[:strings.LastIndex(usual, ".")], "v")
+	for _, release := range []string{"", minor} {
+		if c, err := b.KubernetesOf(release); err != nil || c.Name != Kubernetes.Name {
+			t.Errorf("%q is %q, %v", release, c.Name, err)
+		}
+	}
+	for _, release := range []string{"1.2", "1.3", "../kubernetes", "x"} {
+		if _, err := b.KubernetesOf(release); err == nil || !strings.Contains(err.Error(), "1.35") {
+			t.Errorf("%q: %v", release, err)
 		}
 	}
 }
@@ -122,7 +155,7 @@ var hello = Component{Name: "hello", Programs: []Program{{
 
 func TestConcurrentBuildsShareOneResult(t *testing.T) {
 	b := builder(t, "package main\nfunc main() {}\n")
-	if err := os.MkdirAll(filepath.Join(b.Cache, "components", ".hello-killed", "sub"), 0o755); err != nil { // a build that was killed
+	if err := os.MkdirAll(filepath.Join(b.Cache, "components", ".hello.killed.partial", "sub"), 0o755); err != nil { // a build that was killed
 		t.Fatal(err)
 	}
 	var all sync.WaitGroup
