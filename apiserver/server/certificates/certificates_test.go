@@ -177,6 +177,8 @@ func TestWhatIsOfNoUseIsMadeAnew(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.ensure(m)
+		w.clock.Step(overlap)
+		w.ensure(m)
 		authority, err := parse(pairOf(w.secret(AuthoritySecret)), start)
 		if err != nil {
 			t.Errorf("%s: the authority: %v", name, err)
@@ -184,7 +186,7 @@ func TestWhatIsOfNoUseIsMadeAnew(t *testing.T) {
 		}
 		for _, leaf := range []Leaf{m.Own, other} {
 			s := w.secret(leaf.Secret)
-			if err := authority.check(pairOf(s), s.Data["ca.crt"], leaf, start); err != nil {
+			if err := authority.check(pairOf(s), leaf, w.clock.Now()); err != nil {
 				t.Errorf("%s: %s: %v", name, leaf.Secret, err)
 			}
 		}
@@ -235,7 +237,7 @@ func TestTheAPIServiceIsToldTheAuthority(t *testing.T) {
 		w := newWorld(t, apiService("ns", "own", before))
 		m := w.replica()
 		for range 2 {
-			if err := m.publish(t.Context()); err != nil {
+			if err := m.publish(t.Context(), m.current.bundle()); err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}
 		}
@@ -257,7 +259,8 @@ func TestTheAPIServiceIsToldTheAuthority(t *testing.T) {
 
 func TestAnAPIServiceOfSomebodyElseIsLeftAlone(t *testing.T) {
 	w := newWorld(t, apiService("elsewhere", "own", []byte("theirs")))
-	if err := w.replica().publish(t.Context()); err == nil {
+	m := w.replica()
+	if err := m.publish(t.Context(), m.current.bundle()); err == nil {
 		t.Error("nobody is told")
 	}
 	if slices.ContainsFunc(w.dynamic.Actions(), func(a kubetesting.Action) bool { return a.GetVerb() == "patch" }) {

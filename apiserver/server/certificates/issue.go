@@ -1,17 +1,13 @@
 package certificates
 
 import (
-	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
-	"fmt"
 	"math/big"
-	"slices"
 	"time"
 )
 
@@ -86,45 +82,6 @@ func sign(template, parent *x509.Certificate, parentKey any) (pair, error) {
 		cert: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
 		key:  pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}),
 	}, nil
-}
-
-// authority is a certificate authority that can issue.
-type authority struct {
-	pair
-	cert *x509.Certificate
-	key  any
-}
-
-// parse returns the authority of a pair, or why it cannot issue.
-func parse(p pair, now time.Time) (*authority, error) {
-	c, err := tls.X509KeyPair(p.cert, p.key)
-	if err != nil {
-		return nil, err
-	}
-	switch {
-	case !c.Leaf.IsCA:
-		return nil, fmt.Errorf("it is no authority")
-	case tooOld(c.Leaf, now):
-		return nil, fmt.Errorf("it ends at %s", c.Leaf.NotAfter.Format(time.RFC3339))
-	}
-	return &authority{pair: p, cert: c.Leaf, key: c.PrivateKey}, nil
-}
-
-// check says why a leaf has to be made anew, if it has to.
-func (a *authority) check(p pair, bundle []byte, l Leaf, now time.Time) error {
-	c, err := tls.X509KeyPair(p.cert, p.key)
-	if err != nil {
-		return err
-	}
-	switch {
-	case tooOld(c.Leaf, now):
-		return fmt.Errorf("it ends at %s", c.Leaf.NotAfter.Format(time.RFC3339))
-	case c.Leaf.CheckSignatureFrom(a.cert) != nil || !bytes.Equal(bundle, a.pair.cert):
-		return fmt.Errorf("it is of another authority")
-	case c.Leaf.Subject.CommonName != l.CommonName || !slices.Equal(c.Leaf.DNSNames, l.DNSNames):
-		return fmt.Errorf("it is for %v, not for %v", c.Leaf.DNSNames, l.DNSNames)
-	}
-	return nil
 }
 
 // tooOld reports that less than a third of the certificate's life is left.

@@ -3,8 +3,10 @@
 package certificates
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -23,10 +25,12 @@ import (
 const (
 	// AuthoritySecret has the authority, with its key.
 	AuthoritySecret = "kedahttp-ca"
-	// authorityKey is where a leaf's Secret has the authority's certificate.
+	// authorityKey is where a Secret has the certificates of the authorities to trust, the one that issues first.
 	authorityKey = "ca.crt"
+	// sinceAnnotation is when the authority began to be trusted.
+	sinceAnnotation = "apps.http.keda.sh/trusted-since"
 
-	// Certificates last for months, so looking at them once a minute is for Secrets that somebody deleted.
+	// Changes are heard of; looking once a minute is for those that were missed, and for what gets old.
 	period = time.Minute
 	retry  = 5 * time.Second
 )
@@ -57,13 +61,10 @@ func NewManager(config Config) *Manager { return &Manager{Config: config} }
 
 // Run keeps the certificates until the context ends.
 func (m *Manager) Run(ctx context.Context) {
+	changed := m.listen(ctx)
 	for {
 		wait := period
-		err := m.Ensure(ctx)
-		if err == nil {
-			err = m.publish(ctx)
-		}
-		if err != nil && ctx.Err() == nil {
+		if err := m.keep(ctx); err != nil && ctx.Err() == nil {
 			klog.ErrorS(err, "Keeping the certificates failed, trying again", "after", retry)
 			wait = retry
 		}
@@ -72,6 +73,8 @@ func (m *Manager) Run(ctx context.Context) {
 		case <-ctx.Done():
 			timer.Stop()
 			return
+		case <-changed:
+			timer.Stop()
 		case <-timer.C():
 		}
 	}
@@ -79,29 +82,105 @@ func (m *Manager) Run(ctx context.Context) {
 
 // Ensure makes or renews what has to be, and takes over what there is.
 func (m *Manager) Ensure(ctx context.Context) error {
-	var ca *authority
-	_, err := m.secret(ctx, AuthoritySecret, func(s *corev1.Secret) (err error) {
-		ca, err = parse(pairOf(s), m.Clock.Now())
-		return err
-	}, func() (map[string][]byte, error) {
-		p, err := newAuthority(m.Clock.Now())
-		return map[string][]byte{corev1.TLSCertKey: p.cert, corev1.TLSPrivateKeyKey: p.key}, err
-	})
+	ca, err := m.authority(ctx)
 	if err != nil {
 		return err
 	}
+	return m.leaves(ctx, ca)
+}
+
+// keep is Ensure for a server that serves: the host is told whom to trust before it meets a certificate of theirs.
+func (m *Manager) keep(ctx context.Context) error {
+	ca, err := m.authority(ctx)
+	if err != nil {
+		return err
+	}
+	return errors.Join(m.publish(ctx, ca.bundle()), m.leaves(ctx, ca))
+}
+
+// authority returns the authority, made if there is none. When it is another one than before, what was trusted before is for
+// a while trusted still.
+func (m *Manager) authority(ctx context.Context) (*authority, error) {
+	known := [][]byte{m.current.bundle()}
+	var pairs []pair
+	for _, leaf := range append([]Leaf{m.Own}, m.Others...) {
+		s, err := m.Client.CoreV1().Secrets(m.Namespace).Get(ctx, leaf.Secret, metav1.GetOptions{})
+		if err != nil && !apierrors.IsNotFound(err) {
+			return nil, fmt.Errorf("reading the Secret %s: %w", leaf.Secret, err)
+		}
+		if err == nil {
+			known = append(known, s.Data[authorityKey])
+			pairs = append(pairs, pairOf(s))
+		}
+	}
+	now := m.Clock.Now()
+	var ca *authority
+	_, err := m.secret(ctx, AuthoritySecret, func(s *corev1.Secret) (err error) {
+		if ca, err = parse(pairOf(s), now); err != nil {
+			return err
+		}
+		bundle := s.Data[authorityKey]
+		if first := authorities(bundle); len(first) > 0 && first[0].Equal(ca.cert) {
+			if since, err := time.Parse(time.RFC3339, s.Annotations[sinceAnnotation]); err == nil {
+				ca.since = since
+			}
+		}
+		for _, b := range append([][]byte{bundle}, known...) {
+			ca.remember(b, now)
+		}
+		ca.forget(pairs, now)
+		if !bytes.Equal(bundle, ca.bundle()) {
+			return errors.New("what is trusted beside it has changed")
+		}
+		return nil
+	}, func(s *corev1.Secret) error {
+		if ca == nil {
+			p, err := newAuthority(now)
+			if err != nil {
+				return err
+			}
+			if ca, err = parse(p, now); err != nil {
+				return err
+			}
+			for _, b := range append([][]byte{s.Data[authorityKey]}, known...) {
+				ca.remember(b, now)
+			}
+		}
+		s.Data = map[string][]byte{corev1.TLSCertKey: ca.pair.cert, corev1.TLSPrivateKeyKey: ca.pair.key, authorityKey: ca.bundle()}
+		s.Annotations[sinceAnnotation] = ca.since.UTC().Format(time.RFC3339)
+		return nil
+	})
+	return ca, err
+}
+
+// leaves makes the leaves that have to be made, and takes over this server's.
+func (m *Manager) leaves(ctx context.Context, ca *authority) error {
+	now, bundle := m.Clock.Now(), ca.bundle()
 	for _, leaf := range append([]Leaf{m.Own}, m.Others...) {
 		s, err := m.secret(ctx, leaf.Secret, func(s *corev1.Secret) error {
-			return ca.check(pairOf(s), s.Data[authorityKey], leaf, m.Clock.Now())
-		}, func() (map[string][]byte, error) {
-			p, err := ca.issue(leaf, m.Clock.Now())
-			return map[string][]byte{corev1.TLSCertKey: p.cert, corev1.TLSPrivateKeyKey: p.key, authorityKey: ca.pair.cert}, err
+			if err := ca.check(pairOf(s), leaf, now); err != nil {
+				return err
+			}
+			if !bytes.Equal(s.Data[authorityKey], bundle) {
+				return errors.New("what is trusted has changed")
+			}
+			return nil
+		}, func(s *corev1.Secret) error {
+			p := pairOf(s)
+			if ca.check(p, leaf, now) != nil {
+				var err error
+				if p, err = ca.issue(leaf, now); err != nil {
+					return err
+				}
+			}
+			s.Data = map[string][]byte{corev1.TLSCertKey: p.cert, corev1.TLSPrivateKeyKey: p.key, authorityKey: bundle}
+			return nil
 		})
 		if err != nil {
 			return err
 		}
 		if leaf.Secret == m.Own.Secret {
-			if err := m.current.set(pairOf(s), ca.pair.cert); err != nil {
+			if err := m.current.set(pairOf(s), bundle); err != nil {
 				return err
 			}
 		}
@@ -113,18 +192,23 @@ func pairOf(s *corev1.Secret) pair {
 	return pair{cert: s.Data[corev1.TLSCertKey], key: s.Data[corev1.TLSPrivateKeyKey]}
 }
 
-// secret returns a Secret that passes the check, made anew if it does not. Of several replicas that make one, the first
-// wins and the others take its over.
-func (m *Manager) secret(ctx context.Context, name string, check func(*corev1.Secret) error, content func() (map[string][]byte, error)) (*corev1.Secret, error) {
+// secret returns a Secret that passes the check, made or changed by fill if it does not. Of several replicas that make one,
+// the first wins and the others take its over.
+func (m *Manager) secret(ctx context.Context, name string, check, fill func(*corev1.Secret) error) (*corev1.Secret, error) {
 	secrets := m.Client.CoreV1().Secrets(m.Namespace)
 	var made *corev1.Secret
 	for {
 		s, err := secrets.Get(ctx, name, metav1.GetOptions{})
 		missing := apierrors.IsNotFound(err)
-		if err != nil && !missing {
+		switch {
+		case missing:
+			s = &corev1.Secret{
+				ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"app.kubernetes.io/managed-by": "kedahttp", "app.kubernetes.io/part-of": "kedahttp"}},
+				Type:       corev1.SecretTypeTLS,
+			}
+		case err != nil:
 			return nil, fmt.Errorf("reading the Secret %s: %w", name, err)
-		}
-		if !missing {
+		default:
 			why := check(s)
 			if why == nil {
 				return s, nil
@@ -132,21 +216,18 @@ func (m *Manager) secret(ctx context.Context, name string, check func(*corev1.Se
 			if made != nil && made.ResourceVersion == s.ResourceVersion {
 				return nil, fmt.Errorf("the Secret %s that was just made is of no use: %w", name, why)
 			}
-			klog.InfoS("Making a certificate anew", "secret", name, "because", why.Error())
+			klog.InfoS("Making a certificate anew, or what is trusted with it", "secret", name, "because", why.Error())
+			s = s.DeepCopy()
 		}
-		data, err := content()
-		if err != nil {
+		if s.Annotations == nil {
+			s.Annotations = map[string]string{}
+		}
+		if err := fill(s); err != nil {
 			return nil, fmt.Errorf("making a certificate for the Secret %s: %w", name, err)
 		}
 		if missing {
-			made, err = secrets.Create(ctx, &corev1.Secret{
-				ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"app.kubernetes.io/managed-by": "kedahttp", "app.kubernetes.io/part-of": "kedahttp"}},
-				Type:       corev1.SecretTypeTLS,
-				Data:       data,
-			}, metav1.CreateOptions{})
+			made, err = secrets.Create(ctx, s, metav1.CreateOptions{})
 		} else {
-			s = s.DeepCopy()
-			s.Data = data
 			made, err = secrets.Update(ctx, s, metav1.UpdateOptions{})
 		}
 		switch {
@@ -159,8 +240,8 @@ func (m *Manager) secret(ctx context.Context, name string, check func(*corev1.Se
 	}
 }
 
-// publish tells the APIService the authority, so that the host trusts this server.
-func (m *Manager) publish(ctx context.Context) error {
+// publish tells the APIService the authorities, so that the host trusts this server.
+func (m *Manager) publish(ctx context.Context, bundle []byte) error {
 	if m.APIService == "" {
 		return nil
 	}
@@ -188,7 +269,6 @@ func (m *Manager) publish(ctx context.Context) error {
 	if err := json.Unmarshal(raw, &spec); err != nil {
 		return fmt.Errorf("the APIService %s: %w", m.APIService, err)
 	}
-	bundle := m.current.bundle()
 	if string(spec.CABundle) == string(bundle) && !spec.InsecureSkipTLSVerify {
 		return nil
 	}
@@ -204,7 +284,7 @@ func (m *Manager) publish(ctx context.Context) error {
 		return nil // another replica was faster; the next round sees what it wrote
 	}
 	if err == nil {
-		klog.InfoS("The APIService trusts this server's authority now", "apiservice", m.APIService)
+		klog.InfoS("The APIService trusts this server's authorities now", "apiservice", m.APIService)
 	}
 	return err
 }

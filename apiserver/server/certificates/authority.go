@@ -1,0 +1,107 @@
+package certificates
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// overlap is how long a new authority is only trusted before it signs anything in use, and how long the one before it is
+// trusted after nothing in use is signed by it any more. Those who have to hear of a change are the replicas, which look once a
+// minute, the host cluster, and the pods that mount a Secret, which takes a kubelet up to two minutes.
+const overlap = 10 * time.Minute
+
+// authority is a certificate authority that can issue, and those that are trusted beside it: the ones before it, for as long as
+// somebody may show a certificate of theirs.
+type authority struct {
+	pair
+	cert *x509.Certificate
+	key  any
+	// since is when it began to be trusted.
+	since time.Time
+	// earlier are the authorities before it, the latest first.
+	earlier []*x509.Certificate
+}
+
+// parse returns the authority of a pair, or why it cannot issue.
+func parse(p pair, now time.Time) (*authority, error) {
+	c, err := tls.X509KeyPair(p.cert, p.key)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case !c.Leaf.IsCA:
+		return nil, errors.New("it is no authority")
+	case tooOld(c.Leaf, now):
+		return nil, fmt.Errorf("it ends at %s", c.Leaf.NotAfter.Format(time.RFC3339))
+	}
+	return &authority{pair: p, cert: c.Leaf, key: c.PrivateKey, since: now}, nil
+}
+
+// bundle is what is trusted, in PEM.
+func (a *authority) bundle() []byte {
+	var out bytes.Buffer
+	for _, c := range append([]*x509.Certificate{a.cert}, a.earlier...) {
+		out.Write(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}))
+	}
+	return out.Bytes()
+}
+
+// remember trusts the authorities of a bundle, too, but for those that have ended.
+func (a *authority) remember(bundle []byte, now time.Time) {
+	for _, c := range authorities(bundle) {
+		known := c.Equal(a.cert) || slices.ContainsFunc(a.earlier, c.Equal)
+		if !known && now.Before(c.NotAfter) {
+			a.earlier = append(a.earlier, c)
+		}
+	}
+}
+
+// forget trusts no earlier authority any more when all of the pairs have been of this one for long enough.
+func (a *authority) forget(pairs []pair, now time.Time) {
+	for _, p := range pairs {
+		c, err := tls.X509KeyPair(p.cert, p.key)
+		if err != nil || c.Leaf.CheckSignatureFrom(a.cert) != nil || now.Before(c.Leaf.NotBefore.Add(skew+overlap)) {
+			return
+		}
+	}
+	a.earlier = nil
+}
+
+// check says why a leaf has to be made anew, if it has to. What can wait waits until everybody trusts this authority.
+func (a *authority) check(p pair, l Leaf, now time.Time) error {
+	c, err := tls.X509KeyPair(p.cert, p.key)
+	if err != nil {
+		return err
+	}
+	signed := func(by *x509.Certificate) bool { return c.Leaf.CheckSignatureFrom(by) == nil }
+	everybody := !now.Before(a.since.Add(overlap))
+	switch {
+	case now.After(c.Leaf.NotAfter), tooOld(c.Leaf, now) && (everybody || len(a.earlier) == 0):
+		return fmt.Errorf("it ends at %s", c.Leaf.NotAfter.Format(time.RFC3339))
+	case c.Leaf.Subject.CommonName != l.CommonName || !slices.Equal(c.Leaf.DNSNames, l.DNSNames):
+		return fmt.Errorf("it is for %v, not for %v", c.Leaf.DNSNames, l.DNSNames)
+	case !signed(a.cert) && (everybody || !slices.ContainsFunc(a.earlier, signed)):
+		return errors.New("it is of another authority")
+	}
+	return nil
+}
+
+// authorities are the certificates of a bundle. What is no certificate is left out: a bundle is only ever added to.
+func authorities(bundle []byte) []*x509.Certificate {
+	var all []*x509.Certificate
+	for {
+		var block *pem.Block
+		if block, bundle = pem.Decode(bundle); block == nil {
+			return all
+		}
+		if c, err := x509.ParseCertificate(block.Bytes); err == nil && c.IsCA {
+			all = append(all, c)
+		}
+	}
+}
