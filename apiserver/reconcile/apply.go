@@ -9,6 +9,7 @@ import (
 	"fmt"
 
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -176,7 +177,37 @@ func versionOf(m metav1.Object) string {
 	if generation := m.GetGeneration(); generation != 0 {
 		return fmt.Sprintf("%s/%d", m.GetUID(), generation)
 	}
+	if spec := specOfHPA(m); spec != "" {
+		return fmt.Sprintf("%s/%s", m.GetUID(), spec)
+	}
 	return fmt.Sprintf("%s/%s", m.GetUID(), m.GetResourceVersion())
+}
+
+// specOfHPA digests the spec of an HPA, which has no generation and whose status changes all the time.
+func specOfHPA(m metav1.Object) string {
+	var spec any
+	switch o := m.(type) {
+	case *autoscalingv2.HorizontalPodAutoscaler:
+		// As it comes from the server, or the order of the fields would differ.
+		content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&o.Spec)
+		if err != nil {
+			return ""
+		}
+		spec = content
+	case *unstructured.Unstructured:
+		if o.GetKind() != "HorizontalPodAutoscaler" {
+			return ""
+		}
+		spec = o.Object["spec"]
+	default:
+		return ""
+	}
+	text, err := json.Marshal(spec)
+	if err != nil {
+		return ""
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
 }
 
 // handOverReplicas gives the replicas to a manager of their own, if they are among what is applied here.

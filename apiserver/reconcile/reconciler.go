@@ -1,4 +1,4 @@
-// Package reconcile makes what an app is made of: its Deployment, its Service and its ScaledObject, and says in the app's
+// Package reconcile makes what an app is made of: its Deployment, its Service and its ScaledObject or HPA, and says in the app's
 // conditions how that went. One replica of the API server runs it.
 package reconcile
 
@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/dynamic/dynamicinformer"
+	autoscalinginformers "k8s.io/client-go/informers/autoscaling/v2"
 	coreinformers "k8s.io/client-go/informers/core/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
@@ -56,6 +57,7 @@ type Config struct {
 	Scales            *workload.Scales
 	Status            StatusWriter
 	Events            record.EventRecorder
+	Metrics           Metrics
 	// ScalerAddress is where KEDA reaches the scaler.
 	ScalerAddress string
 	// PublicPort is the port under which the interceptors are reached from outside, for the apps' URLs.
@@ -70,6 +72,7 @@ type Reconciler struct {
 	services      cache.SharedIndexInformer
 	pods          cache.SharedIndexInformer
 	scaledObjects cache.SharedIndexInformer
+	hpas          cache.SharedIndexInformer
 
 	mu sync.Mutex
 	// applied is what was last applied, so that nothing is applied again that is as it was.
@@ -91,6 +94,8 @@ func New(config Config) (*Reconciler, error) {
 		return nil, errors.New("the reconciler needs clients of the cluster")
 	case config.Apps == nil || config.Deployments == nil:
 		return nil, errors.New("the reconciler needs the informers of apps and of Deployments")
+	case config.Metrics == nil:
+		return nil, errors.New("the reconciler needs to know who serves external metrics")
 	case config.Status == nil || config.Events == nil:
 		return nil, errors.New("the reconciler needs somebody to tell what became of it")
 	}
@@ -107,6 +112,7 @@ func New(config Config) (*Reconciler, error) {
 		services:      coreinformers.NewFilteredServiceInformer(config.Client, metav1.NamespaceAll, 0, cache.Indexers{}, ours),
 		pods:          coreinformers.NewFilteredPodInformer(config.Client, metav1.NamespaceAll, 0, cache.Indexers{byApp: appOfLabel}, ours),
 		scaledObjects: dynamicinformer.NewFilteredDynamicInformer(config.Dynamic, scaledObjects, metav1.NamespaceAll, 0, cache.Indexers{}, ours).Informer(),
+		hpas:          autoscalinginformers.NewFilteredHorizontalPodAutoscalerInformer(config.Client, metav1.NamespaceAll, 0, cache.Indexers{}, ours),
 		applied:       map[appliedKey]appliedState{},
 	}
 	return r, r.pods.SetTransform(slimPod)
@@ -151,6 +157,7 @@ func (r *Reconciler) Run(ctx context.Context) error {
 		r.services:      everyChange(r.madeChanged, r.madeChanged),
 		r.pods:          everyChange(r.madeChanged, r.madeChanged),
 		r.scaledObjects: everyChange(r.madeChanged, r.madeChanged),
+		r.hpas:          everyChange(r.hpaChanged, r.hpaChanged),
 	} {
 		registration, err := informer.AddEventHandler(handler)
 		if err != nil {
@@ -163,6 +170,8 @@ func (r *Reconciler) Run(ctx context.Context) error {
 	}
 	wg.Go(func() { r.services.RunWithContext(ctx) })
 	wg.Go(func() { r.pods.RunWithContext(ctx) })
+	wg.Go(func() { r.hpas.RunWithContext(ctx) })
+	wg.Go(func() { r.followMetrics(ctx) })
 	wg.Go(func() { r.followKEDA(ctx) })
 	for _, registration := range registered {
 		if !cache.WaitForCacheSync(ctx.Done(), registration.HasSynced) {
@@ -259,6 +268,15 @@ func (r *Reconciler) deploymentChanged(obj any) {
 func (r *Reconciler) madeChanged(obj any) {
 	if m, ok := obj.(metav1.Object); ok {
 		r.enqueue(types.NamespacedName{Namespace: m.GetNamespace(), Name: m.GetLabels()[v1alpha1.AppLabel]})
+	}
+}
+
+// hpaChanged is madeChanged, without the HPAs that KEDA makes for our ScaledObjects, with their labels.
+func (r *Reconciler) hpaChanged(obj any) {
+	if m, ok := obj.(metav1.Object); ok {
+		if owner := metav1.GetControllerOf(m); owner == nil || owner.Kind == "HTTPApp" {
+			r.madeChanged(obj)
+		}
 	}
 }
 

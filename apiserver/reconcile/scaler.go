@@ -23,21 +23,37 @@ var scaledObjects = kedav1alpha1.SchemeGroupVersion.WithResource("scaledobjects"
 // noticed that it no longer is.
 const pollingInterval = 5 * time.Second
 
-// reconcileScaler makes the ScaledObject, whose target is the workload itself, so that KEDA scales on while this API server
-// is away.
+var paused = yes(v1alpha1.ConditionScalerReady, "Paused", "spec.scaling.paused is true: nothing changes the replicas by itself")
+
+// reconcileScaler makes the autoscaler that the app wants, and takes away the one that it does not want any more.
 func (r *Reconciler) reconcileScaler(ctx context.Context, app *v1alpha1.HTTPApp) (condition, error) {
+	wanted := app.Spec.Scaling.Autoscaler
+	if wanted != v1alpha1.AutoscalerHPA {
+		if err := r.removeMade(ctx, app, hpas, r.hpas.GetStore()); err != nil {
+			return no(v1alpha1.ConditionScalerReady, "RemoveFailed", err.Error()), err
+		}
+	}
+	if wanted == v1alpha1.AutoscalerHPA || wanted == v1alpha1.AutoscalerNone {
+		if err := r.removeMade(ctx, app, scaledObjects, r.scaledObjects.GetStore()); err != nil {
+			return no(v1alpha1.ConditionScalerReady, "RemoveFailed", err.Error()), err
+		}
+	}
+	switch wanted {
+	case v1alpha1.AutoscalerHPA:
+		return r.reconcileHPA(ctx, app)
+	case v1alpha1.AutoscalerNone:
+		return yes(v1alpha1.ConditionScalerReady, "NotScaled", "kubectl scale sets the replicas; requests only wake the app from zero"), nil
+	default:
+		return r.reconcileScaledObject(ctx, app)
+	}
+}
+
+// reconcileScaledObject makes the ScaledObject, whose target is the workload itself, so that KEDA scales on while this API
+// server is away.
+func (r *Reconciler) reconcileScaledObject(ctx context.Context, app *v1alpha1.HTTPApp) (condition, error) {
 	const kind = v1alpha1.ConditionScalerReady
-	scaling := app.Spec.Scaling
-	switch {
-	case scaling.Autoscaler == v1alpha1.AutoscalerHPA:
-		return no(kind, "NotSupported", "spec.scaling.autoscaler HPA is not acted on yet: use KEDA or None"), nil
-	case !r.hasKEDA() && scaling.Autoscaler == v1alpha1.AutoscalerNone:
-		return yes(kind, "NotScaled", "kubectl scale sets the replicas; requests only wake the app from zero"), nil
-	case !r.hasKEDA():
-		return no(kind, "KEDANotInstalled", "the cluster does not serve keda.sh/v1alpha1: install KEDA, or set spec.scaling.autoscaler to None"), nil
-	case scaling.Autoscaler == v1alpha1.AutoscalerNone:
-		err := r.removeMade(ctx, app, scaledObjects, r.scaledObjects.GetStore())
-		return yes(kind, "NotScaled", "kubectl scale sets the replicas; requests only wake the app from zero"), err
+	if !r.hasKEDA() {
+		return no(kind, "KEDANotInstalled", "the cluster does not serve keda.sh/v1alpha1: install KEDA, or set spec.scaling.autoscaler to HPA or None"), nil
 	}
 	if err := r.apply(ctx, app, scaledObjects, r.scaledObject(app), r.scaledObjects.GetStore()); err != nil {
 		return no(kind, reasonOf(err), err.Error()), retry(err)
@@ -46,8 +62,8 @@ func (r *Reconciler) reconcileScaler(ctx context.Context, app *v1alpha1.HTTPApp)
 	if err != nil || !there {
 		return notYet(kind, "Creating", "the ScaledObject is being made"), err
 	}
-	if scaling.Paused {
-		return yes(kind, "Paused", "spec.scaling.paused is true: nothing changes the replicas by itself"), nil
+	if app.Spec.Scaling.Paused {
+		return paused, nil
 	}
 	return scaledObjectCondition(obj.(*unstructured.Unstructured)), nil
 }

@@ -33,6 +33,8 @@ type Options struct {
 	ScalerAddress string
 	// CountsService is the headless Service of the interceptors' counts.
 	CountsService string
+	// ExternalMetrics says that the host's external.metrics.k8s.io is to be this server's if it is nobody else's.
+	ExternalMetrics bool
 	// ShutdownDelay is how long the server still answers after it was told to stop, while endpoints forget it.
 	ShutdownDelay time.Duration
 }
@@ -46,13 +48,14 @@ func NewOptions() *Options {
 	generic.SecureServing.ServerCert.CertDirectory = ""
 	generic.SecureServing.ServerCert.PairName = ""
 	return &Options{
-		Generic:       generic,
-		Namespace:     cmp.Or(os.Getenv("POD_NAMESPACE"), "kedahttp-system"),
-		Service:       "kedahttp-apiserver",
-		Domain:        "example.com",
-		PublicPort:    80,
-		CountsService: "kedahttp-interceptor-counts",
-		ShutdownDelay: 5 * time.Second,
+		Generic:         generic,
+		Namespace:       cmp.Or(os.Getenv("POD_NAMESPACE"), "kedahttp-system"),
+		Service:         "kedahttp-apiserver",
+		Domain:          "example.com",
+		PublicPort:      80,
+		CountsService:   "kedahttp-interceptor-counts",
+		ExternalMetrics: true,
+		ShutdownDelay:   5 * time.Second,
 	}
 }
 
@@ -66,6 +69,7 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.IntVar(&o.PublicPort, "public-port", o.PublicPort, "The port under which the interceptors are reached from outside; it is part of the apps' URLs.")
 	fs.StringVar(&o.ScalerAddress, "scaler-address", o.ScalerAddress, "Where KEDA reaches the scaler, as host:port. Default: kedahttp-scaler.NAMESPACE.svc:9090.")
 	fs.StringVar(&o.CountsService, "interceptor-counts-service", o.CountsService, "The headless Service, in the same namespace, whose endpoints are the interceptors' counts.")
+	fs.BoolVar(&o.ExternalMetrics, "external-metrics", o.ExternalMetrics, "Serve the cluster's external.metrics.k8s.io while nobody else does. An adapter that comes later (KEDA's, say) must be let take it over: switch this off first.")
 	fs.DurationVar(&o.ShutdownDelay, "shutdown-delay-duration", o.ShutdownDelay, "How long the server still answers after it was told to stop, so that nobody is sent to it any more when it does.")
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	genericserver "k8s.io/apiserver/pkg/server"
@@ -12,10 +13,14 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
 
 	"github.com/kedahttp/kedahttp/apiserver/activate"
+	"github.com/kedahttp/kedahttp/apiserver/externalmetrics"
 	"github.com/kedahttp/kedahttp/apiserver/reconcile"
+	"github.com/kedahttp/kedahttp/apiserver/server/apiservice"
 	"github.com/kedahttp/kedahttp/apiserver/server/leader"
+	"github.com/kedahttp/kedahttp/apiserver/sleep"
 	"github.com/kedahttp/kedahttp/apiserver/workload"
 )
 
@@ -64,7 +69,11 @@ func (p *parts) addHooks(server *genericserver.GenericAPIServer, scheme *runtime
 	election := leader.Election{
 		Client: p.client.CoordinationV1(), Namespace: p.options.Namespace, Name: "kedahttp-reconciler", Identity: identity,
 	}
-	reconciler := func(ctx context.Context) {
+	led := func(ctx context.Context) {
+		metrics := apiservice.New(apiservice.Config{
+			Dynamic: p.dynamic, GroupVersion: externalmetrics.GroupVersion, Model: apiService,
+			Renounce: !p.options.ExternalMetrics, Events: recorder,
+		})
 		r, err := reconcile.New(reconcile.Config{
 			Client:        p.client,
 			Dynamic:       p.dynamic,
@@ -73,14 +82,25 @@ func (p *parts) addHooks(server *genericserver.GenericAPIServer, scheme *runtime
 			Scales:        p.scales,
 			Status:        status,
 			Events:        recorder,
+			Metrics:       metrics,
 			ScalerAddress: p.options.ScalerAddress,
 			PublicPort:    p.options.PublicPort,
 		})
+		var sleeper *sleep.Sleeper
 		if err == nil {
-			err = r.Run(ctx)
+			sleeper, err = sleep.New(sleep.Config{
+				Counts: p.counts, Apps: p.apps, Deployments: deployments, Scales: p.scales, Events: recorder, Clock: clock.RealClock{},
+			})
+		}
+		if err == nil {
+			group, ctx := errgroup.WithContext(ctx)
+			group.Go(func() error { return metrics.Run(ctx) })
+			group.Go(func() error { return r.Run(ctx) })
+			group.Go(func() error { return sleeper.Run(ctx) })
+			err = group.Wait()
 		}
 		if err != nil && ctx.Err() == nil {
-			klog.ErrorS(err, "Reconciling apps ended")
+			klog.ErrorS(err, "What the leader does ended")
 		}
 	}
 	for name, run := range map[string]func(context.Context) error{
@@ -89,7 +109,7 @@ func (p *parts) addHooks(server *genericserver.GenericAPIServer, scheme *runtime
 		"kedahttp-deployments":  forever(deployments.RunWithContext),
 		"kedahttp-counts":       p.counts.Run,
 		"kedahttp-activation":   activator.Run,
-		"kedahttp-reconciler":   func(ctx context.Context) error { return election.Run(ctx, reconciler) },
+		"kedahttp-reconciler":   func(ctx context.Context) error { return election.Run(ctx, led) },
 		"kedahttp-events": func(ctx context.Context) error {
 			events.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: p.client.CoreV1().Events("")})
 			<-ctx.Done()

@@ -975,7 +975,7 @@ func schema_apiserver_apis_apps_v1alpha1_Scaling(ref common.ReferenceCallback) c
 					},
 					"autoscaler": {
 						SchemaProps: spec.SchemaProps{
-							Description: "Who scales the app: KEDA, the default, HPA (not acted on yet) or None.",
+							Description: "Who scales the app: KEDA, the default; HPA, for clusters without KEDA; or None.",
 							Type:        []string{"string"},
 							Format:      "",
 						},

@@ -143,7 +143,6 @@ func notActedOn(spec *v1alpha1.HTTPAppSpec) []string {
 	}
 	warn(spec.Protocol == v1alpha1.ProtocolHTTPS, "spec.protocol: https")
 	warn(slices.ContainsFunc(spec.Routes, func(r v1alpha1.Route) bool { return len(r.Headers) > 0 }), "spec.routes[].headers")
-	warn(spec.Scaling.Autoscaler == v1alpha1.AutoscalerHPA, "spec.scaling.autoscaler: HPA")
 	warn(spec.ConcurrencyLimit != 0, "spec.concurrencyLimit")
 	warn(spec.Timeouts.Idle != nil, "spec.timeouts.idle")
 	warn(spec.ColdStart != nil, "spec.coldStart")

@@ -156,7 +156,8 @@ type Autoscaler string
 const (
 	// AutoscalerKEDA makes a KEDA ScaledObject.
 	AutoscalerKEDA Autoscaler = "KEDA"
-	// AutoscalerHPA makes a HorizontalPodAutoscaler on external metrics, for clusters without KEDA.
+	// AutoscalerHPA makes a HorizontalPodAutoscaler on external metrics, for clusters without KEDA. What it cannot do, to none and
+	// back, this API server does.
 	AutoscalerHPA Autoscaler = "HPA"
 	// AutoscalerNone leaves the number of replicas to kubectl scale; the app still wakes from zero.
 	AutoscalerNone Autoscaler = "None"
@@ -185,7 +186,7 @@ type Scaling struct {
 	// How fast the number of replicas may change, as for a HorizontalPodAutoscaler.
 	// +optional
 	Behavior *autoscalingv2.HorizontalPodAutoscalerBehavior `json:"behavior,omitempty"`
-	// Who scales the app: KEDA, the default, HPA (not acted on yet) or None.
+	// Who scales the app: KEDA, the default; HPA, for clusters without KEDA; or None.
 	// +optional
 	Autoscaler Autoscaler `json:"autoscaler,omitempty"`
 	// While true, nothing changes the number of replicas by itself.
