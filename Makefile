@@ -31,6 +31,11 @@ test-unit: ## The packages' own tests.
 .PHONY: test-e2e
 test-e2e: bin/cluster bin/kubectl-http ## End to end, in a cluster of its own that is removed afterwards. E2E_CLUSTER=NAME uses, and keeps, that one.
 	go test -tags e2e -count 1 -timeout 40m $(if $(RUN),-run '$(RUN)') ./test/e2e
+	$(if $(E2E_CLUSTER)$(RUN),,@$(MAKE) test-e2e-without-keda)
+
+.PHONY: test-e2e-without-keda
+test-e2e-without-keda: bin/cluster bin/kubectl-http ## What is different without KEDA, in a cluster without. E2E_CLUSTER as above.
+	go test -tags e2e,withoutkeda -count 1 -timeout 20m -run '$(or $(RUN),^TestWithoutKEDA)' ./test/e2e
 
 .PHONY: bench
 bench: bench-apiserver ## Measure, beside references in the same run; the figures as JSON lines are in bin/bench.

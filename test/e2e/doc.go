@@ -4,4 +4,7 @@
 //	make test-e2e
 //
 // With E2E_CLUSTER=NAME they use that running cluster as it is, and leave it.
+//
+// What is different where there is no KEDA has the build tag withoutkeda, a name that begins with TestWithoutKEDA, and a cluster
+// of its own: make test-e2e-without-keda.
 package e2e

@@ -43,13 +43,13 @@ func run(m *testing.M) (int, error) {
 
 	name := os.Getenv("E2E_CLUSTER")
 	if name == "" {
-		name = "e2e"
+		name = defaultCluster
 		defer func() {
 			if err := harness("down", name); err != nil {
 				fmt.Fprintln(os.Stderr, "e2e:", err)
 			}
 		}()
-		if err := harness("up", name); err != nil {
+		if err := harness(append([]string{"up", name}, upFlags...)...); err != nil {
 			return 0, err
 		}
 		if err := harness("install", name, "--repo", root); err != nil {

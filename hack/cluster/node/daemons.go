@@ -96,6 +96,7 @@ func (n *Node) controllerManager(path string) process.Daemon {
 		"--cluster-signing-cert-file="+n.PKI.Cert("ca"),
 		"--cluster-signing-key-file="+n.PKI.Key("ca"),
 		"--flex-volume-plugin-dir="+n.Data("volume-plugins"),
+		"--horizontal-pod-autoscaler-sync-period=5s", // a third of the default, for tests that wait for it
 	), Config: []string{n.KubeconfigOf(name)}}
 }
 

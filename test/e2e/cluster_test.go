@@ -1,0 +1,8 @@
+//go:build e2e && !withoutkeda
+
+package e2e
+
+// The cluster that is started for the tests, and how.
+const defaultCluster = "e2e"
+
+var upFlags []string
