@@ -110,10 +110,15 @@ type table struct {
 	rows []map[string]string
 }
 
+// watchTable begins to watch an app, or, for "", all of them.
 func (u user) watchTable(app string) *table {
 	u.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	cmd := u.command(ctx, "get", "httpapp", app, "--watch")
+	args := []string{"get", "httpapp", "--watch"}
+	if app != "" {
+		args = append(args, app)
+	}
+	cmd := u.command(ctx, args...)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		u.Fatal(err)
@@ -273,26 +278,4 @@ func TestManyAppsWakeAtOnce(t *testing.T) {
 		})
 	}
 	wg.Wait()
-}
-
-// What serves requests reads the apps' records, not the API, so it does without our API servers; KEDA wakes the app then.
-func TestAnAppWakesWhileEveryAPIServerIsAway(t *testing.T) {
-	u := newUser(t)
-	u.deploy("alone")
-	system := user{T: t, namespace: "kedahttp-system"}
-	replicas := system.kubectl("get", "deployment", "kedahttp-apiserver", "-o", "jsonpath={.spec.replicas}")
-	// Also when the test fails, and before its namespace is deleted, which would wait for the API.
-	t.Cleanup(func() {
-		system.kubectl("scale", "deployment/kedahttp-apiserver", "--replicas="+replicas)
-		system.kubectl("rollout", "status", "deployment/kedahttp-apiserver", "--timeout=2m")
-		system.kubectl("wait", "--for=condition=Available", "apiservice/v1alpha1.apps.http.keda.sh", "--timeout=2m")
-	})
-	system.kubectl("scale", "deployment/kedahttp-apiserver", "--replicas=0")
-	system.kubectl("wait", "--for=delete", "pod", "-l", "app.kubernetes.io/name=kedahttp-apiserver", "--timeout=2m")
-	if err := u.field("deployment/alone", "{.spec.replicas}", "0"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := u.get("alone", "/"); err != nil {
-		t.Fatalf("the app should be woken by KEDA: %v", err)
-	}
 }
