@@ -14,6 +14,9 @@ import (
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	genericoptions "k8s.io/apiserver/pkg/server/options"
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
+
+	"github.com/kedahttp/kedahttp/apiserver/admission/quota"
+	"github.com/kedahttp/kedahttp/apiserver/admission/rights"
 )
 
 // Options are the server's settings.
@@ -47,6 +50,10 @@ func NewOptions() *Options {
 	// Nothing is written to files; a certificate of one's own is named by --tls-cert-file.
 	generic.SecureServing.ServerCert.CertDirectory = ""
 	generic.SecureServing.ServerCert.PairName = ""
+	rights.Register(generic.Admission.Plugins)
+	quota.Register(generic.Admission.Plugins)
+	// What was refused for another reason is not counted.
+	generic.Admission.RecommendedPluginOrder = append(generic.Admission.RecommendedPluginOrder, rights.PluginName, quota.PluginName)
 	return &Options{
 		Generic:         generic,
 		Namespace:       cmp.Or(os.Getenv("POD_NAMESPACE"), "kedahttp-system"),

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apiserver/pkg/admission"
 	openapinamer "k8s.io/apiserver/pkg/endpoints/openapi"
 	"k8s.io/apiserver/pkg/registry/rest"
 	genericserver "k8s.io/apiserver/pkg/server"
@@ -22,6 +23,8 @@ import (
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 
+	"github.com/kedahttp/kedahttp/apiserver/admission/quota"
+	"github.com/kedahttp/kedahttp/apiserver/admission/rights"
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/install"
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 	"github.com/kedahttp/kedahttp/apiserver/apis/openapi"
@@ -103,6 +106,9 @@ func (o *Options) New(ctx context.Context) (*Server, error) {
 		return nil, err
 	}
 	p.scales = workload.NewScales(p.dynamic, p.client.Discovery())
+	o.Generic.ExtraAdmissionInitializers = func(*genericserver.RecommendedConfig) ([]admission.PluginInitializer, error) {
+		return []admission.PluginInitializer{rights.NewInitializer(p.scales), quota.NewInitializer()}, nil
+	}
 
 	scheme := install.NewServerScheme()
 	codecs := install.NewCodecs(scheme)
