@@ -32,7 +32,7 @@ type ScalingApplyConfiguration struct {
 	Cooldown *v1.Duration `json:"cooldown,omitempty"`
 	// How fast the number of replicas may change, as for a HorizontalPodAutoscaler.
 	Behavior *v2.HorizontalPodAutoscalerBehaviorApplyConfiguration `json:"behavior,omitempty"`
-	// Who scales the app: KEDA, the default, HPA (not acted on yet) or None.
+	// Who scales the app: KEDA, the default; HPA, for clusters without KEDA; or None.
 	Autoscaler *appsv1alpha1.Autoscaler `json:"autoscaler,omitempty"`
 	// While true, nothing changes the number of replicas by itself.
 	Paused *bool `json:"paused,omitempty"`
