@@ -227,3 +227,51 @@ func TestWithoutKEDAExternalMetricsAreLeftToWhoeverServesThemAndTakenOver(t *tes
 	u.eventually(soon, "our APIService again", is("{.spec.service.name}", "kedahttp-apiserver"))
 	u.routed("misled")
 }
+
+func TestWithoutKEDAAnAdoptedWorkloadSleepsWakesAndIsNotLeftAtZero(t *testing.T) {
+	u := newUser(t)
+	u.kubectl("create", "deployment", "lent", "--image=kedahttp/test-echo:dev", "--port=8080")
+	u.kubectl("patch", "deployment", "lent", "--patch", `{"spec":{"template":{"spec":{"containers":[{"name":"test-echo","imagePullPolicy":"Never"}]}}}}`)
+	u.apply(manifest("front", "  workloadRef: {apiVersion: apps/v1, kind: Deployment, name: lent}", "  scaling: {autoscaler: HPA, cooldown: 3s}"))
+	u.routed("front")
+	u.waitReplicas("lent", 0, soon)
+	if _, err := u.get("front", "/"); err != nil {
+		t.Fatalf("an adopted workload should wake: %v", err)
+	}
+	u.waitReplicas("lent", 0, soon)
+	u.kubectl("delete", "httpapp", "front")
+	u.waitReplicas("lent", 1, soon)
+}
+
+func TestWithoutKEDAExternalMetricsCanBeSwitchedOff(t *testing.T) {
+	u := newUser(t)
+	system := user{T: t, namespace: "kedahttp-system"}
+	const ours = "apiservice/v1beta1.external.metrics.k8s.io"
+	rolledOut := func() {
+		system.kubectl("rollout", "status", "deployment/kedahttp-apiserver", "--timeout=2m")
+	}
+	u.apply(manifest("dark", container, "  scaling: {autoscaler: HPA}"))
+	u.routed("dark")
+	args := system.kubectl("get", "deployment", "kedahttp-apiserver", "-o", "jsonpath={.spec.template.spec.containers[0].args}")
+	set := func(args string) {
+		system.kubectl("patch", "deployment", "kedahttp-apiserver", "--type=json", "--patch", `[{"op":"replace","path":"/spec/template/spec/containers/0/args","value":`+args+`}]`)
+		rolledOut()
+	}
+	t.Cleanup(func() {
+		set(args)
+		u.eventually(soon, "our APIService again", func() error {
+			return system.field(ours, `{.status.conditions[?(@.type=="Available")].status}`, "True")
+		})
+		u.routed("dark")
+	})
+	set(strings.TrimSuffix(args, "]") + `,"--external-metrics=false"]`)
+	u.eventually(soon, "no APIService", func() error {
+		if _, err := system.try("", "get", ours); err == nil || !strings.Contains(err.Error(), "NotFound") {
+			return fmt.Errorf("it is still there: %v", err)
+		}
+		return nil
+	})
+	u.eventually(soon, "the reason in the app's conditions", func() error {
+		return u.field("httpapp/dark", `{.status.conditions[?(@.type=="ScalerReady")].reason}`, "ExternalMetricsOff")
+	})
+}
