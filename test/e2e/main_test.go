@@ -44,12 +44,17 @@ func run(m *testing.M) (int, error) {
 	name := os.Getenv("E2E_CLUSTER")
 	if name == "" {
 		name = defaultCluster
+		flags := upFlags
+		if release := os.Getenv("E2E_KUBERNETES"); release != "" {
+			name += "-" + strings.ReplaceAll(release, ".", "-")
+			flags = append(flags, "--kubernetes", release)
+		}
 		defer func() {
 			if err := harness("down", name); err != nil {
 				fmt.Fprintln(os.Stderr, "e2e:", err)
 			}
 		}()
-		if err := harness(append([]string{"up", name}, upFlags...)...); err != nil {
+		if err := harness(append([]string{"up", name}, flags...)...); err != nil {
 			return 0, err
 		}
 		if err := harness("install", name, "--repo", root); err != nil {
