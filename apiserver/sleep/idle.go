@@ -27,8 +27,7 @@ func cooldownOf(app *v1alpha1.HTTPApp) time.Duration {
 }
 
 // idleSince is since when an app is known to be without a request, having been seen so since before (zero: never) and with
-// these counts now. What is not known is no idle time: when an interceptor is missing, it begins anew. The result is now, or
-// later than a last request that is said to lie ahead, as long as there is nothing to count from.
+// these counts now. What is not known is no idle time: when an interceptor is missing, it begins anew.
 func idleSince(before, now time.Time, s queue.Sample, synced bool) time.Time {
 	complete := synced && s.Expected > 0 && s.Reporting == s.Expected
 	if before.IsZero() || !complete || s.Waiting() {
