@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -116,7 +117,7 @@ func (o *Options) New(ctx context.Context) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	config.AddReadyzChecks(recordsCheck(records))
+	config.AddReadyzChecks(recordsCheck(records), appsCheck(p.apps))
 	p.loopback = config.LoopbackClientConfig
 
 	generic, err := config.Complete().New("kedahttp-apiserver", genericserver.NewEmptyDelegate())
@@ -237,6 +238,16 @@ func installAPI(server *genericserver.GenericAPIServer, scheme *runtime.Scheme, 
 		"httpapps/scale":  storage.Scale,
 	}
 	return server.InstallAPIGroup(&group)
+}
+
+// appsCheck says whether the server knows the apps yet: before, it would find no conflict and wake nobody.
+func appsCheck(apps cache.SharedIndexInformer) healthz.HealthChecker {
+	return healthz.NamedCheck("apps", func(*http.Request) error {
+		if !apps.HasSynced() {
+			return errors.New("the apps have not all been read yet")
+		}
+		return nil
+	})
 }
 
 // recordsCheck says whether the host serves the records: without them the server can answer nothing.
