@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apiserver/pkg/admission"
 	openapinamer "k8s.io/apiserver/pkg/endpoints/openapi"
@@ -27,6 +28,7 @@ import (
 	"github.com/kedahttp/kedahttp/apiserver/admission/quota"
 	"github.com/kedahttp/kedahttp/apiserver/admission/rights"
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/install"
+	"github.com/kedahttp/kedahttp/apiserver/apis/apps/routes"
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 	"github.com/kedahttp/kedahttp/apiserver/apis/openapi"
 	"github.com/kedahttp/kedahttp/apiserver/externalmetrics"
@@ -97,6 +99,10 @@ func (o *Options) New(ctx context.Context) (*Server, error) {
 	if p.apps, err = record.NewInformer(records, nil); err != nil {
 		return nil, err
 	}
+	taken, err := index(p.apps)
+	if err != nil {
+		return nil, err
+	}
 	p.counts, err = queue.NewCollector(queue.CollectorConfig{
 		Client:      p.client,
 		Namespace:   o.Namespace,
@@ -133,7 +139,7 @@ func (o *Options) New(ctx context.Context) (*Server, error) {
 			Counts:          config.StorageObjectCountTracker,
 		},
 		Domain: o.Domain,
-		Apps:   p.known,
+		Routes: taken,
 		View:   live.NewView(live.Collected{Collector: p.counts}, live.Informed{Store: p.apps.GetStore()}, clock.RealClock{}),
 		Scales: p.scales,
 	}); err != nil {
@@ -260,14 +266,22 @@ func recordsCheck(records clientrest.Interface) healthz.HealthChecker {
 	})
 }
 
-// known returns all apps that the informer knows.
-func (p *parts) known() []*v1alpha1.HTTPApp {
-	objects := p.apps.GetStore().List()
-	apps := make([]*v1alpha1.HTTPApp, 0, len(objects))
-	for _, obj := range objects {
+// index keeps the owners of all routes as the informer knows the apps.
+func index(apps cache.SharedIndexInformer) (*routes.Index, error) {
+	x := routes.NewIndex()
+	set := func(obj any) {
 		if app, ok := obj.(*v1alpha1.HTTPApp); ok {
-			apps = append(apps, app)
+			x.Set(app)
 		}
 	}
-	return apps
+	_, err := apps.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc:    set,
+		UpdateFunc: func(_, obj any) { set(obj) },
+		DeleteFunc: func(obj any) {
+			if name, err := cache.DeletionHandlingObjectToName(obj); err == nil {
+				x.Delete(types.NamespacedName{Namespace: name.Namespace, Name: name.Name})
+			}
+		},
+	})
+	return x, err
 }

@@ -39,8 +39,8 @@ type Config struct {
 	Options generic.RESTOptionsGetter
 	// Domain is what default hosts end with.
 	Domain string
-	// Apps tells which routes are taken; nil: there are no warnings.
-	Apps Apps
+	// Routes tells which routes are taken; nil: there are no warnings.
+	Routes Routes
 	// View shows the requests of this moment.
 	View *live.View
 	// Scales are those of the host's workloads.
@@ -56,7 +56,7 @@ type Storage struct {
 
 // NewStorage makes the registry.
 func NewStorage(config Config) (*Storage, error) {
-	s := strategy{ObjectTyper: config.Scheme, NameGenerator: names.SimpleNameGenerator, domain: config.Domain, apps: config.Apps}
+	s := strategy{ObjectTyper: config.Scheme, NameGenerator: names.SimpleNameGenerator, domain: config.Domain, routes: config.Routes}
 	store := &genericregistry.Store{
 		NewFunc:                   func() runtime.Object { return &v1alpha1.HTTPApp{} },
 		NewListFunc:               func() runtime.Object { return &v1alpha1.HTTPAppList{} },

@@ -29,8 +29,10 @@ var (
 	_ rest.ResetFieldsStrategy = statusStrategy{}
 )
 
-// Apps returns the apps of all namespaces, as far as they are known. It does not wait.
-type Apps func() []*v1alpha1.HTTPApp
+// Routes tells which routes of an app older ones own, as far as they are known. It does not wait.
+type Routes interface {
+	Taken(app *v1alpha1.HTTPApp) []routes.Conflict
+}
 
 // strategy is for writes of apps, except of their status.
 type strategy struct {
@@ -38,7 +40,7 @@ type strategy struct {
 	names.NameGenerator
 	// domain is what the default host ends with.
 	domain string
-	apps   Apps
+	routes Routes
 }
 
 func (strategy) NamespaceScoped() bool          { return true }
@@ -105,30 +107,12 @@ func (s strategy) warnings(app *v1alpha1.HTTPApp) []string {
 
 // conflicts names the routes that older apps own. It is no reason to refuse the app: they may go.
 func (s strategy) conflicts(app *v1alpha1.HTTPApp) []string {
-	if s.apps == nil {
+	if s.routes == nil {
 		return nil
 	}
-	claimed := routes.Keys(app)
-	owners := map[routes.Key]*v1alpha1.HTTPApp{}
-	for _, other := range s.apps() {
-		if other.Namespace == app.Namespace && other.Name == app.Name || routes.Compare(other, app) > 0 {
-			continue
-		}
-		for _, key := range routes.Keys(other) {
-			if !slices.Contains(claimed, key) {
-				continue
-			}
-			if owner := owners[key]; owner == nil || routes.Compare(other, owner) < 0 {
-				owners[key] = other
-			}
-		}
-	}
 	var warnings []string
-	for _, key := range claimed {
-		if owner := owners[key]; owner != nil {
-			warnings = append(warnings, fmt.Sprintf("spec.routes: %s belongs to the older app %s/%s; requests for it do not come to this app while that one exists",
-				key, owner.Namespace, owner.Name))
-		}
+	for _, c := range s.routes.Taken(app) {
+		warnings = append(warnings, fmt.Sprintf("spec.routes: %s belongs to the older app %s; requests for it do not come to this app while that one exists", c.Key, c.Owner))
 	}
 	return warnings
 }

@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
+	"github.com/kedahttp/kedahttp/apiserver/apis/apps/routes"
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 	"github.com/kedahttp/kedahttp/interceptor/queue"
 )
@@ -80,7 +81,11 @@ func TestOnlyTheSpecMovesTheGenerationAndOnlyTheStatusWriterTheStatus(t *testing
 
 func TestAWarningNamesTheOlderAppThatOwnsARoute(t *testing.T) {
 	oldest, older, younger := newApp("oldest", 9, "a.com"), newApp("older", 5, "a.com", "b.com"), newApp("younger", 1, "c.com")
-	s := strategy{apps: func() []*v1alpha1.HTTPApp { return []*v1alpha1.HTTPApp{younger, older, oldest} }}
+	known := routes.NewIndex()
+	for _, app := range []*v1alpha1.HTTPApp{younger, older, oldest} {
+		known.Set(app)
+	}
+	s := strategy{routes: known}
 	warnings := s.WarningsOnCreate(t.Context(), newApp("new", 3, "a.com", "b.com", "c.com", "d.com"))
 	if len(warnings) != 2 || !strings.Contains(warnings[0], "a.com/ belongs to the older app ns/oldest") || !strings.Contains(warnings[1], "b.com/ belongs to the older app ns/older") {
 		t.Errorf("%q", warnings)

@@ -107,6 +107,20 @@ func (x *Index) Conflicts(app types.NamespacedName) []Conflict {
 	return conflicts
 }
 
+// Taken returns the routes of an app that an older one owns, in the order of the app's routes. The app need not be in the index, or
+// can be there as it was before.
+func (x *Index) Taken(app *v1alpha1.HTTPApp) []Conflict {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	var taken []Conflict
+	for _, key := range Keys(app) {
+		if claims := x.claims[key]; len(claims) > 0 && nameOf(claims[0]) != nameOf(app) && Compare(claims[0], app) <= 0 {
+			taken = append(taken, Conflict{key, nameOf(claims[0])})
+		}
+	}
+	return taken
+}
+
 // Owns reports whether an app owns any route: without one, no request is its.
 func (x *Index) Owns(app types.NamespacedName) bool {
 	x.mu.Lock()

@@ -107,6 +107,20 @@ func TestALoserRecoversWhenTheOwnerGoes(t *testing.T) {
 	}
 }
 
+func TestWhatIsTakenIsKnownBeforeTheAppIs(t *testing.T) {
+	x := NewIndex()
+	shared := route("/", "a.example.com")
+	x.Set(app("old", 3, shared))
+	x.Set(app("young", 1, shared, route("/", "b.example.com")))
+	next := app("next", 2, shared, route("/", "b.example.com"), route("/", "c.example.com"))
+	if taken := x.Taken(next); len(taken) != 1 || taken[0].Owner != named("old") || taken[0].Key.Host != "a.example.com" {
+		t.Errorf("of a new app's routes these are taken: %v", taken)
+	}
+	if taken := x.Taken(app("old", 3, shared)); len(taken) != 0 {
+		t.Errorf("an app is in its own way: %v", taken)
+	}
+}
+
 // Whatever happens in whatever order: the index agrees with the rule applied to all apps at once, and tells every app
 // whose conflicts changed.
 func TestTheIndexAgreesWithTheRule(t *testing.T) {
@@ -181,5 +195,16 @@ func BenchmarkTenThousandAppsOneOfWhichChanges(b *testing.B) {
 	a.CreationTimestamp = metav1.NewTime(time.Unix(1, 0))
 	for b.Loop() {
 		x.Set(a)
+	}
+}
+
+func BenchmarkWhatIsTakenOfOneAmongTenThousandApps(b *testing.B) {
+	x := NewIndex()
+	for i := range 10_000 {
+		x.Set(app(fmt.Sprint("app-", i), i%100, route("/", fmt.Sprintf("h%d.example.com", i))))
+	}
+	a := app("new", 0, route("/", "h5000.example.com"))
+	for b.Loop() {
+		x.Taken(a)
 	}
 }
