@@ -216,3 +216,18 @@ func TestPodsThatTheHostRefusesShowInTheAppsConditions(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestARouteThatIsTakenIsSaidAtOnce(t *testing.T) {
+	u := newUser(t)
+	const idle = "  scaling: {autoscaler: None}"
+	u.apply(manifest("older", container, idle))
+	u.routed("older")
+	younger := manifest("younger", container, idle, "  routes: [{hosts: ["+u.host("older")+"]}]")
+	// kubectl fails because of the warning alone: the app is accepted.
+	_, err := u.try(younger, "create", "-f", "-", "--warnings-as-errors")
+	u.refused(err, "spec.routes: "+u.host("older")+"/ belongs to the older app "+u.namespace+"/older")
+	u.kubectl("get", "httpapp", "younger")
+	u.kubectl("patch", "httpapp", "younger", "--type=merge", "--patch", `{"spec":{"routes":[{"hosts":["`+u.host("younger")+`"]}]}}`, "--warnings-as-errors")
+	_, err = u.try("", "patch", "httpapp", "younger", "--type=merge", "--patch", `{"spec":{"routes":[{"hosts":["`+u.host("older")+`"]}]}}`, "--warnings-as-errors")
+	u.refused(err, "belongs to the older app")
+}
