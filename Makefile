@@ -53,6 +53,11 @@ bench: bench-apiserver ## Measure, beside references in the same run; the figure
 bench-apiserver: bin/cluster bin/kubectl-http ## The API, beside the same objects as a plain CRD.
 	@hack/bench.sh apiserver --out bin/bench/apiserver.jsonl
 
+.PHONY: conformance
+conformance: bin/cluster ## Kubernetes' own tests of storage: records on a kube-apiserver that ends with the test, and an embedded etcd.
+	KUBE_APISERVER=$$(bin/cluster build --without-keda | grep /kubernetes-)/kube-apiserver \
+		go test -tags e2e -count 1 -timeout 15m -run TestStorageConformance ./apiserver/storage/recordstore ./apiserver/storage/embedded
+
 .PHONY: cluster
 cluster: bin/cluster ## Start a cluster: make cluster NAME=dev
 	@bin/cluster up $(NAME)

@@ -176,30 +176,24 @@ func (b built) images() ([]components.Image, error) {
 }
 
 func newBuildCommand() *cobra.Command {
-	var release string
+	var withoutKEDA bool
 	cmd := &cobra.Command{
 		Use:   "build",
-		Short: "Build the components into the cache, and start nothing",
+		Short: "Build the components into the cache, and start nothing; prints their folders",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			builder, err := components.NewBuilder(report(cmd))
-			if err != nil {
-				return err
-			}
-			kubernetes, err := builder.KubernetesOf(release)
-			if err != nil {
-				return err
-			}
-			b, err := build(cmd.Context(), builder, kubernetes, true)
+			b, err := build(cmd.Context(), report(cmd), !withoutKEDA)
 			if err != nil {
 				return err
 			}
 			for _, c := range []components.Built{b.pause, b.kubernetes, b.coredns, b.keda} {
-				fmt.Fprintln(cmd.OutOrStdout(), c.Dir)
+				if c.Dir != "" {
+					fmt.Fprintln(cmd.OutOrStdout(), c.Dir)
+				}
 			}
 			return nil
 		},
 	}
-	releaseFlag(cmd, &release)
+	cmd.Flags().BoolVar(&withoutKEDA, "without-keda", false, "leave KEDA out")
 	return cmd
 }

@@ -35,6 +35,10 @@ type HTTPAppRecord struct {
 
 	// Object is the HTTPApp in JSON, of version v1alpha1, without resourceVersion and without live traffic.
 	Object runtime.RawExtension `json:"object"`
+
+	// Fields are those of the app's fields that lists and watches can select by, as strings at the paths that they have in the
+	// app: the host evaluates selectors, and does not look into the object. One that is "" is left out.
+	Fields *runtime.RawExtension `json:"fields,omitempty"`
 }
 
 // HTTPAppRecordList is a list of records.
@@ -53,16 +57,16 @@ func AddToScheme(scheme *runtime.Scheme) error {
 	return nil
 }
 
-// Decode returns the app that a record keeps, with the record's resourceVersion. An error means that the payload is no
-// HTTPApp, or that of another object.
+// Decode returns the app that a record keeps, with the record's name, namespace and resourceVersion: an app is where its record
+// is, also when somebody restored the record in another namespace. An error means that the payload is no HTTPApp.
 func Decode(r *HTTPAppRecord) (*v1alpha1.HTTPApp, error) {
 	app := &v1alpha1.HTTPApp{}
 	if err := json.Unmarshal(r.Object.Raw, app); err != nil {
 		return nil, fmt.Errorf("record %s/%s holds no HTTPApp: %w", r.Namespace, r.Name, err)
 	}
-	if app.Namespace != r.Namespace || app.Name != r.Name {
-		return nil, fmt.Errorf("record %s/%s holds the HTTPApp of another object, %s/%s", r.Namespace, r.Name, app.Namespace, app.Name)
+	if gvk := app.GroupVersionKind(); gvk != v1alpha1.SchemeGroupVersion.WithKind("HTTPApp") {
+		return nil, fmt.Errorf("record %s/%s holds a %s, not an HTTPApp", r.Namespace, r.Name, gvk)
 	}
-	app.ResourceVersion = r.ResourceVersion
+	app.Namespace, app.Name, app.ResourceVersion = r.Namespace, r.Name, r.ResourceVersion
 	return app, nil
 }

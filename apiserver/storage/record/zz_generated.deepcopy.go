@@ -19,6 +19,11 @@ func (in *HTTPAppRecord) DeepCopyInto(out *HTTPAppRecord) {
 	out.TypeMeta = in.TypeMeta
 	in.ObjectMeta.DeepCopyInto(&out.ObjectMeta)
 	in.Object.DeepCopyInto(&out.Object)
+	if in.Fields != nil {
+		in, out := &in.Fields, &out.Fields
+		*out = new(runtime.RawExtension)
+		(*in).DeepCopyInto(*out)
+	}
 	return
 }
 

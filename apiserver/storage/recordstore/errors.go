@@ -47,6 +47,8 @@ func (s *Store) translate(ctx context.Context, err error, key, name string) erro
 		return s.unavailable("the CustomResourceDefinition of their records is not installed or not served yet")
 	case apierrors.IsMethodNotSupported(err):
 		return s.unavailable("the CustomResourceDefinition of their records is being deleted")
+	case apierrors.IsBadRequest(err) && strings.Contains(status.Message, "field label not supported"):
+		return apierrors.NewBadRequest(fmt.Sprintf("%s can be selected by this field only on Kubernetes 1.31 or later, and with the present CustomResourceDefinition of their records; the host cluster says: %s", s.Resource, status.Message))
 	case apierrors.IsAlreadyExists(err):
 		return storage.NewKeyExistsError(key, 0)
 	case apierrors.IsConflict(err):

@@ -32,13 +32,21 @@ func storeOf(t *testing.T, handler http.HandlerFunc) *Store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return New(Config{
+	s, err := New(Config{
 		Client:   client,
 		Resource: v1alpha1.Resource("httpapps"),
 		Prefix:   "/httpapps",
 		Codec:    install.NewCodecs(install.NewServerScheme()).LegacyCodec(v1alpha1.SchemeGroupVersion),
 		New:      func() runtime.Object { return &v1alpha1.HTTPApp{} },
+		Attrs: func(obj runtime.Object) (labels.Set, fields.Set, error) {
+			app := obj.(*v1alpha1.HTTPApp)
+			return app.Labels, fields.Set{"metadata.name": app.Name, "spec.serviceName": app.Spec.ServiceName, "status.url": app.Status.URL}, nil
+		},
 	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 const key = "/httpapps/ns/shop"
@@ -141,7 +149,7 @@ func TestABrokenRecordIsLeftOutOfAList(t *testing.T) {
 		answer(w, "HTTPAppRecordList", map[string]any{"metadata": map[string]any{"resourceVersion": "9"}, "items": []any{
 			stored("a", "1", payload("a")),
 			stored("b", "2", map[string]any{"spec": "x"}),
-			stored("c", "3", payload("another")),
+			stored("c", "3", []any{}),
 			stored("d", "4", map[string]any{"apiVersion": "v1", "kind": "Pod"}),
 			stored("e", "5", payload("e")),
 		}})
@@ -160,11 +168,21 @@ func TestABrokenRecordIsLeftOutOfAList(t *testing.T) {
 
 func TestABrokenRecordIsNotAnAppThatIsNotThere(t *testing.T) {
 	s := storeOf(t, func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, "HTTPAppRecord", stored("shop", "1", payload("other")))
+		answer(w, "HTTPAppRecord", stored("shop", "1", map[string]any{"apiVersion": "v1", "kind": "Pod"}))
 	})
 	err := s.Get(t.Context(), key, storage.GetOptions{IgnoreNotFound: true}, &v1alpha1.HTTPApp{})
-	if !storage.IsInternalError(err) || !strings.Contains(err.Error(), "ns/other") {
+	if !storage.IsInternalError(err) || !strings.Contains(err.Error(), "ns/shop") {
 		t.Errorf("%v", err)
+	}
+}
+
+func TestAnAppIsWhereItsRecordIs(t *testing.T) {
+	s := storeOf(t, func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, "HTTPAppRecord", stored("shop", "1", payload("saved-under-another-name")))
+	})
+	app := &v1alpha1.HTTPApp{}
+	if err := s.Get(t.Context(), key, storage.GetOptions{}, app); err != nil || app.Namespace != "ns" || app.Name != "shop" {
+		t.Errorf("%s/%s, %v", app.Namespace, app.Name, err)
 	}
 }
 
@@ -214,8 +232,14 @@ func TestSelectorsAndLimitsAreTheHostsToApply(t *testing.T) {
 	if path != "/apis/storage.apps.http.keda.sh/v1/namespaces/ns/httpapprecords" || list.Continue != "more" || *list.RemainingItemCount != 4 {
 		t.Errorf("%s gave %+v", path, list.ListMeta)
 	}
-	err = s.GetList(t.Context(), "/httpapps", storage.ListOptions{Recursive: true, Predicate: storage.SelectionPredicate{Label: labels.Everything(), Field: fields.OneTermEqualSelector("spec.port", "1")}}, list)
-	if !apierrors.IsBadRequest(err) || !strings.Contains(err.Error(), "spec.port") {
+	selected := func(field string) error {
+		return s.GetList(t.Context(), "/httpapps", storage.ListOptions{Recursive: true, Predicate: storage.SelectionPredicate{Label: labels.Everything(), Field: fields.OneTermEqualSelector(field, "x")}}, list)
+	}
+	if err := selected("spec.serviceName"); err != nil || query["fieldSelector"][0] != "fields.spec.serviceName=x" {
+		t.Errorf("%v, %v", query, err)
+	}
+	err = selected("spec.port")
+	if !apierrors.IsBadRequest(err) || !strings.HasSuffix(err.Error(), "cannot be selected by field spec.port, only by metadata.name, metadata.namespace, spec.serviceName, status.url") {
 		t.Errorf("a selector that the host cannot apply: %v", err)
 	}
 }
@@ -232,22 +256,50 @@ func TestARecordIsGuardedWhileItsAppHasFinalizers(t *testing.T) {
 	if r, err = s.recordOf(at, app, []byte("{}"), "3"); err != nil || len(r.Finalizers) != 1 || r.Finalizers[0] != Finalizer {
 		t.Errorf("%+v, %v", r, err)
 	}
-	if _, err := s.recordOf(target{"ns", "other"}, app, []byte("{}"), ""); err == nil {
-		t.Error("an object may be kept under another's name")
+}
+
+func TestSelectableFieldsAreBesideTheAppAndEmptyOnesAreNot(t *testing.T) {
+	s := storeOf(t, text(http.StatusOK))
+	app := &v1alpha1.HTTPApp{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "shop"}}
+	at := target{"ns", "shop"}
+	r, err := s.recordOf(at, app, []byte("{}"), "")
+	if err != nil || r.Fields != nil {
+		t.Errorf("%s, %v", r.Fields, err)
+	}
+	app.Spec.ServiceName, app.Status.URL = "web", "http://a.com"
+	if r, err = s.recordOf(at, app, []byte("{}"), ""); err != nil || string(r.Fields.Raw) != `{"spec":{"serviceName":"web"},"status":{"url":"http://a.com"}}` {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// A record that an older version wrote, or another hand, is written anew by the next update of its app.
+func TestARecordIsUpToDateIfItIsWhatWouldBeWritten(t *testing.T) {
+	raw := func(s string) *runtime.RawExtension { return &runtime.RawExtension{Raw: []byte(s)} }
+	now := &record.HTTPAppRecord{Object: *raw(`{"a":1,"b":[2]}`), Fields: raw(`{"x":"y"}`)}
+	for stored, want := range map[*record.HTTPAppRecord]bool{
+		{Object: *raw(`{"b":[2], "a":1}`), Fields: raw(`{"x":"y"}`)}:                                                 true,
+		{Object: *raw(`{"a":1,"b":[2]}`)}:                                                                            false,
+		{Object: *raw(`{"a":1}`), Fields: raw(`{"x":"y"}`)}:                                                          false,
+		{Object: *raw(`{"a":1,"b":[2]}`), Fields: raw(`{"x":"z"}`)}:                                                  false,
+		{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"a": "b"}}, Object: now.Object, Fields: now.Fields}: false,
+	} {
+		if got := upToDate(stored, now); got != want {
+			t.Errorf("%s with %s: %v", stored.Object.Raw, stored.Fields, got)
+		}
 	}
 }
 
 func TestKeysNameAllOneNamespaceOrOneObject(t *testing.T) {
 	s := storeOf(t, text(http.StatusOK))
 	for key, want := range map[string]target{
-		"/httpapps": {}, "/httpapps/": {}, "/httpapps/ns": {"ns", ""}, "/httpapps/ns/": {"ns", ""}, "/httpapps/ns/shop": {"ns", "shop"}, "httpapps/ns/shop": {"ns", "shop"},
+		"/httpapps": {}, "/httpapps/": {}, "/httpapps/ns": {"ns", ""}, "/httpapps/ns/": {"ns", ""}, "/httpapps/ns/shop": {"ns", "shop"},
 	} {
-		if got, err := s.target(key); err != nil || got != want {
+		if got, err := s.target(key, true); err != nil || got != want {
 			t.Errorf("%q: %v, %v", key, got, err)
 		}
 	}
-	for _, key := range []string{"/pods/ns/shop", "/httpapps/ns/shop/status", "/httpappsx"} {
-		if got, err := s.target(key); err == nil {
+	for _, key := range []string{"/pods/ns/shop", "/httpapps/ns/shop/status", "/httpappsx", "httpapps/ns/shop", "/httpapps/../x", ""} {
+		if got, err := s.target(key, true); err == nil {
 			t.Errorf("%q: %v", key, got)
 		}
 	}

@@ -44,7 +44,7 @@ func (o Options) GetRESTOptions(resource schema.GroupResource, _ runtime.Object)
 
 // decorate makes the store. There is no cacher in front of it: the host has one, and its own would only be older.
 func (o Options) decorate(config *storagebackend.ConfigForResource, prefix string, _ func(runtime.Object) (string, error),
-	newFunc, _ func() runtime.Object, _ storage.AttrFunc, _ storage.IndexerFuncs, _ *cache.Indexers) (storage.Interface, factory.DestroyFunc, error) {
-	store := New(Config{Client: o.Client, Resource: config.GroupResource, Prefix: prefix, Codec: o.Codec, New: newFunc})
-	return store, func() {}, nil
+	newFunc, _ func() runtime.Object, attrs storage.AttrFunc, _ storage.IndexerFuncs, _ *cache.Indexers) (storage.Interface, factory.DestroyFunc, error) {
+	store, err := New(Config{Client: o.Client, Resource: config.GroupResource, Prefix: prefix, Codec: o.Codec, New: newFunc, Attrs: attrs})
+	return store, func() {}, err
 }

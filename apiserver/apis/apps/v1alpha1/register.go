@@ -23,7 +23,7 @@ func Resource(resource string) schema.GroupResource {
 
 var (
 	// SchemeBuilder collects the functions that add this package to a scheme.
-	SchemeBuilder = runtime.NewSchemeBuilder(addKnownTypes, addDefaultingFuncs)
+	SchemeBuilder = runtime.NewSchemeBuilder(addKnownTypes, addDefaultingFuncs, addFieldLabels)
 	// AddToScheme adds the types and their defaults to a scheme.
 	AddToScheme = SchemeBuilder.AddToScheme
 )
