@@ -24,6 +24,8 @@ type Options struct {
 	// Generic are those of every aggregated API server; it has no etcd.
 	Generic *genericoptions.RecommendedOptions
 
+	// Storage says where apps are kept.
+	Storage *StorageOptions
 	// Namespace is where kedahttp runs.
 	Namespace string
 	// Service is the Service of this server.
@@ -56,6 +58,7 @@ func NewOptions() *Options {
 	generic.Admission.RecommendedPluginOrder = append(generic.Admission.RecommendedPluginOrder, rights.PluginName, quota.PluginName)
 	return &Options{
 		Generic:         generic,
+		Storage:         NewStorageOptions(),
 		Namespace:       cmp.Or(os.Getenv("POD_NAMESPACE"), "kedahttp-system"),
 		Service:         "kedahttp-apiserver",
 		Domain:          "example.com",
@@ -69,6 +72,7 @@ func NewOptions() *Options {
 // AddFlags adds the flags of all options.
 func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	o.Generic.AddFlags(fs)
+	o.Storage.AddFlags(fs)
 	utilfeature.DefaultMutableFeatureGate.AddFlag(fs)
 	fs.StringVar(&o.Namespace, "namespace", o.Namespace, "The namespace that kedahttp runs in: of its Secrets, its Lease and its Services. Default: $POD_NAMESPACE.")
 	fs.StringVar(&o.Service, "service", o.Service, "The Service of this server, which its certificate is for.")
@@ -94,7 +98,7 @@ func (o *Options) Complete() {
 
 // Validate says what is wrong with the options.
 func (o *Options) Validate() error {
-	errs := o.Generic.Validate()
+	errs := append(o.Generic.Validate(), o.Storage.Validate()...)
 	for flag, name := range map[string]string{"namespace": o.Namespace, "service": o.Service, "interceptor-counts-service": o.CountsService} {
 		if msgs := utilvalidation.IsDNS1123Label(name); len(msgs) > 0 {
 			errs = append(errs, fmt.Errorf("--%s: %q: %s", flag, name, strings.Join(msgs, "; ")))

@@ -105,6 +105,7 @@ func (p *parts) addHooks(server *genericserver.GenericAPIServer, scheme *runtime
 	}
 	for name, run := range map[string]func(context.Context) error{
 		"kedahttp-certificates": forever(p.certificates.Run),
+		"kedahttp-storage":      p.storage.run,
 		"kedahttp-apps":         forever(p.apps.RunWithContext),
 		"kedahttp-deployments":  forever(deployments.RunWithContext),
 		"kedahttp-counts":       p.counts.Run,

@@ -36,7 +36,6 @@ import (
 	"github.com/kedahttp/kedahttp/apiserver/registry/httpapp"
 	"github.com/kedahttp/kedahttp/apiserver/server/certificates"
 	"github.com/kedahttp/kedahttp/apiserver/storage/record"
-	"github.com/kedahttp/kedahttp/apiserver/storage/recordstore"
 	"github.com/kedahttp/kedahttp/apiserver/workload"
 	"github.com/kedahttp/kedahttp/interceptor/queue"
 )
@@ -68,6 +67,7 @@ type parts struct {
 
 	certificates *certificates.Manager
 	counts       *queue.Collector
+	storage      *storage
 	apps         cache.SharedIndexInformer
 	scales       *workload.Scales
 }
@@ -85,23 +85,12 @@ func (o *Options) New(ctx context.Context) (*Server, error) {
 	if p.dynamic, err = dynamic.NewForConfig(host); err != nil {
 		return nil, err
 	}
-	records, err := record.NewClient(host)
-	if err != nil {
-		return nil, err
-	}
 	p.certificates = o.certificates(p.client, p.dynamic)
 	if err := p.askHost(ctx); err != nil {
 		return nil, err
 	}
 	if !o.ownCertificate() {
 		o.Generic.SecureServing.ServerCert.GeneratedCert = p.certificates.Serving()
-	}
-	if p.apps, err = record.NewInformer(records, nil); err != nil {
-		return nil, err
-	}
-	taken, err := index(p.apps)
-	if err != nil {
-		return nil, err
 	}
 	p.counts, err = queue.NewCollector(queue.CollectorConfig{
 		Client:      p.client,
@@ -123,25 +112,39 @@ func (o *Options) New(ctx context.Context) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	config.AddReadyzChecks(recordsCheck(records), appsCheck(p.apps))
 	p.loopback = config.LoopbackClientConfig
+	if p.storage, err = o.Storage.open(ctx, host, config, codecs); err != nil {
+		return nil, err
+	}
+	server, err := p.serve(config, scheme, codecs)
+	if err != nil {
+		p.storage.close()
+	}
+	return server, err
+}
 
+// serve puts the API and what runs beside it on the generic API server.
+func (p *parts) serve(config *genericserver.RecommendedConfig, scheme *runtime.Scheme, codecs install.CodecFactory) (*Server, error) {
+	var err error
+	if p.apps, err = p.storage.apps(p.loopback); err != nil {
+		return nil, err
+	}
+	config.AddReadyzChecks(appsCheck(p.apps))
+	taken, err := index(p.apps)
+	if err != nil {
+		return nil, err
+	}
 	generic, err := config.Complete().New("kedahttp-apiserver", genericserver.NewEmptyDelegate())
 	if err != nil {
 		return nil, err
 	}
 	if err := installAPI(generic, scheme, codecs, httpapp.Config{
-		Scheme: scheme,
-		Options: recordstore.Options{
-			Client:          records,
-			Codec:           codecs.LegacyCodec(v1alpha1.SchemeGroupVersion),
-			EncodeVersioner: v1alpha1.SchemeGroupVersion,
-			Counts:          config.StorageObjectCountTracker,
-		},
-		Domain: o.Domain,
-		Routes: taken,
-		View:   live.NewView(live.Collected{Collector: p.counts}, live.Informed{Store: p.apps.GetStore()}, clock.RealClock{}),
-		Scales: p.scales,
+		Scheme:  scheme,
+		Options: p.storage.options,
+		Domain:  p.options.Domain,
+		Routes:  taken,
+		View:    live.NewView(live.Collected{Collector: p.counts}, live.Informed{Store: p.apps.GetStore()}, clock.RealClock{}),
+		Scales:  p.scales,
 	}); err != nil {
 		return nil, err
 	}
@@ -155,7 +158,10 @@ func (o *Options) New(ctx context.Context) (*Server, error) {
 }
 
 // Run serves until the context ends.
-func (s *Server) Run(ctx context.Context) error { return s.generic.PrepareRun().RunWithContext(ctx) }
+func (s *Server) Run(ctx context.Context) error {
+	defer s.parts.storage.close()
+	return s.generic.PrepareRun().RunWithContext(ctx)
+}
 
 // askHost finds out what the host has and makes the certificates, as soon as the host answers.
 func (p *parts) askHost(ctx context.Context) error {

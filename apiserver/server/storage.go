@@ -1,0 +1,159 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/pflag"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apiserver/pkg/registry/generic"
+	genericserver "k8s.io/apiserver/pkg/server"
+	genericoptions "k8s.io/apiserver/pkg/server/options"
+	"k8s.io/apiserver/pkg/storage/storagebackend"
+	clientrest "k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/kedahttp/kedahttp/apiserver/apis/apps/install"
+	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
+	informers "github.com/kedahttp/kedahttp/apiserver/client/informers/apps/v1alpha1"
+	"github.com/kedahttp/kedahttp/apiserver/client/versioned"
+	"github.com/kedahttp/kedahttp/apiserver/storage/embedded"
+	"github.com/kedahttp/kedahttp/apiserver/storage/record"
+	"github.com/kedahttp/kedahttp/apiserver/storage/recordstore"
+)
+
+// Where apps are kept.
+const (
+	storageRecords  = "records"
+	storageEtcd     = "etcd"
+	storageEmbedded = "embedded"
+)
+
+// StorageOptions say where apps are kept.
+type StorageOptions struct {
+	// Kind is records, etcd or embedded.
+	Kind string
+	// DataDir is the folder of the embedded etcd.
+	DataDir string
+	// Etcd are the options of the library's own storage, of the kinds etcd and embedded.
+	Etcd *genericoptions.EtcdOptions
+}
+
+// NewStorageOptions returns the defaults.
+func NewStorageOptions() *StorageOptions {
+	return &StorageOptions{Kind: storageRecords, Etcd: genericoptions.NewEtcdOptions(storagebackend.NewDefaultConfig("/registry/"+v1alpha1.GroupName, nil))}
+}
+
+// AddFlags adds their flags.
+func (o *StorageOptions) AddFlags(fs *pflag.FlagSet) {
+	fs.StringVar(&o.Kind, "storage", o.Kind, "Where apps are kept: records, in the host cluster; etcd, at --etcd-servers; or embedded, in an etcd inside this process. "+
+		"The last two are for the development of the API: interceptors and scalers read records only, and neither route to nor scale apps that are kept elsewhere.")
+	fs.StringVar(&o.DataDir, "embedded-etcd-data-dir", o.DataDir, "The folder that --storage=embedded keeps its data in.")
+	o.Etcd.AddFlags(fs)
+}
+
+// Validate says what is wrong with the options.
+func (o *StorageOptions) Validate() []error {
+	servers := len(o.Etcd.StorageConfig.Transport.ServerList) > 0
+	switch o.Kind {
+	case storageRecords, storageEmbedded:
+		var errs []error
+		if servers {
+			errs = append(errs, fmt.Errorf("--etcd-servers: not with --storage=%s, only with --storage=%s", o.Kind, storageEtcd))
+		}
+		if (o.DataDir != "") != (o.Kind == storageEmbedded) {
+			errs = append(errs, fmt.Errorf("--embedded-etcd-data-dir: must be there with --storage=%s, and only then", storageEmbedded))
+		}
+		return errs
+	case storageEtcd:
+		errs := o.Etcd.Validate()
+		if o.DataDir != "" {
+			errs = append(errs, fmt.Errorf("--embedded-etcd-data-dir: only with --storage=%s", storageEmbedded))
+		}
+		return errs
+	}
+	return []error{fmt.Errorf("--storage: %q is none of %s", o.Kind, strings.Join([]string{storageRecords, storageEtcd, storageEmbedded}, ", "))}
+}
+
+// storage is where apps are kept, ready for use.
+type storage struct {
+	options generic.RESTOptionsGetter
+	// apps makes the informer of all apps. The client is of the API itself.
+	apps func(loopback *clientrest.Config) (cache.SharedIndexInformer, error)
+	etcd *embedded.Etcd
+}
+
+// open makes the storage ready, and has the server's health depend on it.
+func (o *StorageOptions) open(ctx context.Context, host *clientrest.Config, config *genericserver.RecommendedConfig, codecs install.CodecFactory) (*storage, error) {
+	codec := codecs.LegacyCodec(v1alpha1.SchemeGroupVersion)
+	if o.Kind == storageRecords {
+		records, err := record.NewClient(host)
+		if err != nil {
+			return nil, err
+		}
+		config.AddReadyzChecks(recordsCheck(records))
+		return &storage{
+			options: recordstore.Options{Client: records, Codec: codec, EncodeVersioner: v1alpha1.SchemeGroupVersion, Counts: config.StorageObjectCountTracker},
+			apps: func(*clientrest.Config) (cache.SharedIndexInformer, error) {
+				return record.NewInformer(records, nil)
+			},
+		}, nil
+	}
+	s := &storage{apps: newAppInformer}
+	etcd := *o.Etcd
+	etcd.StorageConfig.Codec, etcd.StorageConfig.EncodeVersioner = codec, v1alpha1.SchemeGroupVersion
+	if o.Kind == storageEmbedded {
+		var err error
+		if s.etcd, err = embedded.Start(ctx, embedded.Config{Dir: o.DataDir}); err != nil {
+			return nil, err
+		}
+		etcd.StorageConfig.Transport.ServerList = []string{s.etcd.Endpoint}
+	}
+	if err := etcd.ApplyTo(&config.Config); err != nil {
+		s.close()
+		return nil, err
+	}
+	s.options = config.RESTOptionsGetter
+	return s, nil
+}
+
+// run lasts as long as the storage can be used.
+func (s *storage) run(ctx context.Context) error {
+	if s.etcd == nil {
+		<-ctx.Done()
+		return nil
+	}
+	select {
+	case err := <-s.etcd.Err():
+		return errors.Join(errors.New("the embedded etcd ended"), err)
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+func (s *storage) close() {
+	if s.etcd != nil {
+		s.etcd.Close()
+	}
+}
+
+// newAppInformer makes an informer of all apps from the API itself.
+func newAppInformer(loopback *clientrest.Config) (cache.SharedIndexInformer, error) {
+	config := clientrest.CopyConfig(loopback)
+	config.ContentType, config.AcceptContentTypes = runtime.ContentTypeJSON, runtime.ContentTypeJSON
+	client, err := versioned.NewForConfig(config)
+	if err != nil {
+		return nil, err
+	}
+	informer := informers.NewHTTPAppInformer(client, metav1.NamespaceAll, 0, cache.Indexers{cache.NamespaceIndex: cache.MetaNamespaceIndexFunc})
+	return informer, informer.SetTransform(func(obj any) (any, error) {
+		if app, ok := obj.(*v1alpha1.HTTPApp); ok {
+			// A list has it, an event has not; whoever wants to know asks the collector.
+			app.Status.Traffic = nil
+		}
+		return obj, nil
+	})
+}
