@@ -155,7 +155,7 @@ func describe(out io.Writer, app *v1alpha1.HTTPApp, events []corev1.Event, now t
 	fmt.Fprintf(w, "%s/%s\t%s: %s\n", app.Namespace, app.Name, state, why)
 	fmt.Fprintf(w, "URL\t%s\n", urlOf(app))
 	fmt.Fprintf(w, "Replicas\t%d ready of %d%s\n", app.Status.ReadyReplicas, app.Status.Replicas, bounds(app.Spec.Scaling))
-	if t := app.Status.Traffic; t == nil || t.SampledAt == nil {
+	if t := app.Status.Traffic; t == nil {
 		fmt.Fprintf(w, "Requests\tunknown: no interceptor has reported\n")
 	} else {
 		fmt.Fprintf(w, "Requests\t%d pending, %d in flight, %s/s, %s at a time on average%s\n",

@@ -94,11 +94,16 @@ func (v *View) Join(app *v1alpha1.HTTPApp) {
 		Concurrency:  quantity(s.Concurrency),
 		RequestRate:  quantity(s.RequestRate),
 		ColdStarts:   s.ColdStarts,
-		SampledAt:    microTime(s.SampledAt),
 		Interceptors: v1alpha1.Interceptors{Reporting: int32(s.Reporting), Expected: int32(s.Expected)},
 	}
+	if s.Reporting < s.Expected {
+		// Of counts that are current it would say that now is now, and make every two answers differ: kubectl diff, which
+		// compares what is with what a dry run answers, would never come out empty.
+		t.SampledAt = microTime(s.SampledAt)
+	}
 	if !s.LastRequest.IsZero() {
-		t.LastRequestTime = microTime(s.LastRequest)
+		// To the second: two servers are told of it at moments that differ by the time that an update travels.
+		t.LastRequestTime = microTime(s.LastRequest.Truncate(time.Second))
 	}
 	app.Status.Traffic = t
 }

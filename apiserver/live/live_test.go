@@ -408,8 +408,12 @@ func TestTrafficIsJoinedAndNeverZeroForUnknown(t *testing.T) {
 	view.Join(a)
 	traffic := a.Status.Traffic
 	if traffic == nil || traffic.Pending != 3 || traffic.InFlight != 2 || traffic.Concurrency.String() != "4500m" || traffic.RequestRate.String() != "1250m" ||
-		traffic.ColdStarts != 1 || !traffic.LastRequestTime.Time.Equal(start) || traffic.Interceptors.Reporting != 1 || traffic.Interceptors.Expected != 2 {
+		traffic.ColdStarts != 1 || !traffic.LastRequestTime.Time.Equal(start) || traffic.Interceptors.Reporting != 1 || traffic.Interceptors.Expected != 2 || !traffic.SampledAt.Time.Equal(start) {
 		t.Errorf("traffic is %+v", traffic)
+	}
+	source.samples[name] = queue.Sample{SampledAt: start, Reporting: 2, Expected: 2}
+	if view.Join(a); a.Status.Traffic == nil || a.Status.Traffic.SampledAt != nil {
+		t.Errorf("traffic is %+v although all report, so that it is of now", a.Status.Traffic)
 	}
 	source.samples[name] = queue.Sample{Expected: 2}
 	if view.Join(a); a.Status.Traffic != nil {

@@ -71,9 +71,10 @@ func (v *view) current() bool { return v.known && v.connected && !v.stale }
 type entry struct {
 	pending, inFlight int64
 	coldStarts        int64
-	// last is when the last request was accepted, by the interceptor's clock.
-	last time.Time
-	past history
+	// told is when the last request was accepted, by the interceptor's clock. last is the same moment by ours, as it was
+	// reckoned when it was told: every update travels for another time, and a moment of the past should not move with it.
+	told, last time.Time
+	past       history
 }
 
 func newLedger(grace time.Duration) *ledger {
@@ -166,8 +167,8 @@ func (l *ledger) update(address string, u *wire.Update, now time.Time) (c change
 		}
 		e := l.entry(v, app, types.UID(a.GetUid()))
 		e.pending, e.inFlight, e.coldStarts = a.GetPending(), a.GetInFlight(), a.GetColdStarts()
-		if a.GetLastRequestAt().IsValid() {
-			e.last = a.GetLastRequestAt().AsTime()
+		if at := a.GetLastRequestAt(); at.IsValid() && !at.AsTime().Equal(e.told) {
+			e.told, e.last = at.AsTime(), v.local(at.AsTime())
 		}
 		if len(e.past.points) == 0 && !u.GetSnapshot() {
 			// The interceptor had nothing to say of it until its last update: it was zero.
@@ -391,10 +392,8 @@ func (l *ledger) sample(app types.NamespacedName, window time.Duration, now time
 			s.Pending += e.pending
 			s.InFlight += e.inFlight
 			s.ColdStarts += e.coldStarts
-			if !e.last.IsZero() {
-				if t := v.local(e.last); t.After(s.LastRequest) {
-					s.LastRequest = t
-				}
+			if e.last.After(s.LastRequest) {
+				s.LastRequest = e.last
 			}
 			endIntegral, endRequests := e.past.at(until)
 			startIntegral, startRequests := e.past.at(until.Add(-window))

@@ -89,6 +89,10 @@ func TestAnAverageIsExactOverTheWindowAndOverWhatWasObserved(t *testing.T) {
 	require.InDelta(t, 10.0/20, l.sample(shop, time.Minute, sec(20)).RequestRate, 1e-9)
 	require.InDelta(t, 50.0/60, l.sample(shop, time.Minute, sec(60)).Concurrency, 1e-9)
 	require.InDelta(t, 0, l.sample(shop, time.Minute, sec(65)).Concurrency, 1e-9)
+
+	before := l.sample(shop, time.Minute, sec(65)).LastRequest
+	l.update("a", beat(i, sec(70)), sec(70).Add(3*time.Millisecond))
+	require.Equal(t, before, l.sample(shop, time.Minute, sec(71)).LastRequest, "an update that travels longer does not move the past")
 }
 
 func TestAveragesAreExactForRandomTrafficOverSeveralInterceptors(t *testing.T) {

@@ -886,7 +886,7 @@ func schema_apiserver_apis_apps_v1alpha1_Route(ref common.ReferenceCallback) com
 					},
 					"pathPrefix": {
 						SchemaProps: spec.SchemaProps{
-							Description: "The beginning of the path, whole segments only: /api matches /api and /api/v1, not /apis. Default: /",
+							Description: "The beginning of the path, whole segments only: /api matches /api and /api/v1, not /apis. The default, /, matches every path.",
 							Type:        []string{"string"},
 							Format:      "",
 						},
@@ -1101,7 +1101,7 @@ func schema_apiserver_apis_apps_v1alpha1_Traffic(ref common.ReferenceCallback) c
 					},
 					"sampledAt": {
 						SchemaProps: spec.SchemaProps{
-							Description: "When the oldest of the counts behind these numbers was taken. Absent when no interceptor has reported yet.",
+							Description: "When the oldest of the counts behind these numbers was taken. Present while fewer interceptors report than are expected; absent while all do, as the numbers are those of this moment then.",
 							Ref:         ref(metav1.MicroTime{}.OpenAPIModelName()),
 						},
 					},

@@ -122,7 +122,8 @@ type Route struct {
 	// DNS names, in full (shop.example.com) or with a wildcard as their first label (*.example.com), without a port.
 	// +listType=atomic
 	Hosts []string `json:"hosts"`
-	// The beginning of the path, whole segments only: /api matches /api and /api/v1, not /apis. Default: /
+	// The beginning of the path, whole segments only: /api matches /api and /api/v1, not /apis. The default, /,
+	// matches every path.
 	// +optional
 	PathPrefix string `json:"pathPrefix,omitempty"`
 	// Headers that the request must have, each with exactly this value.
@@ -318,7 +319,8 @@ type Traffic struct {
 	// When the last request arrived.
 	// +optional
 	LastRequestTime *metav1.MicroTime `json:"lastRequestTime,omitempty"`
-	// When the oldest of the counts behind these numbers was taken. Absent when no interceptor has reported yet.
+	// When the oldest of the counts behind these numbers was taken. Present while fewer interceptors report than are expected;
+	// absent while all do, as the numbers are those of this moment then.
 	// +optional
 	SampledAt *metav1.MicroTime `json:"sampledAt,omitempty"`
 	// How many interceptors these numbers come from.

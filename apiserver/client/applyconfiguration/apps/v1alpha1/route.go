@@ -15,7 +15,8 @@ package v1alpha1
 type RouteApplyConfiguration struct {
 	// DNS names, in full (shop.example.com) or with a wildcard as their first label (*.example.com), without a port.
 	Hosts []string `json:"hosts,omitempty"`
-	// The beginning of the path, whole segments only: /api matches /api and /api/v1, not /apis. Default: /
+	// The beginning of the path, whole segments only: /api matches /api and /api/v1, not /apis. The default, /,
+	// matches every path.
 	PathPrefix *string `json:"pathPrefix,omitempty"`
 	// Headers that the request must have, each with exactly this value.
 	Headers []HeaderMatchApplyConfiguration `json:"headers,omitempty"`

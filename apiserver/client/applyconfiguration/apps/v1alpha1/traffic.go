@@ -28,7 +28,8 @@ type TrafficApplyConfiguration struct {
 	ColdStarts *int64 `json:"coldStarts,omitempty"`
 	// When the last request arrived.
 	LastRequestTime *v1.MicroTime `json:"lastRequestTime,omitempty"`
-	// When the oldest of the counts behind these numbers was taken. Absent when no interceptor has reported yet.
+	// When the oldest of the counts behind these numbers was taken. Present while fewer interceptors report than are expected;
+	// absent while all do, as the numbers are those of this moment then.
 	SampledAt *v1.MicroTime `json:"sampledAt,omitempty"`
 	// How many interceptors these numbers come from.
 	Interceptors *InterceptorsApplyConfiguration `json:"interceptors,omitempty"`
