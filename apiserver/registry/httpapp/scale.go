@@ -8,6 +8,7 @@ import (
 
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -221,7 +222,7 @@ func checkReplicas(app *v1alpha1.HTTPApp, before, wanted *autoscalingv1.Scale) e
 	var err *field.Error
 	switch {
 	case n < 0:
-		err = field.Invalid(path, n, "must be 0 or more")
+		err = field.Invalid(path, n, apivalidation.IsNegativeErrorMsg)
 	case n < least:
 		err = field.Invalid(path, n, fmt.Sprintf("must not be less than spec.scaling.minReplicas of the app, which is %d", least))
 	case n > most:

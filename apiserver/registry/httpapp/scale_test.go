@@ -172,7 +172,7 @@ func TestAWriteIsInTheWorkloadWhenItReturns(t *testing.T) {
 }
 
 func TestAWriteKeepsToTheAppsBounds(t *testing.T) {
-	for replicas, says := range map[int32]string{-1: "0 or more", 0: "minReplicas of the app, which is 1", 6: "maxReplicas of the app, which is 5"} {
+	for replicas, says := range map[int32]string{-1: "greater than or equal to 0", 0: "minReplicas of the app, which is 1", 6: "maxReplicas of the app, which is 5"} {
 		r, scales := scaling()
 		_, err := patch(r, replicas)
 		if !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), "spec.replicas") || !strings.Contains(err.Error(), says) || scales.writes > 0 {

@@ -72,11 +72,12 @@ func (s strategy) PrepareForUpdate(_ context.Context, obj, old runtime.Object) {
 	}
 }
 
-// fillRoutes writes the default host down, because interceptors read records and do not know the domain.
+// fillRoutes writes the default host down, because interceptors read records and do not know the domain. An app without a
+// name is refused for that alone.
 func (s strategy) fillRoutes(app *v1alpha1.HTTPApp) {
-	if len(app.Spec.Routes) == 0 {
+	if len(app.Spec.Routes) == 0 && app.Name != "" {
 		host := fmt.Sprintf("%s.%s.%s", app.Name, app.Namespace, s.domain)
-		app.Spec.Routes = []v1alpha1.Route{{Hosts: []string{host}, PathPrefix: v1alpha1.DefaultPathPrefix}}
+		app.Spec.Routes = []v1alpha1.Route{{Hosts: []string{host}}}
 	}
 }
 

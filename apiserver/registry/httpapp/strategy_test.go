@@ -37,7 +37,7 @@ func TestTheDefaultHostIsWrittenDownAndStays(t *testing.T) {
 	app := newApp("shop", 0)
 	app.Status.URL = "http://made.up"
 	s.PrepareForCreate(t.Context(), app)
-	if got := app.Spec.Routes; len(got) != 1 || got[0].Hosts[0] != "shop.ns.example.com" || got[0].PathPrefix != "/" {
+	if got := app.Spec.Routes; len(got) != 1 || got[0].Hosts[0] != "shop.ns.example.com" || got[0].PathPrefix != "" {
 		t.Errorf("the routes are %+v", got)
 	}
 	if app.Generation != 1 || app.Status.URL != "" {

@@ -92,7 +92,7 @@ func address(app *v1alpha1.HTTPApp) string {
 		return "<none>"
 	}
 	u := url.URL{Scheme: "http", Host: app.Spec.Routes[0].Hosts[0]}
-	if p := app.Spec.Routes[0].PathPrefix; p != v1alpha1.DefaultPathPrefix {
+	if p := app.Spec.Routes[0].PathPrefix; p != "/" {
 		u.Path = p
 	}
 	return u.String()

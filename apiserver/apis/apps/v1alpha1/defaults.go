@@ -17,7 +17,6 @@ const (
 	DefaultCooldown          = 5 * time.Minute
 	DefaultMaxPending  int32 = 1000
 	DefaultMaxWait           = 2 * time.Minute
-	DefaultPathPrefix        = "/"
 )
 
 func addDefaultingFuncs(scheme *runtime.Scheme) error { return RegisterDefaults(scheme) }
@@ -54,12 +53,5 @@ func SetDefaults_Queue(q *Queue) {
 	}
 	if q.MaxWait == nil {
 		q.MaxWait = &metav1.Duration{Duration: DefaultMaxWait}
-	}
-}
-
-// SetDefaults_Route makes the prefix explicit, so that two routes can be compared.
-func SetDefaults_Route(r *Route) {
-	if r.PathPrefix == "" {
-		r.PathPrefix = DefaultPathPrefix
 	}
 }

@@ -203,10 +203,6 @@ func SetObjectDefaults_HTTPApp(in *HTTPApp) {
 			}
 		}
 	}
-	for i := range in.Spec.Routes {
-		a := &in.Spec.Routes[i]
-		SetDefaults_Route(a)
-	}
 	SetDefaults_Scaling(&in.Spec.Scaling)
 	SetDefaults_Queue(&in.Spec.Queue)
 }

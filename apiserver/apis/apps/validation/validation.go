@@ -326,7 +326,7 @@ func validateHost(host string, path *field.Path) field.ErrorList {
 
 func validatePathPrefix(prefix string, path *field.Path) field.ErrorList {
 	switch {
-	case prefix == "": // what the default fills in
+	case prefix == "": // as /
 		return nil
 	case !strings.HasPrefix(prefix, "/"):
 		return field.ErrorList{field.Invalid(path, prefix, "must begin with /")}
