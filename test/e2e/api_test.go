@@ -52,19 +52,6 @@ func TestScaleGoesToTheWorkload(t *testing.T) {
 	}
 }
 
-func TestExplainKnowsEveryField(t *testing.T) {
-	u := user{T: t}
-	for _, path := range []string{"httpapp", "httpapp.spec.scaling.target", "httpapp.spec.routes.hosts", "httpapp.status.traffic.pending"} {
-		out := u.kubectl("explain", path)
-		if !strings.Contains(out, "DESCRIPTION:") || strings.Contains(out, "<empty>") {
-			t.Errorf("explain %s says\n%s", path, out)
-		}
-	}
-	if out := u.kubectl("explain", "httpapp", "--recursive"); !strings.Contains(out, "minReplicas") {
-		t.Errorf("explain --recursive says\n%s", out)
-	}
-}
-
 func TestApplyingTwiceChangesNothing(t *testing.T) {
 	u := newUser(t)
 	for _, flags := range [][]string{nil, {"--server-side", "--force-conflicts"}} {
