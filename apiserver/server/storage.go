@@ -9,10 +9,12 @@ import (
 	"github.com/spf13/pflag"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apiserver/pkg/registry/generic"
 	genericserver "k8s.io/apiserver/pkg/server"
 	genericoptions "k8s.io/apiserver/pkg/server/options"
 	"k8s.io/apiserver/pkg/storage/storagebackend"
+	"k8s.io/client-go/metadata"
 	clientrest "k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 
@@ -20,6 +22,7 @@ import (
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 	informers "github.com/kedahttp/kedahttp/apiserver/client/informers/apps/v1alpha1"
 	"github.com/kedahttp/kedahttp/apiserver/client/versioned"
+	"github.com/kedahttp/kedahttp/apiserver/live"
 	"github.com/kedahttp/kedahttp/apiserver/storage/embedded"
 	"github.com/kedahttp/kedahttp/apiserver/storage/record"
 	"github.com/kedahttp/kedahttp/apiserver/storage/recordstore"
@@ -94,12 +97,27 @@ func (o *StorageOptions) open(ctx context.Context, host *clientrest.Config, conf
 		if err != nil {
 			return nil, err
 		}
+		versions, err := metadata.NewForConfig(host)
+		if err != nil {
+			return nil, err
+		}
+		informer, err := record.NewInformer(records, nil)
+		if err != nil {
+			return nil, err
+		}
+		known := live.Informed{Store: informer.GetStore()}
 		config.AddReadyzChecks(recordsCheck(records))
 		return &storage{
-			options: recordstore.Options{Client: records, Codec: codec, EncodeVersioner: v1alpha1.SchemeGroupVersion, Counts: config.StorageObjectCountTracker},
-			apps: func(*clientrest.Config) (cache.SharedIndexInformer, error) {
-				return record.NewInformer(records, nil)
+			options: recordstore.Options{
+				Client: records, Codec: codec, EncodeVersioner: v1alpha1.SchemeGroupVersion, Counts: config.StorageObjectCountTracker,
+				Known: &recordstore.Known{Metadata: versions, Get: func(namespace, name string) runtime.Object {
+					if app := known.Get(types.NamespacedName{Namespace: namespace, Name: name}); app != nil {
+						return app
+					}
+					return nil
+				}},
 			},
+			apps: func(*clientrest.Config) (cache.SharedIndexInformer, error) { return informer, nil },
 		}, nil
 	}
 	s := &storage{apps: newAppInformer}

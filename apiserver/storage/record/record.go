@@ -67,6 +67,9 @@ func Decode(r *HTTPAppRecord) (*v1alpha1.HTTPApp, error) {
 	if gvk := app.GroupVersionKind(); gvk != v1alpha1.SchemeGroupVersion.WithKind("HTTPApp") {
 		return nil, fmt.Errorf("record %s/%s holds a %s, not an HTTPApp", r.Namespace, r.Name, gvk)
 	}
+	// As the API server has it in memory: without a type, and with the defaults of this version.
+	app.TypeMeta = metav1.TypeMeta{}
+	v1alpha1.SetObjectDefaults_HTTPApp(app)
 	app.Namespace, app.Name, app.ResourceVersion = r.Namespace, r.Name, r.ResourceVersion
 	return app, nil
 }

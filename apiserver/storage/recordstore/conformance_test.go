@@ -22,6 +22,8 @@ import (
 	"k8s.io/apiserver/pkg/apis/example"
 	"k8s.io/apiserver/pkg/storage"
 	"k8s.io/apiserver/pkg/storage/value"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/tools/cache"
 
 	"github.com/kedahttp/kedahttp/apiserver/storage/conformance"
 	"github.com/kedahttp/kedahttp/apiserver/storage/record"
@@ -47,7 +49,52 @@ const (
 // The suite of k8s.io/apiserver on a kube-apiserver of its own, with the product's definition of records: make conformance.
 func TestStorageConformance(t *testing.T) {
 	h := newHost(t)
-	conformance.Run(t, skips, h.subject)
+	t.Run("alone", func(t *testing.T) {
+		conformance.Run(t, skips, func(t *testing.T, test string) *conformance.Subject { return h.subject(t, test, false) })
+	})
+	// As the server has it.
+	t.Run("beside an informer", func(t *testing.T) {
+		conformance.Run(t, skips, func(t *testing.T, test string) *conformance.Subject { return h.subject(t, test, true) })
+	})
+}
+
+// known is what an informer knows of a store's objects.
+func (h *host) known(t *testing.T, s *Store) *Known {
+	informer := cache.NewSharedIndexInformer(&cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, opts metav1.ListOptions) (runtime.Object, error) {
+			return h.records.Get().Resource(record.Resource.Resource).VersionedParams(&opts, record.ParameterCodec).Do(ctx).Get()
+		},
+		WatchFuncWithContext: func(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error) {
+			opts.Watch = true
+			return h.records.Get().Resource(record.Resource.Resource).VersionedParams(&opts, record.ParameterCodec).Watch(ctx)
+		},
+	}, &record.HTTPAppRecord{}, 0, cache.Indexers{})
+	if err := informer.SetTransform(func(obj any) (any, error) {
+		r, ok := obj.(*record.HTTPAppRecord)
+		if !ok {
+			return obj, nil
+		}
+		if pod, err := s.decode(r); err == nil {
+			return pod, nil
+		}
+		return &example.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: r.Name}}, nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); informer.RunWithContext(ctx) }()
+	t.Cleanup(func() { cancel(); <-done })
+	if !cache.WaitForCacheSync(ctx.Done(), informer.HasSynced) {
+		t.Fatal("the informer does not begin")
+	}
+	return &Known{Metadata: metadata.NewForConfigOrDie(h.config), Get: func(namespace, name string) runtime.Object {
+		obj, there, err := informer.GetStore().GetByKey(namespace + "/" + name)
+		if err != nil || !there {
+			return nil
+		}
+		return obj.(runtime.Object)
+	}}
 }
 
 func newStore(t *testing.T, h *host, codec runtime.Codec) *Store {
@@ -69,7 +116,7 @@ func newStore(t *testing.T, h *host, codec runtime.Codec) *Store {
 }
 
 // subject is a store without objects.
-func (h *host) subject(t *testing.T, test string) *conformance.Subject {
+func (h *host) subject(t *testing.T, test string, known bool) *conformance.Subject {
 	transformer := conformance.NewTransformer()
 	start := h.clear(t)
 	s := &adapted{
@@ -78,6 +125,9 @@ func (h *host) subject(t *testing.T, test string) *conformance.Subject {
 		renames:  test == "RunTestGuaranteedUpdateWithConflict",
 		immortal: test == "RunTestGet",
 		pages:    test == "RunTestListInconsistentContinuation" || test == "RunTestList",
+	}
+	if known {
+		s.Known = h.known(t, s.Store)
 	}
 	return &conformance.Subject{
 		Interface: s,

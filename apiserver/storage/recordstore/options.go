@@ -24,6 +24,8 @@ type Options struct {
 	EncodeVersioner runtime.GroupVersioner
 	// Counts hears how many objects there are, for priority and fairness to reckon what a list costs.
 	Counts flowcontrolrequest.StorageObjectCountTracker
+	// Known saves the store work; nil: nothing is known.
+	Known *Known
 }
 
 var _ generic.RESTOptionsGetter = Options{}
@@ -45,6 +47,6 @@ func (o Options) GetRESTOptions(resource schema.GroupResource, _ runtime.Object)
 // decorate makes the store. There is no cacher in front of it: the host has one, and its own would only be older.
 func (o Options) decorate(config *storagebackend.ConfigForResource, prefix string, _ func(runtime.Object) (string, error),
 	newFunc, _ func() runtime.Object, attrs storage.AttrFunc, _ storage.IndexerFuncs, _ *cache.Indexers) (storage.Interface, factory.DestroyFunc, error) {
-	store, err := New(Config{Client: o.Client, Resource: config.GroupResource, Prefix: prefix, Codec: o.Codec, New: newFunc, Attrs: attrs})
+	store, err := New(Config{Client: o.Client, Resource: config.GroupResource, Prefix: prefix, Codec: o.Codec, New: newFunc, Attrs: attrs, Known: o.Known})
 	return store, func() {}, err
 }

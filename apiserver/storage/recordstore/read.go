@@ -48,15 +48,31 @@ func (s *Store) GetList(ctx context.Context, key string, opts storage.ListOption
 	}
 	options.Limit, options.Continue = opts.Predicate.Limit, opts.Predicate.Continue
 	options.ResourceVersionMatch = opts.ResourceVersionMatch
-	records, err := s.listRecords(ctx, t, options)
-	if err != nil {
-		return err
-	}
 	itemsPtr, err := meta.GetItemsPtr(listObj)
 	if err != nil {
 		return storage.NewInternalError(err)
 	}
 	items := reflect.ValueOf(itemsPtr).Elem()
+	list, ok, err := s.listKnown(ctx, t, options, items)
+	if err == nil && !ok {
+		list, err = s.listDecoded(ctx, t, options, items)
+	}
+	if err != nil {
+		return err
+	}
+	version, err := s.versioner.ParseResourceVersion(list.ResourceVersion)
+	if err != nil {
+		return storage.NewInternalError(err)
+	}
+	return s.versioner.UpdateList(listObj, version, list.Continue, list.RemainingItemCount)
+}
+
+// listDecoded lists the objects that the records hold.
+func (s *Store) listDecoded(ctx context.Context, t target, options metav1.ListOptions, items reflect.Value) (*metav1.ListMeta, error) {
+	records, err := s.listRecords(ctx, t, options)
+	if err != nil {
+		return nil, err
+	}
 	items.Set(reflect.MakeSlice(items.Type(), 0, len(records.Items)))
 	for i := range records.Items {
 		obj, err := s.decode(&records.Items[i])
@@ -66,11 +82,7 @@ func (s *Store) GetList(ctx context.Context, key string, opts storage.ListOption
 		}
 		items.Set(reflect.Append(items, reflect.ValueOf(obj).Elem()))
 	}
-	version, err := s.versioner.ParseResourceVersion(records.ResourceVersion)
-	if err != nil {
-		return storage.NewInternalError(err)
-	}
-	return s.versioner.UpdateList(listObj, version, records.Continue, records.RemainingItemCount)
+	return &records.ListMeta, nil
 }
 
 func (s *Store) listRecords(ctx context.Context, t target, options metav1.ListOptions) (*record.HTTPAppRecordList, error) {

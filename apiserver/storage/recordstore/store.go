@@ -45,6 +45,8 @@ type Config struct {
 	// Attrs tells the fields of an object that it can be selected by; nil: only metadata.name and metadata.namespace. Others
 	// are written beside the payload, and the definition of the records has each among its selectableFields, as fields.NAME.
 	Attrs storage.AttrFunc
+	// Known saves work; nil: nothing is known.
+	Known *Known
 }
 
 // Store keeps objects as records. See the package.
