@@ -176,13 +176,22 @@ func (b built) images() ([]components.Image, error) {
 }
 
 func newBuildCommand() *cobra.Command {
+	var release string
 	var withoutKEDA bool
 	cmd := &cobra.Command{
 		Use:   "build",
 		Short: "Build the components into the cache, and start nothing; prints their folders",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			b, err := build(cmd.Context(), report(cmd), !withoutKEDA)
+			builder, err := components.NewBuilder(report(cmd))
+			if err != nil {
+				return err
+			}
+			kubernetes, err := builder.KubernetesOf(release)
+			if err != nil {
+				return err
+			}
+			b, err := build(cmd.Context(), builder, kubernetes, !withoutKEDA)
 			if err != nil {
 				return err
 			}
@@ -194,6 +203,7 @@ func newBuildCommand() *cobra.Command {
 			return nil
 		},
 	}
+	releaseFlag(cmd, &release)
 	cmd.Flags().BoolVar(&withoutKEDA, "without-keda", false, "leave KEDA out")
 	return cmd
 }
