@@ -49,10 +49,11 @@ func newTestStorage(t *testing.T) *Storage {
 	return storage
 }
 
-// valid is an app that nothing is wrong with, with its defaults, as it comes from a client.
+// valid is an app that nothing is wrong with, with its defaults. Its namespace is the request's. It says its routes, because
+// the conventions' tests put it into etcd without asking the strategy: an update that filled them in would be another generation.
 func valid() *v1alpha1.HTTPApp {
-	app := &v1alpha1.HTTPApp{ObjectMeta: metav1.ObjectMeta{Name: "shop", Namespace: metav1.NamespaceDefault}, Spec: v1alpha1.HTTPAppSpec{
-		Template: template(), Scaling: v1alpha1.Scaling{MaxReplicas: ptr.To[int32](3)},
+	app := &v1alpha1.HTTPApp{ObjectMeta: metav1.ObjectMeta{Name: "shop"}, Spec: v1alpha1.HTTPAppSpec{
+		Template: template(), Routes: []v1alpha1.Route{{Hosts: []string{"shop.example.com"}}}, Scaling: v1alpha1.Scaling{MaxReplicas: ptr.To[int32](3)},
 	}}
 	install.NewScheme().Default(app)
 	return app
