@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
@@ -83,10 +84,22 @@ func (d *Directory) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-changed:
+			started := d.clock.Now()
 			d.rebuild()
+			// One change is seen at once; of many, a rebuild with all apps for each would leave requests little of the processors.
+			if rest := min(4*d.clock.Since(started), mostRest); rest > 0 {
+				select {
+				case <-ctx.Done():
+					return nil
+				case <-d.clock.After(rest):
+				}
+			}
 		}
 	}
 }
+
+// mostRest is the longest that a change of an app may wait because of others.
+const mostRest = 100 * time.Millisecond
 
 // rebuild makes backends, table and pods anew from what the informers have.
 func (d *Directory) rebuild() {
