@@ -129,7 +129,7 @@ func (b *bench) makeCRD(ctx context.Context) error {
 		return err
 	}
 	return wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, 30*time.Second, true, func(ctx context.Context) (bool, error) {
-		return b.get(ctx, plain.path("")) == nil, nil
+		return b.get(ctx, plain.path(""), "application/json") == nil, nil
 	})
 }
 
@@ -197,11 +197,11 @@ func ignoreConflict(err error) error {
 	return err
 }
 
-// get reads a path to its end.
-func (b *bench) get(ctx context.Context, path string, accept ...string) error {
-	r := b.raw.Get().AbsPath(path)
-	if len(accept) > 0 {
-		r = r.SetHeader("Accept", accept...)
+// get reads a path, with parameters, to its end.
+func (b *bench) get(ctx context.Context, path, accept string, params ...string) error {
+	r := b.raw.Get().AbsPath(path).SetHeader("Accept", accept)
+	for i := 0; i+1 < len(params); i += 2 {
+		r = r.Param(params[i], params[i+1])
 	}
 	body, err := r.Stream(ctx)
 	if err != nil {

@@ -129,7 +129,7 @@ func (b *bench) read(ctx context.Context) error {
 	n := 0
 	times, err := b.alternate(ctx, 2000, func(k kind) error {
 		n++
-		return b.get(ctx, k.path(appName(n*7919%b.apps)))
+		return b.get(ctx, k.path(appName(n*7919%b.apps)), "application/json")
 	})
 	if err != nil {
 		return err
@@ -138,7 +138,7 @@ func (b *bench) read(ctx context.Context) error {
 		return err
 	}
 	times, err = b.alternate(ctx, 100, func(k kind) error {
-		return b.get(ctx, k.path("")+"?limit=500")
+		return b.get(ctx, k.path(""), "application/json", "limit", "500")
 	})
 	if err != nil {
 		return err

@@ -212,7 +212,7 @@ func (b *bench) memory(ctx context.Context) error {
 		}
 		_ = conn.Close()
 	}
-	if err := b.get(ctx, ours.path("")); err != nil {
+	if err := b.get(ctx, ours.path(""), "application/json"); err != nil {
 		return err
 	}
 	busy, err := resident()
@@ -295,7 +295,7 @@ func (b *bench) restart(ctx context.Context) error {
 	for range 4 {
 		wg.Go(func() {
 			for n := 0; watching.Err() == nil; n++ {
-				err := b.get(watching, ours.path(appName(n%b.apps)))
+				err := b.get(watching, ours.path(appName(n%b.apps)), "application/json")
 				if watching.Err() != nil {
 					return
 				}
