@@ -30,12 +30,12 @@ test-unit: ## The packages' own tests.
 
 .PHONY: test-e2e
 test-e2e: bin/cluster bin/kubectl-http ## End to end, in a cluster of its own that is removed afterwards. E2E_CLUSTER=NAME uses, and keeps, that one.
-	go test -tags e2e -count 1 -timeout 40m $(if $(RUN),-run '$(RUN)') ./test/e2e
+	go test -tags e2e -count 1 -parallel 4 -timeout 40m $(if $(RUN),-run '$(RUN)') ./test/e2e
 	$(if $(E2E_CLUSTER)$(RUN),,@$(MAKE) test-e2e-without-keda)
 
 .PHONY: test-e2e-without-keda
 test-e2e-without-keda: bin/cluster bin/kubectl-http ## What is different without KEDA, in a cluster without. E2E_CLUSTER as above.
-	go test -tags e2e,withoutkeda -count 1 -timeout 20m -run '$(or $(RUN),^TestWithoutKEDA)' ./test/e2e
+	go test -tags e2e,withoutkeda -count 1 -parallel 4 -timeout 20m -run '$(or $(RUN),^TestWithoutKEDA)' ./test/e2e
 
 # What differs between hosts: admission and discovery, namespaces, schemas, informers, scaling, and KEDA's part of it.
 HOSTS ?= 1.35 1.37
@@ -44,7 +44,7 @@ HOST_TESTS = ^Test(AnAppWakesGrowsAndSleeps|ScaleGoesToTheWorkload|ExplainKnowsE
 .PHONY: test-hosts
 test-hosts: bin/cluster bin/kubectl-http ## The part of test-e2e that hosts make a difference to, on each of HOSTS. Long: it builds their Kubernetes the first time.
 	@set -e; for host in $(HOSTS); do echo "Kubernetes $$host"; \
-		E2E_KUBERNETES=$$host E2E_INFORMERS_FOR=$(or $(E2E_INFORMERS_FOR),2m) go test -tags e2e -count 1 -v -timeout 30m -run '$(or $(RUN),$(HOST_TESTS))' ./test/e2e; done
+		E2E_KUBERNETES=$$host E2E_INFORMERS_FOR=$(or $(E2E_INFORMERS_FOR),2m) go test -tags e2e -count 1 -parallel 4 -v -timeout 30m -run '$(or $(RUN),$(HOST_TESTS))' ./test/e2e; done
 
 .PHONY: bench
 bench: bench-apiserver ## Measure, beside references in the same run; the figures as JSON lines are in bin/bench.

@@ -51,7 +51,7 @@ func (u user) bundle() ([]byte, int) {
 }
 
 func TestCertificatesChangeWithoutARestartAndWithoutAnOutage(t *testing.T) {
-	u := newUser(t)
+	u := onlyUser(t)
 	u.deploy("counted", "--scale", "1..1")
 	u.kubectl("wait", "--for=jsonpath={.status.readyReplicas}=1", "httpapp/counted", "--timeout=60s")
 	u.allServersReady()

@@ -129,7 +129,6 @@ func (o *observed) hear(kind watch.EventType, obj any) {
 // Informers are what the garbage collector, quota, KEDA and everybody's controllers stand on. What requests do to an app is not
 // their business: they hear of what is stored, each change once and in order, and are never sent back to the start.
 func TestInformersHearEveryChangeOnceWhileCountsMove(t *testing.T) {
-	t.Parallel()
 	duration := informersRunFor
 	if s := os.Getenv("E2E_INFORMERS_FOR"); s != "" {
 		var err error

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -41,12 +42,13 @@ type twin struct {
 }
 
 func twins(t *testing.T) (deployments, apps twin) {
-	deployments = twin{newUser(t), "deployment", "Deployment", "apps/v1", "  selector: {matchLabels: {app: one}}\n  replicas: 0\n", []string{
+	u := newUser(t)
+	deployments = twin{u, "deployment", "Deployment", "apps/v1", "  selector: {matchLabels: {app: one}}\n  replicas: 0\n", []string{
 		"/registry/deployments", "/RESOURCES", `group "apps"`, `group "GROUP"`, "GROUP:      apps\n", "", "VERSION:    v1\n", "",
 		"type v1.", "type ", "kube-controller-manager", "CONTROLLER", "*apps.Deployment", "*KIND", "Deployment.apps", "KIND", "deployments.apps", "RESOURCES", "deployment.apps", "RESOURCE", "deployments", "RESOURCES", "deployment", "RESOURCE", "Deployment", "KIND",
 		", application/vnd.kubernetes.protobuf", "", "apps/v1", "VERSION", `version "v1"`, `version "VERSION"`,
 	}}
-	apps = twin{newUser(t), "httpapp", "HTTPApp", "apps.http.keda.sh/v1alpha1", "  scaling: {autoscaler: None}\n", []string{
+	apps = twin{u.another(), "httpapp", "HTTPApp", "apps.http.keda.sh/v1alpha1", "  scaling: {autoscaler: None}\n", []string{
 		"/httpapps/", "/RESOURCES/", `group "apps.http.keda.sh"`, `group "GROUP"`, "GROUP:      apps.http.keda.sh\n", "", "VERSION:    v1alpha1\n", "",
 		"type v1alpha1.", "type ", "kedahttp/", "CONTROLLER/", "*v1alpha1.HTTPApp", "*KIND", "HTTPApp.apps.http.keda.sh", "KIND", "httpapps.apps.http.keda.sh", "RESOURCES", "httpapp.apps.http.keda.sh", "RESOURCE", "httpapps", "RESOURCES", "httpapp", "RESOURCE", "HTTPApp", "KIND",
 		"apps.http.keda.sh/v1alpha1", "VERSION", `version "v1alpha1"`, `version "VERSION"`,
@@ -92,8 +94,8 @@ SPEC
 
 // Whoever knows kubectl cannot tell an HTTPApp from a Deployment.
 func TestKubectlSaysTheSameOfAnAppAsOfADeployment(t *testing.T) {
-	t.Setenv("KUBE_EDITOR", "sed -i 's/tier: web/tier: front/'")
 	deployments, apps := twins(t)
+	deployments.editor, apps.editor = "sed -i 's/tier: web/tier: front/'", "sed -i 's/tier: web/tier: front/'"
 	const conflicting = `{"metadata":{"resourceVersion":"1","labels":{"late":"yes"}}}`
 	for _, step := range []struct {
 		stdin string
@@ -264,7 +266,12 @@ func TestKubectlSaysTheSameOfAnAppAsOfADeployment(t *testing.T) {
 		{"", "get RESOURCE"},
 	} {
 		args := strings.Fields(step.args)
-		if deployment, app := deployments.do(step.stdin, args...), apps.do(step.stdin, args...); deployment != app {
+		var deployment, app string
+		var both sync.WaitGroup
+		both.Go(func() { deployment = deployments.do(step.stdin, args...) })
+		both.Go(func() { app = apps.do(step.stdin, args...) })
+		both.Wait()
+		if deployment != app {
 			t.Errorf("kubectl %s\nof a Deployment:\n%s\nof an HTTPApp:\n%s", step.args, deployment, app)
 		}
 	}

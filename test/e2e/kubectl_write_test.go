@@ -141,12 +141,12 @@ func TestAnAppSurvivesItsWayThroughFilesAndEditors(t *testing.T) {
 	}
 
 	uid := u.kubectl("get", "httpapp", "round", "-o", "jsonpath={.metadata.uid}")
-	t.Setenv("KUBE_EDITOR", "sed -i 's/maxReplicas: .*/maxReplicas: 4/'")
+	u.editor = "sed -i 's/maxReplicas: .*/maxReplicas: 4/'"
 	u.kubectl("edit", "httpapp", "round")
 	if err := u.field("httpapp/round", "{.spec.scaling.maxReplicas}", "4"); err != nil {
 		t.Error(err)
 	}
-	t.Setenv("KUBE_EDITOR", "sed -i 's/maxReplicas: .*/maxReplicas: -4/'")
+	u.editor = "sed -i 's/maxReplicas: .*/maxReplicas: -4/'"
 	if out := u.said("", "edit", "httpapp", "round"); !strings.Contains(out, `"round" is invalid`) || !strings.HasSuffix(out, "exit 1\n") {
 		t.Errorf("editing it into what is refused says\n%s", out)
 	}
@@ -169,7 +169,7 @@ func TestTheStatusIsWrittenOnlyThroughItsSubresource(t *testing.T) {
 	if !strings.HasPrefix(out, `3 {"a":"b"} 2|`) || strings.HasSuffix(out, "7") {
 		t.Errorf("the answer to a patch of the app is %q", out)
 	}
-	t.Setenv("KUBE_EDITOR", "sed -i 's/observedGeneration: .*/observedGeneration: 1/'")
+	u.editor = "sed -i 's/observedGeneration: .*/observedGeneration: 1/'"
 	out = u.said("", "edit", "httpapp", "told", "--subresource=status")
 	if !strings.Contains(out, "edited") && !strings.Contains(out, "cancelled") {
 		t.Errorf("editing the status says\n%s", out)

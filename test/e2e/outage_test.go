@@ -29,7 +29,7 @@ func (u user) away() (back func()) {
 // What serves requests reads the apps' records, not the API, and KEDA scales the workloads themselves: both do without our API
 // servers. What does not is what asks every API of the cluster, and that goes on by itself afterwards.
 func TestAnOutageOfEveryAPIServerIsSurvived(t *testing.T) {
-	u := newUser(t)
+	u := onlyUser(t)
 	u.deploy("awake", "--scale", "1..3", "--concurrency", "1")
 	u.deploy("asleep")
 	u.apply(manifest("owner", container, idle))

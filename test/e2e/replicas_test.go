@@ -31,7 +31,7 @@ func (u user) throughTheHost() (*http.Client, string) {
 }
 
 func TestARollingRestartFailsNoRequest(t *testing.T) {
-	u := newUser(t)
+	u := onlyUser(t)
 	u.apply(manifest("steady", container, idle))
 	u.allServersReady()
 	before := u.servers()
@@ -59,7 +59,7 @@ func TestARollingRestartFailsNoRequest(t *testing.T) {
 // The garbage collector takes a 404 of an owner for its end: a server that has just started must not say it of what it has not
 // seen yet.
 func TestKilledServersLoseNothingAndNeverDenyWhatThereIs(t *testing.T) {
-	u := newUser(t)
+	u := onlyUser(t)
 	u.allServersReady()
 	u.apply(manifest("before", container, idle))
 	u.routed("before")

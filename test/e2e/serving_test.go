@@ -57,7 +57,7 @@ data: {tls.crt: %s, tls.key: %s}
 
 // What the library offers an administrator works: a certificate of one's own in files, audit, metrics, priority and fairness.
 func TestAServerTakesItsCertificateFromFilesAndHasWhatEveryAPIServerHas(t *testing.T) {
-	u := newUser(t)
+	u := onlyUser(t)
 	o := operator(t)
 	u.apply(manifest("seen", container, idle))
 	name := u.namespace // of everything that this test adds to the system's namespace

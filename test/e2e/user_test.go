@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -27,11 +28,33 @@ const (
 type user struct {
 	*testing.T
 	namespace string
+	// editor is what kubectl edit runs.
+	editor string
 }
 
-// newUser makes a namespace for the test and removes it at the end. When the test fails, everything that could say why is
-// logged first.
+// newUser makes a namespace for the test, which runs beside others that neither disturb the system nor notice each other.
 func newUser(t *testing.T) user {
+	t.Helper()
+	t.Parallel()
+	return namespaced(t)
+}
+
+// onlyUser is newUser of a test that disturbs the system, or measures what every other test would disturb. It has the cluster
+// to itself: go test begins with those that are to run beside others when all that are not have ended.
+func onlyUser(t *testing.T) user {
+	t.Helper()
+	return namespaced(t)
+}
+
+// another is a user of the same test, with a namespace of their own.
+func (u user) another() user {
+	u.Helper()
+	return namespaced(u.T)
+}
+
+// namespaced makes a namespace for the test and removes it at the end. When the test fails, everything that could say why is
+// logged first.
+func namespaced(t *testing.T) user {
 	t.Helper()
 	u := user{T: t, namespace: fmt.Sprintf("e2e-%x", time.Now().UnixNano()&0xffffffffff)}
 	u.kubectl("create", "namespace", u.namespace)
@@ -82,6 +105,9 @@ func (u user) command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "kubectl", args...)
 	// In the environment rather than a flag, because a plugin's flags come after its name.
 	cmd.Args = append([]string{"kubectl"}, args...)
+	if u.editor != "" {
+		cmd.Env = append(os.Environ(), "KUBE_EDITOR="+u.editor)
+	}
 	if u.namespace != "" && args[0] != "http" {
 		cmd.Args = append([]string{"kubectl", "--namespace", u.namespace}, args...)
 	} else if u.namespace != "" {

@@ -125,7 +125,8 @@ func TestWithoutKEDAAPlainHPAScalesByOurMetric(t *testing.T) {
 }
 
 func TestWithoutKEDAExternalMetricsAreThoseOfTheNamespacesApps(t *testing.T) {
-	u, other := newUser(t), newUser(t)
+	u := newUser(t)
+	other := u.another()
 	// Nothing wakes a paused app, so its requests go on waiting.
 	const held = "  scaling: {autoscaler: None, paused: true}"
 	u.apply(strings.Replace(manifest("held", container, held), "name: held", "name: held\n  labels: {tier: front}", 1))
@@ -187,7 +188,7 @@ func TestWithoutKEDAExternalMetricsAreThoseOfTheNamespacesApps(t *testing.T) {
 }
 
 func TestWithoutKEDAExternalMetricsAreLeftToWhoeverServesThemAndTakenOver(t *testing.T) {
-	u := newUser(t)
+	u := onlyUser(t)
 	cluster := user{T: t}
 	const ours, model = "apiservice/v1beta1.external.metrics.k8s.io", "apiservice/v1alpha1.apps.http.keda.sh"
 	is := func(jsonpath, want string) func() error {
@@ -244,7 +245,7 @@ func TestWithoutKEDAAnAdoptedWorkloadSleepsWakesAndIsNotLeftAtZero(t *testing.T)
 }
 
 func TestWithoutKEDAExternalMetricsCanBeSwitchedOff(t *testing.T) {
-	u := newUser(t)
+	u := onlyUser(t)
 	system := user{T: t, namespace: "kedahttp-system"}
 	const ours = "apiservice/v1beta1.external.metrics.k8s.io"
 	rolledOut := func() {
