@@ -16,7 +16,7 @@ const (
 	interval = time.Second
 	// recent is how long an announcement is repeated to watches that begin: their clients listed the apps before, at most
 	// this long ago, and may have been shown the cells of then.
-	recent = 30 * time.Second
+	recent = 5 * time.Second
 )
 
 // hub announces the apps whose cells change to all watches. What moves is looked at once, however many watch, and only

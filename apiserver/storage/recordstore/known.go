@@ -62,6 +62,16 @@ func (s *Store) listKnown(ctx context.Context, t target, options metav1.ListOpti
 	return &versions.ListMeta, true, nil
 }
 
+// knownOr returns the object that a record keeps: of many watches of one object, one decodes it.
+func (s *Store) knownOr(r *record.HTTPAppRecord) (runtime.Object, error) {
+	if s.Known != nil {
+		if obj := s.Known.Get(r.Namespace, r.Name); obj != nil && versionOf(obj) == r.ResourceVersion {
+			return obj.DeepCopyObject(), nil
+		}
+	}
+	return s.decode(r)
+}
+
 // versionOf is an object's resourceVersion; "" when it has none.
 func versionOf(obj runtime.Object) string {
 	m, err := meta.Accessor(obj)

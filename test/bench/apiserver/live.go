@@ -34,10 +34,10 @@ func (b *bench) hold(n int) (net.Conn, time.Time, error) {
 }
 
 func (b *bench) live(ctx context.Context) error {
-	if err := b.countToGet(ctx); err != nil {
+	if err := b.countToLine(ctx); err != nil {
 		return err
 	}
-	return b.countToLine(ctx)
+	return b.countToGet(ctx)
 }
 
 // countToGet measures how long after a request was sent a GET shows it as pending.
