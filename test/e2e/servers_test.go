@@ -28,6 +28,7 @@ import (
 const (
 	systemNamespace = "kedahttp-system"
 	apiServers      = "app.kubernetes.io/name=kedahttp-apiserver"
+	interceptors    = "app.kubernetes.io/name=kedahttp-interceptor"
 	apiServiceName  = "v1alpha1.apps.http.keda.sh"
 )
 
@@ -73,8 +74,14 @@ func inside(ctx context.Context, network, address string) (net.Conn, error) {
 // servers are the pods of the API server that run.
 func (u user) servers() []corev1.Pod {
 	u.Helper()
+	return u.running(apiServers)
+}
+
+// running are the pods of the system that the selector selects and that run.
+func (u user) running(selector string) []corev1.Pod {
+	u.Helper()
 	var list corev1.PodList
-	if err := json.Unmarshal([]byte(operator(u.T).kubectl("get", "pods", "-l", apiServers, "-o", "json")), &list); err != nil {
+	if err := json.Unmarshal([]byte(operator(u.T).kubectl("get", "pods", "-l", selector, "-o", "json")), &list); err != nil {
 		u.Fatal(err)
 	}
 	return slices.DeleteFunc(list.Items, func(p corev1.Pod) bool { return p.DeletionTimestamp != nil || p.Status.PodIP == "" })
@@ -91,6 +98,7 @@ func (u user) leader() string {
 // kill kills the pod's server as nothing but a crash of the machine would.
 func (u user) kill(pod corev1.Pod) {
 	u.Helper()
+	program := "/" + strings.TrimPrefix(pod.Labels["app.kubernetes.io/name"], "kedahttp-") + "\x00"
 	groups, err := filepath.Glob("/proc/[0-9]*/cgroup")
 	if err != nil {
 		u.Fatal(err)
@@ -102,7 +110,7 @@ func (u user) kill(pod corev1.Pod) {
 			continue
 		}
 		command, _ := os.ReadFile(filepath.Join(filepath.Dir(file), "cmdline"))
-		if !strings.HasPrefix(string(command), "/apiserver\x00") {
+		if !strings.HasPrefix(string(command), program) {
 			continue
 		}
 		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
