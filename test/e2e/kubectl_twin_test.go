@@ -49,6 +49,7 @@ func twins(t *testing.T) (deployments, apps twin) {
 		", application/vnd.kubernetes.protobuf", "", "apps/v1", "VERSION", `version "v1"`, `version "VERSION"`,
 	}}
 	apps = twin{u.another(), "httpapp", "HTTPApp", "apps.http.keda.sh/v1alpha1", "  scaling: {autoscaler: None}\n", []string{
+		`, "spec.scaling.autoscaler", "spec.serviceName", "spec.workloadRef.name", "status.ready"`, "",
 		"/httpapps/", "/RESOURCES/", `group "apps.http.keda.sh"`, `group "GROUP"`, "GROUP:      apps.http.keda.sh\n", "", "VERSION:    v1alpha1\n", "",
 		"type v1alpha1.", "type ", "kedahttp/", "CONTROLLER/", "*v1alpha1.HTTPApp", "*KIND", "HTTPApp.apps.http.keda.sh", "KIND", "httpapps.apps.http.keda.sh", "RESOURCES", "httpapp.apps.http.keda.sh", "RESOURCE", "httpapps", "RESOURCES", "httpapp", "RESOURCE", "HTTPApp", "KIND",
 		"apps.http.keda.sh/v1alpha1", "VERSION", `version "v1alpha1"`, `version "VERSION"`,

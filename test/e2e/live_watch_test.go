@@ -6,10 +6,13 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 	"github.com/kedahttp/kedahttp/apiserver/client/versioned"
@@ -60,6 +63,99 @@ func (w *table) snapshot() []map[string]string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return append([]map[string]string(nil), w.rows...)
+}
+
+func TestAWatchOfManyAppsShowsTheRowsOfThoseThatMoveAndNoOthers(t *testing.T) {
+	u := onlyUser(t)
+	apps := u.apps()
+	const many, moving = 1000, 10
+	started := time.Now()
+	names := make(chan string)
+	var creating sync.WaitGroup
+	for range 16 {
+		creating.Go(func() {
+			for name := range names {
+				if _, err := apps.Create(t.Context(), unbacked(name), metav1.CreateOptions{}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for i := range many {
+		names <- fmt.Sprintf("app-%d", i)
+	}
+	close(names)
+	creating.Wait()
+	before, list := u.versions(apps)
+	if len(before) != many {
+		t.Fatalf("there are %d apps", len(before))
+	}
+	t.Logf("%d apps were there, and known to the reconciler, after %v", many, time.Since(started).Round(100*time.Millisecond))
+
+	stored, err := apps.Watch(t.Context(), metav1.ListOptions{ResourceVersion: list})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stored.Stop()
+	watch := u.watchTable("")
+	u.eventually(soon, "a row of each app", func() error {
+		if rows := len(watch.snapshot()); rows < many {
+			return fmt.Errorf("there are %d rows", rows)
+		}
+		return nil
+	})
+
+	move := sets.New[string]()
+	var stops []func()
+	for i := range moving {
+		app := fmt.Sprintf("app-%d", i*97)
+		move.Insert(app)
+		stops = append(stops, u.hold(app, 2, "/"))
+	}
+	// The last row of each of those that move.
+	last := func(want string) func() error {
+		return func() error {
+			rows := map[string]string{}
+			for _, row := range watch.snapshot()[many:] {
+				rows[row["NAME"]] = row["PENDING"] + "/" + row["IN-FLIGHT"]
+			}
+			for app := range move {
+				if rows[app] != want {
+					return fmt.Errorf("the last row of %s shows %q", app, rows[app])
+				}
+			}
+			return nil
+		}
+	}
+	u.eventually(soon, "two requests waiting in each of the rows", last("2/0"))
+	for _, stop := range stops {
+		stop()
+	}
+	u.eventually(soon, "all rows back at zero", last("0/0"))
+
+	later := watch.snapshot()[many:]
+	t.Logf("%d rows for %d apps that moved, of %d", len(later), moving, many)
+	for _, row := range later {
+		if !move.Has(row["NAME"]) {
+			t.Errorf("a row of an app that does not move: %v", row)
+		}
+	}
+	after, _ := u.versions(apps)
+	for name, version := range before {
+		if after[name] != version {
+			t.Errorf("%s went from version %s to %s", name, version, after[name])
+		}
+	}
+	// What is stored after all that is the first that the other watch hears of.
+	u.kubectl("label", "httpapp", "app-1", "stored=yes")
+	select {
+	case e := <-stored.ResultChan():
+		if app, ok := e.Object.(*v1alpha1.HTTPApp); !ok || app.Name != "app-1" || app.Labels["stored"] != "yes" {
+			t.Errorf("a watch of what is stored was sent %s %v", e.Type, e.Object)
+		}
+	case <-time.After(soon):
+		t.Error("the watch of what is stored does not hear of a label")
+	}
 }
 
 // besiege keeps so many requests open, whatever becomes of them.
@@ -153,4 +249,58 @@ func TestCountsThatAnInterceptorIsMissingFromAreMarkedAndNotZero(t *testing.T) {
 		return nil
 	})
 	operator(t).kubectl("rollout", "status", "deployment/kedahttp-interceptor", "--timeout=1m")
+}
+
+// A watch is through one of the servers. When that is killed an informer begins anew, and has missed nothing.
+func TestInformersGoOnWhenTheServerOfTheirWatchIsKilled(t *testing.T) {
+	u := onlyUser(t)
+	u.allServersReady()
+	u.apply(small("kept") + "---\n" + small("changed"))
+	all := u.informers()
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	t.Cleanup(func() { cancel(); running.Wait() })
+	for _, o := range all {
+		if o.name != controllerRuntime { // whose cache runs it
+			running.Go(func() { o.informer.RunWithContext(ctx) })
+		}
+		u.eventually(soon, o.name+" synced", func() error {
+			if !o.informer.HasSynced() {
+				return fmt.Errorf("it is not")
+			}
+			return nil
+		})
+	}
+	for round, pod := range u.servers() {
+		u.kill(pod)
+		// While one is missing, so that nobody hears of it before they watch again.
+		for _, write := range [][]string{
+			{"label", "httpapp", "changed", fmt.Sprintf("round=r%d", round), "--overwrite"},
+			{"delete", "httpapp", fmt.Sprintf("gone-%d", round-1), "--ignore-not-found", "--wait=false"},
+		} {
+			u.eventually(soon, "kubectl "+strings.Join(write, " "), func() error { _, err := u.try("", write...); return err })
+		}
+		u.eventually(soon, "an app made meanwhile", func() error {
+			_, err := u.try(small(fmt.Sprintf("gone-%d", round)), "apply", "-f", "-")
+			return err
+		})
+		u.eventually(later, "both servers ready again", func() error { return u.readyServers(2) })
+	}
+	u.allServersReady()
+	apps := u.apps()
+	u.versions(apps)
+	for _, o := range all {
+		u.eventually(soon, o.name+" with what a fresh list has", func() error {
+			list, err := apps.List(t.Context(), metav1.ListOptions{})
+			if err != nil {
+				return err
+			}
+			return o.equals(list.Items)
+		})
+		o.mu.Lock()
+		if o.requests["watch"]+o.requests["watch with initial events"] < 2 {
+			t.Errorf("no watch of %s ended: %v", o.name, o.requests)
+		}
+		o.mu.Unlock()
+	}
 }

@@ -92,7 +92,7 @@ func TestEveryWriterIsAManagerOfWhatItWrote(t *testing.T) {
 	var managers []string
 	for _, m := range app.GetManagedFields() {
 		managers = append(managers, fmt.Sprintf("%s/%s/%s/%s", m.Manager, m.Operation, m.Subresource, m.APIVersion))
-		if m.FieldsV1 == nil || len(m.FieldsV1.Raw) < 5 || m.Time == nil {
+		if m.FieldsV1 == nil || len(m.FieldsV1.GetRawBytes()) < 5 || m.Time == nil {
 			t.Errorf("%s manages nothing", m.Manager)
 		}
 	}

@@ -258,7 +258,7 @@ func CheckPayload(t *testing.T, data []byte) {
 	if err != nil {
 		t.Fatalf("what is stored cannot be read: %v\n%s", err, data)
 	}
-	if pod, ok := obj.(*example.Pod); !ok || pod.ResourceVersion != "" || pod.SelfLink != "" {
+	if pod, ok := obj.(*example.Pod); !ok || pod.ResourceVersion != "" {
 		t.Errorf("what is stored is %+v", obj)
 	}
 }

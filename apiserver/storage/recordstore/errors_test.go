@@ -239,7 +239,7 @@ func TestSelectorsAndLimitsAreTheHostsToApply(t *testing.T) {
 		t.Errorf("%v, %v", query, err)
 	}
 	err = selected("spec.port")
-	if !apierrors.IsBadRequest(err) || !strings.HasSuffix(err.Error(), "cannot be selected by field spec.port, only by metadata.name, metadata.namespace, spec.serviceName, status.url") {
+	if !apierrors.IsBadRequest(err) || !strings.HasSuffix(err.Error(), `"spec.port" is not a known field selector: only "metadata.name", "metadata.namespace", "spec.serviceName", "status.url"`) {
 		t.Errorf("a selector that the host cannot apply: %v", err)
 	}
 }

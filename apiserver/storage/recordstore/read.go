@@ -145,5 +145,5 @@ func (s *Store) ofRecord(field, value string) (string, string, error) {
 		return fieldsPrefix + field, value, nil
 	}
 	known := append([]string{"metadata.name", "metadata.namespace"}, s.selectable...)
-	return "", "", apierrors.NewBadRequest(fmt.Sprintf("%s cannot be selected by field %s, only by %s", s.Resource, field, strings.Join(known, ", ")))
+	return "", "", apierrors.NewBadRequest(fmt.Sprintf("%q is not a known field selector: only \"%s\"", field, strings.Join(known, `", "`)))
 }

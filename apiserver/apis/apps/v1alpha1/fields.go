@@ -24,7 +24,8 @@ var selectable = []string{FieldName, FieldNamespace, FieldAutoscaler, FieldServi
 func addFieldLabels(scheme *runtime.Scheme) error {
 	return scheme.AddFieldLabelConversionFunc(SchemeGroupVersion.WithKind("HTTPApp"), func(label, value string) (string, string, error) {
 		if !slices.Contains(selectable, label) {
-			return "", "", fmt.Errorf("httpapps cannot be selected by field %s, only by %s", label, strings.Join(selectable, ", "))
+			// In Kubernetes' own words.
+			return "", "", fmt.Errorf("%q is not a known field selector: only \"%s\"", label, strings.Join(selectable, `", "`))
 		}
 		return label, value, nil
 	})
