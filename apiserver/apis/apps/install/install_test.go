@@ -14,6 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
+	celopenapi "k8s.io/apiserver/pkg/cel/openapi"
+	"k8s.io/apiserver/pkg/cel/openapi/resolver"
 	openapinamer "k8s.io/apiserver/pkg/endpoints/openapi"
 	"k8s.io/kube-openapi/pkg/validation/spec"
 	"sigs.k8s.io/randfill"
@@ -107,6 +109,24 @@ func TestNoDefinitionHasABooleanForAdditionalProperties(t *testing.T) {
 	for name, d := range openapi.GetOpenAPIDefinitions(func(path string) spec.Ref { return spec.MustCreateRef(path) }) {
 		if strings.HasPrefix(name, "sh.keda.http.") && d.Schema.AdditionalProperties != nil && d.Schema.AdditionalProperties.Schema == nil {
 			t.Errorf("%s has a boolean for additionalProperties", name)
+		}
+	}
+}
+
+// Admission policies are type-checked against it, by a controller that a schema it cannot use has brought down before.
+func TestPoliciesCanBeCheckedAgainstThePublishedSchemas(t *testing.T) {
+	schemas := resolver.NewDefinitionsSchemaResolver(openapi.GetOpenAPIDefinitions, NewScheme())
+	for _, kind := range []string{"HTTPApp", "HTTPAppList"} {
+		found, err := schemas.ResolveSchema(v1alpha1.SchemeGroupVersion.WithKind(kind))
+		if err != nil {
+			t.Fatal(err)
+		}
+		declared := celopenapi.SchemaDeclType(found, true)
+		if declared == nil {
+			t.Fatalf("%s has no type", kind)
+		}
+		if kind == "HTTPApp" && (declared.Fields["spec"] == nil || declared.Fields["spec"].Type.Fields["scaling"] == nil) {
+			t.Errorf("the type of %s has the fields %v", kind, declared.Fields)
 		}
 	}
 }
