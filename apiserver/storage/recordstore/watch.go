@@ -114,7 +114,12 @@ func (s *Store) event(e watch.Event) (watch.Event, bool) {
 		klog.ErrorS(nil, "Leaving out an event of something that is no record", "type", e.Type)
 		return e, false
 	}
-	obj, err := s.knownOr(r)
+	decode := s.knownOr
+	if e.Type == watch.Deleted {
+		// It is as it was before, with the version of its end, or of the change by which it left what is watched.
+		decode = s.decode
+	}
+	obj, err := decode(r)
 	if err != nil {
 		leftOut(err)
 		if e.Type != watch.Deleted {
