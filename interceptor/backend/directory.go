@@ -86,8 +86,9 @@ func (d *Directory) Run(ctx context.Context) error {
 		case <-changed:
 			started := d.clock.Now()
 			d.rebuild()
-			// One change is seen at once; of many, a rebuild with all apps for each would leave requests little of the processors.
-			if rest := min(4*d.clock.Since(started), mostRest); rest > 0 {
+			// One change is seen at once; of many, a rebuild with all apps for each would leave requests little of the processors. So
+			// it is a tenth of the time that goes there.
+			if rest := min(9*d.clock.Since(started), mostRest); rest > 0 {
 				select {
 				case <-ctx.Done():
 					return nil
@@ -99,7 +100,7 @@ func (d *Directory) Run(ctx context.Context) error {
 }
 
 // mostRest is the longest that a change of an app may wait because of others.
-const mostRest = 100 * time.Millisecond
+const mostRest = 500 * time.Millisecond
 
 // rebuild makes backends, table and pods anew from what the informers have.
 func (d *Directory) rebuild() {

@@ -91,7 +91,11 @@ func (b *bench) countToLine(ctx context.Context) error {
 	var mu sync.Mutex
 	var delays report.Times
 	strangers := 0
-	sent := map[string][]time.Time{} // by app, when its nth request was sent
+	sent := map[string][]time.Time{} // by app that moves, when its nth request was sent
+	first := b.apps / 2
+	for n := range moving {
+		sent[appName(first+n)] = nil
+	}
 	shown := make([]map[string]int, watchers)
 	watching, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -137,7 +141,6 @@ func (b *bench) countToLine(ctx context.Context) error {
 			_ = c.Close()
 		}
 	}()
-	first := b.apps / 2
 	for range steps {
 		for n := range moving {
 			conn, at, err := b.hold(first + n)
