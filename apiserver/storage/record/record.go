@@ -4,6 +4,7 @@
 package record
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 
@@ -33,8 +34,8 @@ type HTTPAppRecord struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// Object is the HTTPApp in JSON, of version v1alpha1, without resourceVersion and without live traffic.
-	Object runtime.RawExtension `json:"object"`
+	// Object is the HTTPApp of version v1alpha1, without resourceVersion and without live traffic.
+	Object Payload `json:"object"`
 
 	// Fields are those of the app's fields that lists and watches can select by, as strings at the paths that they have in the
 	// app: the host evaluates selectors, and does not look into the object. One that is "" is left out.
@@ -50,6 +51,20 @@ type HTTPAppRecordList struct {
 	Items           []HTTPAppRecord `json:"items"`
 }
 
+// Payload is an object in JSON, and a string in the JSON of its record: so the host has nothing to do with what is in it. Of an
+// object it would make a tree, and a text again, at each read, and work out who manages which field at each write.
+type Payload string
+
+// UnmarshalJSON implements json.Unmarshaler. What is no string is taken as it is, for one record that somebody wrote otherwise
+// must not end a list of all.
+func (p *Payload) UnmarshalJSON(data []byte) error {
+	if !bytes.HasPrefix(data, []byte(`"`)) {
+		*p = Payload(data)
+		return nil
+	}
+	return json.Unmarshal(data, (*string)(p))
+}
+
 // AddToScheme adds the records to a scheme.
 func AddToScheme(scheme *runtime.Scheme) error {
 	scheme.AddKnownTypes(SchemeGroupVersion, &HTTPAppRecord{}, &HTTPAppRecordList{})
@@ -61,7 +76,7 @@ func AddToScheme(scheme *runtime.Scheme) error {
 // is, also when somebody restored the record in another namespace. An error means that the payload is no HTTPApp.
 func Decode(r *HTTPAppRecord) (*v1alpha1.HTTPApp, error) {
 	app := &v1alpha1.HTTPApp{}
-	if err := json.Unmarshal(r.Object.Raw, app); err != nil {
+	if err := json.Unmarshal([]byte(r.Object), app); err != nil {
 		return nil, fmt.Errorf("record %s/%s holds no HTTPApp: %w", r.Namespace, r.Name, err)
 	}
 	if gvk := app.GroupVersionKind(); gvk != v1alpha1.SchemeGroupVersion.WithKind("HTTPApp") {

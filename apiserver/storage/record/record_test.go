@@ -20,7 +20,7 @@ func TestRecordsSurviveEncodingAndDecoding(t *testing.T) {
 	payloads := func(serializer.CodecFactory) []any {
 		return []any{func(r *HTTPAppRecord, c randfill.Continue) {
 			c.FillNoCustom(r)
-			r.Object = runtime.RawExtension{Raw: []byte(`{"apiVersion":"apps.http.keda.sh/v1alpha1","kind":"HTTPApp","spec":{"port":8080}}`)}
+			r.Object = `{"apiVersion":"apps.http.keda.sh/v1alpha1","kind":"HTTPApp","spec":{"port":8080}}`
 			r.Fields = &runtime.RawExtension{Raw: []byte(`{"spec":{"serviceName":"shop"}}`)}
 		}}
 	}
@@ -31,8 +31,8 @@ func TestRecordsSurviveEncodingAndDecoding(t *testing.T) {
 func TestAnAppIsWhereItsRecordIs(t *testing.T) {
 	r := &HTTPAppRecord{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "restored", Name: "shop", ResourceVersion: "7", UID: "record"},
-		Object: runtime.RawExtension{Raw: []byte(`{"apiVersion":"apps.http.keda.sh/v1alpha1","kind":"HTTPApp",
-			"metadata":{"namespace":"saved","name":"shop","uid":"app","resourceVersion":"3"},"spec":{"serviceName":"shop"}}`)},
+		Object: `{"apiVersion":"apps.http.keda.sh/v1alpha1","kind":"HTTPApp",
+			"metadata":{"namespace":"saved","name":"shop","uid":"app","resourceVersion":"3"},"spec":{"serviceName":"shop"}}`,
 	}
 	app, err := Decode(r)
 	if err != nil {
@@ -45,7 +45,7 @@ func TestAnAppIsWhereItsRecordIs(t *testing.T) {
 	if s := app.Spec.Scaling; s.MaxReplicas == nil || *s.MaxReplicas != v1alpha1.DefaultMaxReplicas || s.Autoscaler != v1alpha1.AutoscalerKEDA {
 		t.Errorf("the scaling is %+v", s)
 	}
-	r.Object.Raw = []byte(`{"apiVersion":"v1","kind":"Pod","metadata":{"name":"shop"}}`)
+	r.Object = `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"shop"}}`
 	if app, err := Decode(r); err == nil {
 		t.Errorf("a Pod is taken for %+v", app)
 	}

@@ -18,7 +18,6 @@ func (in *HTTPAppRecord) DeepCopyInto(out *HTTPAppRecord) {
 	*out = *in
 	out.TypeMeta = in.TypeMeta
 	in.ObjectMeta.DeepCopyInto(&out.ObjectMeta)
-	in.Object.DeepCopyInto(&out.Object)
 	if in.Fields != nil {
 		in, out := &in.Fields, &out.Fields
 		*out = new(runtime.RawExtension)

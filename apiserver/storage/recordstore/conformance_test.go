@@ -153,7 +153,7 @@ func (h *host) subject(t *testing.T, test string, known bool) *conformance.Subje
 			if err := s.request("GET", at).Do(ctx).Into(r); err != nil {
 				t.Fatal(err)
 			}
-			data, _, err := s.Codec.(*transformed).unwrap(r.Object.Raw)
+			data, _, err := s.Codec.(*transformed).unwrap([]byte(r.Object))
 			if err != nil {
 				t.Fatal(err)
 			}

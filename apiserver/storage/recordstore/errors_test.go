@@ -140,17 +140,18 @@ func stored(name, version string, object any) map[string]any {
 	}
 }
 
-func payload(name string) map[string]any {
-	return map[string]any{"apiVersion": v1alpha1.SchemeGroupVersion.String(), "kind": "HTTPApp", "metadata": map[string]any{"namespace": "ns", "name": name, "uid": "app-" + name}}
+func payload(name string) string {
+	return `{"apiVersion":"apps.http.keda.sh/v1alpha1","kind":"HTTPApp","metadata":{"namespace":"ns","name":"` + name + `","uid":"app-` + name + `"}}`
 }
 
 func TestABrokenRecordIsLeftOutOfAList(t *testing.T) {
 	s := storeOf(t, func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, "HTTPAppRecordList", map[string]any{"metadata": map[string]any{"resourceVersion": "9"}, "items": []any{
 			stored("a", "1", payload("a")),
-			stored("b", "2", map[string]any{"spec": "x"}),
+			stored("b", "2", `{"spec":"x"}`),
 			stored("c", "3", []any{}),
-			stored("d", "4", map[string]any{"apiVersion": "v1", "kind": "Pod"}),
+			stored("no-json", "3", "{"),
+			stored("d", "4", `{"apiVersion":"v1","kind":"Pod"}`),
 			stored("e", "5", payload("e")),
 		}})
 	})
@@ -168,7 +169,7 @@ func TestABrokenRecordIsLeftOutOfAList(t *testing.T) {
 
 func TestABrokenRecordIsNotAnAppThatIsNotThere(t *testing.T) {
 	s := storeOf(t, func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, "HTTPAppRecord", stored("shop", "1", map[string]any{"apiVersion": "v1", "kind": "Pod"}))
+		answer(w, "HTTPAppRecord", stored("shop", "1", `{"apiVersion":"v1","kind":"Pod"}`))
 	})
 	err := s.Get(t.Context(), key, storage.GetOptions{IgnoreNotFound: true}, &v1alpha1.HTTPApp{})
 	if !storage.IsInternalError(err) || !strings.Contains(err.Error(), "ns/shop") {
@@ -188,7 +189,7 @@ func TestAnAppIsWhereItsRecordIs(t *testing.T) {
 
 func TestOfABrokenRecordAWatchTellsOnlyTheEnd(t *testing.T) {
 	s := storeOf(t, text(http.StatusOK))
-	broken := &record.HTTPAppRecord{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "shop", ResourceVersion: "7"}, Object: runtime.RawExtension{Raw: []byte(`{"spec":1}`)}}
+	broken := &record.HTTPAppRecord{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "shop", ResourceVersion: "7"}, Object: `{"spec":1}`}
 	for _, kind := range []watch.EventType{watch.Added, watch.Modified} {
 		if e, ok := s.event(watch.Event{Type: kind, Object: broken}); ok {
 			t.Errorf("%v passes", e)
@@ -275,16 +276,16 @@ func TestSelectableFieldsAreBesideTheAppAndEmptyOnesAreNot(t *testing.T) {
 // A record that an older version wrote, or another hand, is written anew by the next update of its app.
 func TestARecordIsUpToDateIfItIsWhatWouldBeWritten(t *testing.T) {
 	raw := func(s string) *runtime.RawExtension { return &runtime.RawExtension{Raw: []byte(s)} }
-	now := &record.HTTPAppRecord{Object: *raw(`{"a":1,"b":[2]}`), Fields: raw(`{"x":"y"}`)}
+	now := &record.HTTPAppRecord{Object: `{"a":1}`, Fields: raw(`{"x":"y","z":"a"}`)}
 	for stored, want := range map[*record.HTTPAppRecord]bool{
-		{Object: *raw(`{"b":[2], "a":1}`), Fields: raw(`{"x":"y"}`)}:                                                 true,
-		{Object: *raw(`{"a":1,"b":[2]}`)}:                                                                            false,
-		{Object: *raw(`{"a":1}`), Fields: raw(`{"x":"y"}`)}:                                                          false,
-		{Object: *raw(`{"a":1,"b":[2]}`), Fields: raw(`{"x":"z"}`)}:                                                  false,
+		{Object: `{"a":1}`, Fields: raw(`{"z":"a", "x":"y"}`)}: true,
+		{Object: `{"a":1}`}:                           false,
+		{Object: `{"a":2}`, Fields: now.Fields}:       false,
+		{Object: `{"a":1}`, Fields: raw(`{"x":"y"}`)}: false,
 		{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"a": "b"}}, Object: now.Object, Fields: now.Fields}: false,
 	} {
 		if got := upToDate(stored, now); got != want {
-			t.Errorf("%s with %s: %v", stored.Object.Raw, stored.Fields, got)
+			t.Errorf("%s with %s: %v", stored.Object, stored.Fields, got)
 		}
 	}
 }

@@ -159,7 +159,7 @@ func (h *host) define(t *testing.T) {
 	properties := version.Schema.OpenAPIV3Schema.Properties
 	properties["fields"] = object("spec", object("nodeName", apiextensionsv1.JSONSchemaProps{Type: "string"}))
 	payload := properties["object"]
-	payload.Properties, payload.Required = nil, nil
+	payload.Pattern = ""
 	properties["object"] = payload
 	if _, err := apiextensions.NewForConfigOrDie(h.config).CustomResourceDefinitions().Create(t.Context(), crd, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)

@@ -38,10 +38,10 @@ func (s *Store) decode(r *record.HTTPAppRecord) (runtime.Object, error) {
 	broken := func(format string, args ...any) error {
 		return fmt.Errorf("the record of %s/%s is broken: %w", r.Namespace, r.Name, fmt.Errorf(format, args...))
 	}
-	if len(r.Object.Raw) == 0 {
+	if r.Object == "" {
 		return nil, broken("it is empty")
 	}
-	obj, _, err := s.Codec.Decode(r.Object.Raw, nil, nil)
+	obj, _, err := s.Codec.Decode([]byte(r.Object), nil, nil)
 	if err != nil {
 		return nil, broken("%w", err)
 	}
@@ -67,7 +67,7 @@ func (s *Store) recordOf(t target, obj runtime.Object, data []byte, version stri
 	}
 	r := &record.HTTPAppRecord{
 		ObjectMeta: metav1.ObjectMeta{Namespace: t.namespace, Name: t.name, Labels: m.GetLabels(), ResourceVersion: version},
-		Object:     runtime.RawExtension{Raw: data},
+		Object:     record.Payload(data),
 	}
 	if len(m.GetFinalizers()) > 0 {
 		r.Finalizers = []string{Finalizer}
@@ -104,7 +104,7 @@ func (s *Store) fieldsOf(obj runtime.Object) (*runtime.RawExtension, error) {
 // server, or when somebody else wrote it; then even an update that changes nothing writes it anew.
 func upToDate(stored, now *record.HTTPAppRecord) bool {
 	return maps.Equal(stored.Labels, now.Labels) && slices.Equal(stored.Finalizers, now.Finalizers) &&
-		sameJSON(&stored.Object, &now.Object) && sameJSON(stored.Fields, now.Fields)
+		stored.Object == now.Object && sameJSON(stored.Fields, now.Fields)
 }
 
 func sameJSON(a, b *runtime.RawExtension) bool {

@@ -67,7 +67,7 @@ func TestARecordThatSomebodyBrokeHidesNoOther(t *testing.T) {
 			t.Fatal(err)
 		}
 		return h.records.Post().Namespace("ns").Resource(record.Resource.Resource).
-			Body(&record.HTTPAppRecord{ObjectMeta: metav1.ObjectMeta{Name: name}, Object: runtime.RawExtension{Raw: raw}}).Do(t.Context()).Error()
+			Body(&record.HTTPAppRecord{ObjectMeta: metav1.ObjectMeta{Name: name}, Object: record.Payload(raw)}).Do(t.Context()).Error()
 	}
 	list := func(predicate storage.SelectionPredicate) *v1alpha1.HTTPAppList {
 		t.Helper()
@@ -116,7 +116,7 @@ func TestARecordThatSomebodyBrokeHidesNoOther(t *testing.T) {
 		}
 		return refusal != nil
 	})
-	if !apierrors.IsInvalid(refusal) || !strings.Contains(refusal.Error(), "object.kind") {
+	if !apierrors.IsInvalid(refusal) || !strings.Contains(refusal.Error(), "object") {
 		t.Errorf("a pod as a record: %v", refusal)
 	}
 	// What an older version wrote is found by what it could be found by, and by the rest once it was written again.
