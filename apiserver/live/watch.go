@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"sync"
 
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 
@@ -120,6 +121,10 @@ func (w *watcher) run() {
 		case e, ok := <-w.stored.ResultChan():
 			if !ok {
 				return
+			}
+			if shared, ok := e.Object.(runtime.CacheableObject); ok {
+				// What is written for one client would be written for all, with the cells of one moment.
+				e.Object = shared.GetObject()
 			}
 			w.note(e)
 			if !w.send(e) {

@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/pflag"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apiserver/pkg/registry/generic"
 	genericserver "k8s.io/apiserver/pkg/server"
 	genericoptions "k8s.io/apiserver/pkg/server/options"
@@ -22,7 +21,7 @@ import (
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 	informers "github.com/kedahttp/kedahttp/apiserver/client/informers/apps/v1alpha1"
 	"github.com/kedahttp/kedahttp/apiserver/client/versioned"
-	"github.com/kedahttp/kedahttp/apiserver/live"
+	"github.com/kedahttp/kedahttp/apiserver/registry/httpapp"
 	"github.com/kedahttp/kedahttp/apiserver/storage/embedded"
 	"github.com/kedahttp/kedahttp/apiserver/storage/record"
 	"github.com/kedahttp/kedahttp/apiserver/storage/recordstore"
@@ -101,23 +100,22 @@ func (o *StorageOptions) open(ctx context.Context, host *clientrest.Config, conf
 		if err != nil {
 			return nil, err
 		}
-		informer, err := record.NewInformer(records, nil)
+		store, err := recordstore.NewShared(recordstore.Config{
+			Client:   records,
+			Resource: v1alpha1.Resource("httpapps"),
+			Prefix:   "/httpapps",
+			Codec:    codec,
+			New:      func() runtime.Object { return &v1alpha1.HTTPApp{} },
+			NewList:  func() runtime.Object { return &v1alpha1.HTTPAppList{} },
+			Attrs:    httpapp.Attrs,
+		}, versions)
 		if err != nil {
 			return nil, err
 		}
-		known := live.Informed{Store: informer.GetStore()}
 		config.AddReadyzChecks(recordsCheck(records))
 		return &storage{
-			options: recordstore.Options{
-				Client: records, Codec: codec, EncodeVersioner: v1alpha1.SchemeGroupVersion, Counts: config.StorageObjectCountTracker,
-				Known: &recordstore.Known{Metadata: versions, Get: func(namespace, name string) runtime.Object {
-					if app := known.Get(types.NamespacedName{Namespace: namespace, Name: name}); app != nil {
-						return app
-					}
-					return nil
-				}},
-			},
-			apps: func(*clientrest.Config) (cache.SharedIndexInformer, error) { return informer, nil },
+			options: recordstore.Options{Store: store, EncodeVersioner: v1alpha1.SchemeGroupVersion, Counts: config.StorageObjectCountTracker},
+			apps:    func(*clientrest.Config) (cache.SharedIndexInformer, error) { return store.Informer(), nil },
 		}, nil
 	}
 	s := &storage{apps: newAppInformer}

@@ -13,9 +13,9 @@ import (
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 )
 
-// attrs tells what an app can be selected by. Whatever is here and not in metadata is among the selectableFields of the records'
+// Attrs tells what an app can be selected by. Whatever is here and not in metadata is among the selectableFields of the records'
 // definition, too.
-func attrs(obj runtime.Object) (labels.Set, fields.Set, error) {
+func Attrs(obj runtime.Object) (labels.Set, fields.Set, error) {
 	app, ok := obj.(*v1alpha1.HTTPApp)
 	if !ok {
 		return nil, nil, fmt.Errorf("%T is no app to select", obj)

@@ -28,7 +28,7 @@ func TestTheSelectableFieldsAreThoseOfTheSchemeAndOfTheRecords(t *testing.T) {
 	for _, f := range crd.Spec.Versions[0].SelectableFields {
 		host = append(host, strings.TrimPrefix(f.JSONPath, ".fields."))
 	}
-	_, offered, err := attrs(&v1alpha1.HTTPApp{})
+	_, offered, err := Attrs(&v1alpha1.HTTPApp{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +57,7 @@ func TestAnAppIsSelectedByHowItIsWithItsPresentSpec(t *testing.T) {
 	app.Generation = 2
 	is := func(want string) {
 		t.Helper()
-		if _, set, err := attrs(app); err != nil || set[v1alpha1.FieldReady] != want {
+		if _, set, err := Attrs(app); err != nil || set[v1alpha1.FieldReady] != want {
 			t.Errorf("%v, %v", set, err)
 		}
 	}

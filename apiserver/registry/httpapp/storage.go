@@ -69,7 +69,7 @@ func NewStorage(config Config) (*Storage, error) {
 		ResetFieldsStrategy: s,
 		TableConvertor:      tableConvertor{config.View},
 	}
-	if err := store.CompleteWithOptions(&generic.StoreOptions{RESTOptions: config.Options, AttrFunc: attrs}); err != nil {
+	if err := store.CompleteWithOptions(&generic.StoreOptions{RESTOptions: config.Options, AttrFunc: Attrs}); err != nil {
 		return nil, fmt.Errorf("the registry of httpapps: %w", err)
 	}
 	statusStore := *store

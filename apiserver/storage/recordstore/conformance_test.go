@@ -53,83 +53,71 @@ func TestStorageConformance(t *testing.T) {
 		conformance.Run(t, skips, func(t *testing.T, test string) *conformance.Subject { return h.subject(t, test, false) })
 	})
 	// As the server has it.
-	t.Run("beside an informer", func(t *testing.T) {
+	t.Run("sharing", func(t *testing.T) {
 		conformance.Run(t, skips, func(t *testing.T, test string) *conformance.Subject { return h.subject(t, test, true) })
 	})
 }
 
-// known is what an informer knows of the objects. It reads payloads by a codec of its own: that of the store under test is told
-// what is just being created, and tests count what its transformer reads.
-func (h *host) known(t *testing.T) *Known {
-	s := newStore(t, h, &transformed{Codec: conformance.Codec, transformer: conformance.NewTransformer()})
-	informer := cache.NewSharedIndexInformer(&cache.ListWatch{
-		ListWithContextFunc: func(ctx context.Context, opts metav1.ListOptions) (runtime.Object, error) {
-			return h.records.Get().Resource(record.Resource.Resource).VersionedParams(&opts, record.ParameterCodec).Do(ctx).Get()
-		},
-		WatchFuncWithContext: func(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error) {
-			opts.Watch = true
-			return h.records.Get().Resource(record.Resource.Resource).VersionedParams(&opts, record.ParameterCodec).Watch(ctx)
-		},
-	}, &record.HTTPAppRecord{}, 0, cache.Indexers{})
-	if err := informer.SetTransform(func(obj any) (any, error) {
-		r, ok := obj.(*record.HTTPAppRecord)
-		if !ok {
-			return obj, nil
-		}
-		if pod, err := s.decode(r); err == nil {
-			return pod, nil
-		}
-		return &example.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: r.Name}}, nil
-	}); err != nil {
+// shared is a store with objects in memory. What it has in memory it reads by a codec of its own: that of the store under test is
+// told what is just being created, and tests count what its transformer reads.
+func (h *host) shared(t *testing.T, codec runtime.Codec) *Shared {
+	source, err := New(h.storeConfig(&transformed{Codec: conformance.Codec, transformer: conformance.NewTransformer()}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := newShared(h.storeConfig(codec), source, metadata.NewForConfigOrDie(h.config))
+	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
-	go func() { defer close(done); informer.RunWithContext(ctx) }()
-	t.Cleanup(func() { cancel(); <-done })
-	if !cache.WaitForCacheSync(ctx.Done(), informer.HasSynced) {
+	go func() { defer close(done); s.Informer().RunWithContext(ctx) }()
+	t.Cleanup(func() { cancel(); <-done; s.Stop() })
+	if !cache.WaitForCacheSync(ctx.Done(), s.Informer().HasSynced) {
 		t.Fatal("the informer does not begin")
 	}
-	return &Known{Metadata: metadata.NewForConfigOrDie(h.config), Get: func(namespace, name string) runtime.Object {
-		obj, there, err := informer.GetStore().GetByKey(namespace + "/" + name)
-		if err != nil || !there {
-			return nil
-		}
-		return obj.(runtime.Object)
-	}}
+	return s
 }
 
-func newStore(t *testing.T, h *host, codec runtime.Codec) *Store {
-	s, err := New(Config{
+func (h *host) storeConfig(codec runtime.Codec) Config {
+	return Config{
 		Client:   h.records,
 		Resource: schema.GroupResource{Resource: "pods"},
 		Prefix:   "/pods",
 		Codec:    codec,
 		New:      func() runtime.Object { return &example.Pod{} },
+		NewList:  func() runtime.Object { return &example.PodList{} },
 		Attrs: func(obj runtime.Object) (labels.Set, fields.Set, error) {
 			pod := obj.(*example.Pod)
 			return pod.Labels, fields.Set{"metadata.name": pod.Name, "metadata.namespace": pod.Namespace, "spec.nodeName": pod.Spec.NodeName}, nil
 		},
-	})
-	if err != nil {
-		t.Fatal(err)
 	}
-	return s
 }
 
 // subject is a store without objects.
-func (h *host) subject(t *testing.T, test string, known bool) *conformance.Subject {
+func (h *host) subject(t *testing.T, test string, sharing bool) *conformance.Subject {
 	transformer := conformance.NewTransformer()
 	start := h.clear(t)
+	codec := &transformed{Codec: conformance.Codec, transformer: transformer}
+	var store *Store
+	var through watches
+	if sharing {
+		s := h.shared(t, codec)
+		store, through = s.Store, s
+	} else {
+		s, err := New(h.storeConfig(codec))
+		if err != nil {
+			t.Fatal(err)
+		}
+		store, through = s, s
+	}
 	s := &adapted{
-		Store:    newStore(t, h, &transformed{Codec: conformance.Codec, transformer: transformer}),
+		Store:    store,
+		watches:  through,
 		start:    fmt.Sprint(start),
 		renames:  test == "RunTestGuaranteedUpdateWithConflict",
 		immortal: test == "RunTestGet",
 		pages:    test == "RunTestListInconsistentContinuation" || test == "RunTestList",
-	}
-	if known {
-		s.Known = h.known(t)
 	}
 	return &conformance.Subject{
 		Interface: s,
@@ -167,6 +155,7 @@ func (h *host) subject(t *testing.T, test string, known bool) *conformance.Subje
 // adapted is a store as the suite expects one: alone with its etcd, and with keys of any form.
 type adapted struct {
 	*Store
+	watches watches
 	// start is the version at the test's beginning. The suite calls it 1, as in an etcd that was just made; the host's cache
 	// knows nothing from before its own beginning.
 	start string
@@ -178,6 +167,10 @@ type adapted struct {
 	// pages makes pages at version 0 those of the present one: the host, like every cache in front of etcd, has no pages at version
 	// 0, and the suite expects that of etcd alone.
 	pages bool
+}
+
+type watches interface {
+	Watch(ctx context.Context, key string, opts storage.ListOptions) (watch.Interface, error)
 }
 
 // lone is the namespace of the objects that have none in the suite, as records have one, and nameless the name.
@@ -269,11 +262,17 @@ func (s *adapted) Watch(ctx context.Context, key string, opts storage.ListOption
 	if opts.ResourceVersion == "1" {
 		opts.ResourceVersion = s.start
 	}
-	w, err := s.Store.Watch(ctx, s.many(key, opts), opts)
+	w, err := s.watches.Watch(ctx, s.many(key, opts), opts)
 	if err != nil {
 		return nil, err
 	}
-	return watch.Filter(w, func(e watch.Event) (watch.Event, bool) { alone(e.Object); return e, true }), nil
+	return watch.Filter(w, func(e watch.Event) (watch.Event, bool) {
+		if shared, ok := e.Object.(runtime.CacheableObject); ok {
+			e.Object = shared.GetObject()
+		}
+		alone(e.Object)
+		return e, true
+	}), nil
 }
 
 // GuaranteedUpdate implements storage.Interface.

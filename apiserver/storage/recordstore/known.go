@@ -8,17 +8,27 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/tools/cache"
 
 	"github.com/kedahttp/kedahttp/apiserver/storage/record"
 )
 
-// Known is what this process has heard of the stored objects by itself. It saves work and decides nothing: an object of it is
+// known is what this process has heard of the stored objects by itself. It saves work and decides nothing: an object of it is
 // returned only where the host has just said that its version is the present one, and written over only on that condition.
-type Known struct {
-	// Get returns an object as it was at its resourceVersion, or nil. It is not changed.
-	Get func(namespace, name string) runtime.Object
-	// Metadata reads the records' versions, which is a fraction of the records.
-	Metadata metadata.Interface
+type known struct {
+	objects cache.Store
+	// versions reads the records' metadata, which is a fraction of the records.
+	versions metadata.Interface
+}
+
+// get returns an object as it was at its resourceVersion, or nil. It is not to be changed.
+func (k *known) get(t target) runtime.Object {
+	obj, there, err := k.objects.GetByKey(t.namespace + "/" + t.name)
+	if err != nil || !there {
+		return nil
+	}
+	o, _ := obj.(runtime.Object)
+	return o
 }
 
 const (
@@ -31,23 +41,23 @@ const (
 // listKnown lists what is known of objects whose versions the host lists, if it can: the result is the same as that of a list of
 // the records. What its objects point to is shared.
 func (s *Store) listKnown(ctx context.Context, t target, options metav1.ListOptions, items reflect.Value) (_ *metav1.ListMeta, ok bool, _ error) {
-	if s.Known == nil || options.Limit > 0 && options.Limit < fewest {
+	if s.known == nil || options.Limit > 0 && options.Limit < fewest {
 		return nil, false, nil
 	}
-	versions, err := s.Known.Metadata.Resource(record.Resource).Namespace(t.namespace).List(ctx, options)
+	versions, err := s.known.versions.Resource(record.Resource).Namespace(t.namespace).List(ctx, options)
 	if err != nil {
 		return nil, false, s.translate(ctx, err, "", "")
 	}
 	slice := reflect.MakeSlice(items.Type(), 0, len(versions.Items))
 	unknown := 0
 	for i := range versions.Items {
-		obj := s.Known.Get(versions.Items[i].Namespace, versions.Items[i].Name)
+		one := target{versions.Items[i].Namespace, versions.Items[i].Name}
+		obj := s.known.get(one)
 		if obj == nil || versionOf(obj) != versions.Items[i].ResourceVersion {
 			if unknown++; unknown > strangers {
 				return nil, false, nil
 			}
 			r := &record.HTTPAppRecord{}
-			one := target{versions.Items[i].Namespace, versions.Items[i].Name}
 			if err := s.request("GET", one).Do(ctx).Into(r); err != nil || r.ResourceVersion != versions.Items[i].ResourceVersion {
 				return nil, false, nil // it has changed since
 			}
@@ -60,16 +70,6 @@ func (s *Store) listKnown(ctx context.Context, t target, options metav1.ListOpti
 	}
 	items.Set(slice)
 	return &versions.ListMeta, true, nil
-}
-
-// knownOr returns the object that a record keeps: of many watches of one object, one decodes it.
-func (s *Store) knownOr(r *record.HTTPAppRecord) (runtime.Object, error) {
-	if s.Known != nil {
-		if obj := s.Known.Get(r.Namespace, r.Name); obj != nil && versionOf(obj) == r.ResourceVersion {
-			return obj.DeepCopyObject(), nil
-		}
-	}
-	return s.decode(r)
 }
 
 // versionOf is an object's resourceVersion; "" when it has none.

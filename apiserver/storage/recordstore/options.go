@@ -1,6 +1,7 @@
 package recordstore
 
 import (
+	"fmt"
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
@@ -10,29 +11,28 @@ import (
 	"k8s.io/apiserver/pkg/storage/storagebackend"
 	"k8s.io/apiserver/pkg/storage/storagebackend/factory"
 	flowcontrolrequest "k8s.io/apiserver/pkg/util/flowcontrol/request"
-	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 )
 
 // Options puts the registry's objects into records. It is the only place that the registry and the store meet in, so that
 // other storage can take this one's place.
 type Options struct {
-	// Client is for the records; see record.NewClient.
-	Client rest.Interface
-	// Codec writes payloads and reads them, EncodeVersioner is the version that it writes.
-	Codec           runtime.Codec
+	// Store is where they are kept.
+	Store *Shared
+	// EncodeVersioner is the version that payloads are written in.
 	EncodeVersioner runtime.GroupVersioner
 	// Counts hears how many objects there are, for priority and fairness to reckon what a list costs.
 	Counts flowcontrolrequest.StorageObjectCountTracker
-	// Known saves the store work; nil: nothing is known.
-	Known *Known
 }
 
 var _ generic.RESTOptionsGetter = Options{}
 
 // GetRESTOptions implements generic.RESTOptionsGetter.
 func (o Options) GetRESTOptions(resource schema.GroupResource, _ runtime.Object) (generic.RESTOptions, error) {
-	config := storagebackend.Config{Prefix: "/", Codec: o.Codec, EncodeVersioner: o.EncodeVersioner}
+	if resource != o.Store.Resource {
+		return generic.RESTOptions{}, fmt.Errorf("the records are of %s, not of %s", o.Store.Resource, resource)
+	}
+	config := storagebackend.Config{Prefix: "/", Codec: o.Store.Codec, EncodeVersioner: o.EncodeVersioner}
 	return generic.RESTOptions{
 		StorageConfig:             config.ForResource(resource),
 		Decorator:                 o.decorate,
@@ -44,9 +44,7 @@ func (o Options) GetRESTOptions(resource schema.GroupResource, _ runtime.Object)
 	}, nil
 }
 
-// decorate makes the store. There is no cacher in front of it: the host has one, and its own would only be older.
-func (o Options) decorate(config *storagebackend.ConfigForResource, prefix string, _ func(runtime.Object) (string, error),
-	newFunc, _ func() runtime.Object, attrs storage.AttrFunc, _ storage.IndexerFuncs, _ *cache.Indexers) (storage.Interface, factory.DestroyFunc, error) {
-	store, err := New(Config{Client: o.Client, Resource: config.GroupResource, Prefix: prefix, Codec: o.Codec, New: newFunc, Attrs: attrs, Known: o.Known})
-	return store, func() {}, err
+func (o Options) decorate(*storagebackend.ConfigForResource, string, func(runtime.Object) (string, error), func() runtime.Object, func() runtime.Object,
+	storage.AttrFunc, storage.IndexerFuncs, *cache.Indexers) (storage.Interface, factory.DestroyFunc, error) {
+	return o.Store, o.Store.Stop, nil
 }

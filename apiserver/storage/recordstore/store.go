@@ -1,6 +1,6 @@
 // Package recordstore is k8s.io/apiserver's storage.Interface over records in the host cluster: every object is the opaque
-// payload of one record of the same namespace and name. It keeps nothing itself, no cache either, so that any number of
-// servers may use the same records, and what they answer is as consistent as what the host answers.
+// payload of one record of the same namespace and name. Any number of servers may use the same records, and what they answer is
+// as consistent as what the host answers: what a Store keeps of them in memory saves work, and decides nothing.
 package recordstore
 
 import (
@@ -40,13 +40,11 @@ type Config struct {
 	Prefix string
 	// Codec writes payloads and reads them.
 	Codec runtime.Codec
-	// New makes an empty object.
-	New func() runtime.Object
+	// New makes an empty object, NewList an empty list.
+	New, NewList func() runtime.Object
 	// Attrs tells the fields of an object that it can be selected by; nil: only metadata.name and metadata.namespace. Others
 	// are written beside the payload, and the definition of the records has each among its selectableFields, as fields.NAME.
 	Attrs storage.AttrFunc
-	// Known saves work; nil: nothing is known.
-	Known *Known
 }
 
 // Store keeps objects as records. See the package.
@@ -55,6 +53,8 @@ type Store struct {
 	versioner storage.Versioner
 	// selectable are the fields to select by besides those of metadata, in order.
 	selectable []string
+	// known saves work; nil: nothing is known.
+	known *known
 }
 
 var _ storage.Interface = &Store{}

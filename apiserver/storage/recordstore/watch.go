@@ -34,7 +34,7 @@ func (s *Store) Watch(ctx context.Context, key string, opts storage.ListOptions)
 		seconds := int64(math.Ceil(time.Until(deadline).Seconds()))
 		options.TimeoutSeconds = &seconds
 	}
-	options.AllowWatchBookmarks = opts.Predicate.AllowWatchBookmarks
+	options.AllowWatchBookmarks = opts.Predicate.AllowWatchBookmarks || opts.ProgressNotify
 	if opts.SendInitialEvents != nil {
 		options.SendInitialEvents = opts.SendInitialEvents
 		// The only match there is with initial events; the caller's was checked and is not passed down.
@@ -114,12 +114,7 @@ func (s *Store) event(e watch.Event) (watch.Event, bool) {
 		klog.ErrorS(nil, "Leaving out an event of something that is no record", "type", e.Type)
 		return e, false
 	}
-	decode := s.knownOr
-	if e.Type == watch.Deleted {
-		// It is as it was before, with the version of its end, or of the change by which it left what is watched.
-		decode = s.decode
-	}
-	obj, err := decode(r)
+	obj, err := s.decode(r)
 	if err != nil {
 		leftOut(err)
 		if e.Type != watch.Deleted {

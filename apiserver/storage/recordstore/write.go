@@ -65,10 +65,8 @@ func (s *Store) stateOf(t target, obj runtime.Object) (*state, error) {
 }
 
 func (s *Store) initial(ctx context.Context, key string, t target, ignoreNotFound bool, suggestion runtime.Object) (*state, error) {
-	if suggestion == nil && s.Known != nil {
-		if known := s.Known.Get(t.namespace, t.name); known != nil && versionOf(known) != "" {
-			suggestion = known
-		}
+	if suggestion == nil && s.known != nil {
+		suggestion = s.known.get(t)
 	}
 	if suggestion == nil {
 		return s.read(ctx, key, t, ignoreNotFound)
