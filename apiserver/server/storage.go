@@ -105,6 +105,7 @@ func (o *StorageOptions) open(ctx context.Context, host *clientrest.Config, conf
 			Resource: v1alpha1.Resource("httpapps"),
 			Prefix:   "/httpapps",
 			Codec:    codec,
+			Decode:   func(p record.Payload) (runtime.Object, error) { return p.Decode() },
 			New:      func() runtime.Object { return &v1alpha1.HTTPApp{} },
 			NewList:  func() runtime.Object { return &v1alpha1.HTTPAppList{} },
 			Attrs:    httpapp.Attrs,

@@ -38,6 +38,22 @@ const (
 	strangers = 20
 )
 
+// getKnown returns a copy of what is known of an object, if the host says that it is that version of it which was asked for.
+func (s *Store) getKnown(ctx context.Context, t target, options metav1.GetOptions) (runtime.Object, error) {
+	if s.known == nil {
+		return nil, nil
+	}
+	obj := s.known.get(t)
+	if obj == nil {
+		return nil, nil
+	}
+	now, err := s.known.versions.Resource(record.Resource).Namespace(t.namespace).Get(ctx, t.name, options)
+	if err != nil || now.ResourceVersion != versionOf(obj) {
+		return nil, err
+	}
+	return obj.DeepCopyObject(), nil
+}
+
 // listKnown lists what is known of objects whose versions the host lists, if it can: the result is the same as that of a list of
 // the records. What its objects point to is shared.
 func (s *Store) listKnown(ctx context.Context, t target, options metav1.ListOptions, items reflect.Value) (_ *metav1.ListMeta, ok bool, _ error) {

@@ -41,7 +41,7 @@ func (s *Store) decode(r *record.HTTPAppRecord) (runtime.Object, error) {
 	if r.Object == "" {
 		return nil, broken("it is empty")
 	}
-	obj, _, err := s.Codec.Decode([]byte(r.Object), nil, nil)
+	obj, err := s.decodePayload(r.Object)
 	if err != nil {
 		return nil, broken("%w", err)
 	}
@@ -57,6 +57,14 @@ func (s *Store) decode(r *record.HTTPAppRecord) (runtime.Object, error) {
 	m.SetName(r.Name)
 	m.SetResourceVersion(r.ResourceVersion)
 	return obj, nil
+}
+
+func (s *Store) decodePayload(p record.Payload) (runtime.Object, error) {
+	if s.Decode != nil {
+		return s.Decode(p)
+	}
+	obj, _, err := s.Codec.Decode([]byte(p), nil, nil)
+	return obj, err
 }
 
 // recordOf is the record to write for an object.

@@ -28,8 +28,15 @@ func (s *Store) Get(ctx context.Context, key string, opts storage.GetOptions, ou
 			return apierrors.NewBadRequest(fmt.Sprintf("invalid resource version: %v", err))
 		}
 	}
+	options := metav1.GetOptions{ResourceVersion: opts.ResourceVersion}
+	obj, err := s.getKnown(ctx, t, options)
+	if err == nil && obj != nil {
+		return assign(out, obj)
+	}
 	r := &record.HTTPAppRecord{}
-	err = s.request("GET", t).SpecificallyVersionedParams(&metav1.GetOptions{ResourceVersion: opts.ResourceVersion}, metav1.ParameterCodec, optionsVersion).Do(ctx).Into(r)
+	if err == nil {
+		err = s.request("GET", t).SpecificallyVersionedParams(&options, metav1.ParameterCodec, optionsVersion).Do(ctx).Into(r)
+	}
 	if err != nil {
 		err = s.translate(ctx, err, key, t.name)
 		if opts.IgnoreNotFound && storage.IsNotFound(err) {

@@ -40,6 +40,8 @@ type Config struct {
 	Prefix string
 	// Codec writes payloads and reads them.
 	Codec runtime.Codec
+	// Decode reads what Codec wrote, to the same, where there is a quicker way; nil: there is none.
+	Decode func(record.Payload) (runtime.Object, error)
 	// New makes an empty object, NewList an empty list.
 	New, NewList func() runtime.Object
 	// Attrs tells the fields of an object that it can be selected by; nil: only metadata.name and metadata.namespace. Others

@@ -3,12 +3,16 @@ package recordstore
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/storage"
+	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 
 	"github.com/kedahttp/kedahttp/apiserver/storage/record"
@@ -95,11 +99,30 @@ func (s *Store) Create(ctx context.Context, key string, obj, out runtime.Object,
 	if err != nil {
 		return err
 	}
-	written := &record.HTTPAppRecord{}
-	if err := s.request("POST", target{namespace: t.namespace}).Body(r).Do(ctx).Into(written); err != nil {
+	if r.ResourceVersion, err = s.write(ctx, s.request("POST", target{namespace: t.namespace}), r); err != nil {
 		return s.translate(ctx, err, key, t.name)
 	}
-	return s.answer(written, out)
+	return s.answer(r, out)
+}
+
+// onlyMetadata is what is asked for of a record whose payload is known already.
+const onlyMetadata = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+
+// write sends a record and returns the version that it has then.
+func (s *Store) write(ctx context.Context, request *rest.Request, r *record.HTTPAppRecord) (version string, err error) {
+	result := request.SetHeader("Accept", onlyMetadata).Body(r).Do(ctx)
+	if err := result.Error(); err != nil { // which, unlike Raw, reads the host's words
+		return "", err
+	}
+	answer, err := result.Raw()
+	if err != nil {
+		return "", err
+	}
+	var written metav1.PartialObjectMetadata
+	if err := json.Unmarshal(answer, &written); err != nil {
+		return "", fmt.Errorf("the answer to a write: %w", err)
+	}
+	return written.ResourceVersion, nil
 }
 
 func (s *Store) answer(r *record.HTTPAppRecord, out runtime.Object) error {
@@ -198,15 +221,14 @@ func (s *Store) tryUpdate(ctx context.Context, key string, t target, st *state, 
 	if st.version == "" {
 		request = s.request("POST", target{namespace: t.namespace})
 	}
-	written := &record.HTTPAppRecord{}
-	if err := request.Body(r).Do(ctx).Into(written); err != nil {
+	if r.ResourceVersion, err = s.write(ctx, request, r); err != nil {
 		if raced(err) {
 			klog.V(4).InfoS("Another write was faster, trying again", "resource", s.Resource, "namespace", t.namespace, "name", t.name)
 			return true, nil
 		}
 		return false, s.translate(ctx, err, key, t.name)
 	}
-	return false, s.answer(written, destination)
+	return false, s.answer(r, destination)
 }
 
 // raced reports that a write failed because of another write.
