@@ -64,8 +64,12 @@ func (d *Directory) Run(ctx context.Context) error {
 		}
 	}
 	if _, err := d.apps.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(any) { poke() },
-		UpdateFunc: func(_, _ any) { poke() },
+		AddFunc: func(any) { poke() },
+		UpdateFunc: func(before, after any) {
+			if !sameSpec(before, after) {
+				poke()
+			}
+		},
 		DeleteFunc: func(any) { poke() },
 	}); err != nil {
 		return fmt.Errorf("watching the apps: %w", err)
@@ -97,6 +101,13 @@ func (d *Directory) Run(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+// sameSpec reports that nothing changed of an app that requests are served by: its status, which is written most often, is not.
+func sameSpec(before, after any) bool {
+	a, ok := before.(*v1alpha1.HTTPApp)
+	b, too := after.(*v1alpha1.HTTPApp)
+	return ok && too && a.UID == b.UID && a.Generation == b.Generation
 }
 
 // mostRest is the longest that a change of an app may wait because of others.
