@@ -33,14 +33,6 @@ func (b *bench) hold(n int) (net.Conn, time.Time, error) {
 	return conn, time.Now(), err
 }
 
-func (b *bench) live(ctx context.Context) error {
-	// Not after the watches, which take a while to end.
-	if err := b.countToGet(ctx); err != nil {
-		return err
-	}
-	return b.countToLine(ctx)
-}
-
 // countToGet measures how long after a request was sent a GET shows it as pending.
 func (b *bench) countToGet(ctx context.Context) error {
 	var delays report.Times

@@ -56,9 +56,10 @@ func run(ctx context.Context, b *bench, out string) (err error) {
 	}{
 		{"create", b.create},
 		{"read", b.read},
+		{"counts in GET", b.countToGet},
 		{"update", b.update},
 		{"watch", b.watch},
-		{"live", b.live},
+		{"counts in watches", b.countToLine},
 		{"memory", b.memory},
 		{"restart", b.restart},
 	} {
