@@ -9,10 +9,13 @@ import (
 	"github.com/spf13/pflag"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/apiserver/pkg/features"
 	"k8s.io/apiserver/pkg/registry/generic"
 	genericserver "k8s.io/apiserver/pkg/server"
 	genericoptions "k8s.io/apiserver/pkg/server/options"
 	"k8s.io/apiserver/pkg/storage/storagebackend"
+	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	"k8s.io/client-go/metadata"
 	clientrest "k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
@@ -46,6 +49,8 @@ type StorageOptions struct {
 
 // NewStorageOptions returns the defaults.
 func NewStorageOptions() *StorageOptions {
+	// The cacher would keep each version of the whole list for lists that nobody asks it for: they are the host's to answer.
+	utilruntime.Must(utilfeature.DefaultMutableFeatureGate.OverrideDefault(features.ListFromCacheSnapshot, false))
 	return &StorageOptions{Kind: storageRecords, Etcd: genericoptions.NewEtcdOptions(storagebackend.NewDefaultConfig("/registry/"+v1alpha1.GroupName, nil))}
 }
 
