@@ -56,7 +56,7 @@ bench-apiserver: bin/cluster bin/kubectl-http ## The API, beside the same object
 .PHONY: conformance
 conformance: bin/cluster ## Kubernetes' own tests of storage: records on a kube-apiserver that ends with the test, and an embedded etcd.
 	KUBE_APISERVER=$$(bin/cluster build --without-keda | grep /kubernetes-)/kube-apiserver \
-		go test -tags e2e -count 1 -timeout 15m -run TestStorageConformance ./apiserver/storage/recordstore ./apiserver/storage/embedded
+		go test -tags e2e -count 1 -timeout 15m -run "TestStorageConformance|TestWatchesShare|TestARecord" ./apiserver/storage/recordstore ./apiserver/storage/embedded
 
 .PHONY: cluster
 cluster: bin/cluster ## Start a cluster: make cluster NAME=dev
