@@ -39,6 +39,11 @@ func TestScaleGoesToTheWorkload(t *testing.T) {
 	}
 	u.kubectl("scale", "httpapp/scaled", "--current-replicas=2", "--replicas=1")
 	u.waitReplicas("scaled", 1, soon)
+	// As of a Deployment that is scaled by itself.
+	managers := u.kubectl("get", "deployment", "scaled", "--show-managed-fields", "-o", `jsonpath={.metadata.managedFields[?(@.subresource=="scale")].manager}`)
+	if managers != "kubectl" {
+		t.Errorf("the manager of the scale is %q", managers)
+	}
 	if got := u.kubectl("get", "httpapp", "scaled", "--subresource=scale", "-o", "jsonpath={.spec.replicas} {.status.selector}"); !strings.HasPrefix(got, "1 apps.http.keda.sh/httpapp=scaled") {
 		t.Errorf("the scale reads %q", got)
 	}

@@ -189,7 +189,7 @@ func (r *ScaleREST) tryUpdate(ctx context.Context, name string, info rest.Update
 	}
 	next := of.DeepCopy()
 	next.Spec.Replicas = wanted.Spec.Replicas
-	written, err := r.scales.Update(ctx, app.Namespace, ref, next, passedOn(options))
+	written, err := r.scales.Update(ctx, app.Namespace, ref, next, passedOn(ctx, options))
 	if apierrors.IsConflict(err) {
 		return nil, errRaced
 	}
@@ -197,18 +197,6 @@ func (r *ScaleREST) tryUpdate(ctx context.Context, name string, info rest.Update
 		return nil, r.explain(app, err)
 	}
 	return r.scale(app, written), nil
-}
-
-// passedOn are the options for the write to the workload.
-func passedOn(options *metav1.UpdateOptions) metav1.UpdateOptions {
-	passed := metav1.UpdateOptions{FieldManager: workload.FieldManager}
-	if options != nil {
-		passed.DryRun = options.DryRun
-		if options.FieldManager != "" {
-			passed.FieldManager = options.FieldManager
-		}
-	}
-	return passed
 }
 
 // checkReplicas holds a change to the app's bounds, so that nobody wonders why an autoscaler takes it back.

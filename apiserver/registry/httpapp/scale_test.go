@@ -2,6 +2,8 @@ package httpapp
 
 import (
 	"context"
+	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
 	"testing"
@@ -230,6 +232,26 @@ func TestADryRunAndTheManagerArePassedOn(t *testing.T) {
 	}
 	if scales.scale.Spec.Replicas != 2 || len(scales.options.DryRun) != 1 || scales.options.FieldManager != "me" {
 		t.Errorf("the workload has %d replicas, the options are %+v", scales.scale.Spec.Replicas, scales.options)
+	}
+}
+
+func TestAWriteIsThatOfTheProgramThatSendsIt(t *testing.T) {
+	for userAgent, want := range map[string]string{
+		"kubectl/v1.36.2 (linux/amd64) kubernetes/abc": "kubectl",
+		"my\x00tool":             "mytool",
+		strings.Repeat("ä", 100): strings.Repeat("ä", 64),
+		"":                       workload.FieldManager,
+	} {
+		request := httptest.NewRequest("PUT", "/", nil)
+		request.Header.Set("User-Agent", userAgent)
+		WithManager(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			if got := passedOn(r.Context(), nil).FieldManager; got != want {
+				t.Errorf("%q is %q", userAgent, got)
+			}
+			if got := passedOn(r.Context(), &metav1.UpdateOptions{FieldManager: "me"}).FieldManager; got != "me" {
+				t.Errorf("%q is %q, who said that it is me", userAgent, got)
+			}
+		})).ServeHTTP(httptest.NewRecorder(), request)
 	}
 }
 

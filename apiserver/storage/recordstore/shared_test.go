@@ -30,13 +30,14 @@ func TestWatchesShareOneOfTheHost(t *testing.T) {
 		}
 		return pod
 	}
-	before, err := New(h.storeConfig(conformance.Codec))
+	codec := &transformed{Codec: conformance.Codec, transformer: conformance.NewTransformer()}
+	before, err := New(h.storeConfig(codec))
 	if err != nil {
 		t.Fatal(err)
 	}
 	early := create(before, "early")
 	create(before, "late")
-	s := h.shared(t, conformance.Codec)
+	s := h.shared(t, codec)
 	idle := h.watches(t)
 
 	follow := func(opts storage.ListOptions) watch.Interface {

@@ -92,7 +92,7 @@ func (s *Store) EnableResourceSizeEstimation(storage.KeysFunc) error { return ni
 // CompactRevision implements storage.Interface. Compaction is the host's.
 func (s *Store) CompactRevision() int64 { return 0 }
 
-// RequestWatchProgress implements storage.Interface. It is for a cacher, which the store has none of.
+// RequestWatchProgress implements storage.Interface. It is for lists from a cacher, which asks nobody else.
 func (s *Store) RequestWatchProgress(context.Context) error {
 	return errors.New("the host cluster sends bookmarks in its own time")
 }
