@@ -39,7 +39,7 @@ test-e2e-without-keda: bin/cluster bin/kubectl-http ## What is different without
 
 # What differs between hosts: admission and discovery, namespaces, schemas, informers, scaling, and KEDA's part of it.
 HOSTS ?= 1.35 1.37
-HOST_TESTS = ^Test(AnAppWakesGrowsAndSleeps|ScaleGoesToTheWorkload|EveryFieldIsExplainedInASentence|ApplyingTwiceChangesNothing|ANamespaceIsDeletedWithItsApps|WhoAsksForProtobuf|EveryWriterIsAManager|ThePublishedSchemaKnowsTheKinds|ARollingRestartFailsNoRequest|InformersHearEveryChange)
+HOST_TESTS = ^Test(AnAppWakesGrowsAndSleeps|ScaleGoesToTheWorkload|ExplainKnowsEveryField|ApplyingTwiceChangesNothing|ANamespaceIsDeletedWithItsApps|WhoAsksForProtobuf|EveryWriterIsAManager|ThePublishedSchemaKnowsTheKinds|ARollingRestartFailsNoRequest|InformersHearEveryChange)
 
 .PHONY: test-hosts
 test-hosts: bin/cluster bin/kubectl-http ## The part of test-e2e that hosts make a difference to, on each of HOSTS. Long: it builds their Kubernetes the first time.
@@ -47,11 +47,16 @@ test-hosts: bin/cluster bin/kubectl-http ## The part of test-e2e that hosts make
 		E2E_KUBERNETES=$$host E2E_INFORMERS_FOR=$(or $(E2E_INFORMERS_FOR),2m) go test -tags e2e -count 1 -parallel 4 -v -timeout 30m -run '$(or $(RUN),$(HOST_TESTS))' ./test/e2e; done
 
 .PHONY: bench
-bench: bench-apiserver ## Measure, beside references in the same run; the figures as JSON lines are in bin/bench.
+bench: bench-apiserver bench-proxy ## Measure, beside references in the same run; the figures as JSON lines are in bin/bench.
 
 .PHONY: bench-apiserver
 bench-apiserver: bin/cluster bin/kubectl-http ## The API, beside the same objects as a plain CRD.
 	@hack/bench.sh apiserver --out bin/bench/apiserver.jsonl
+
+.PHONY: bench-proxy
+bench-proxy: ## The interceptor's data path, beside nginx, haproxy, a plain ReverseProxy and the backend alone, on loopback.
+	@$(GOBUILD) -o bin/interceptor ./cmd/interceptor
+	@hack/bench.sh proxy --interceptor bin/interceptor --out bin/bench/proxy.jsonl
 
 .PHONY: conformance
 conformance: bin/cluster ## Kubernetes' own tests of storage: records on a kube-apiserver that ends with the test, and an embedded etcd.

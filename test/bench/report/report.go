@@ -53,11 +53,13 @@ func (r *Report) AtMost(goal float64, name, unit string, value float64, referenc
 	return r.add(f)
 }
 
-// AtLeast adds a figure whose ratio to the reference should be at least so much.
+// AtLeast adds a figure whose ratio to the reference should be at least so much; 0 is no goal.
 func (r *Report) AtLeast(goal float64, name, unit string, value float64, reference string, referenceValue float64) error {
 	f := Figure{Name: name, Value: value, Unit: unit, Reference: reference, ReferenceValue: referenceValue, Ratio: value / referenceValue}
-	reached := f.Ratio >= goal
-	f.Goal, f.Reached = fmt.Sprintf(">= %.3g", goal), &reached
+	if goal > 0 {
+		reached := f.Ratio >= goal
+		f.Goal, f.Reached = fmt.Sprintf(">= %.3g", goal), &reached
+	}
 	return r.add(f)
 }
 
