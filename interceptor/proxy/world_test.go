@@ -41,6 +41,7 @@ type world struct {
 	apps     *fcache.FakeControllerSource
 	client   *fake.Clientset
 	counters *queue.Counters
+	routes   Routes
 	registry *prometheus.Registry
 	front    *httptest.Server
 }
@@ -55,6 +56,7 @@ func newWorld(t *testing.T, change ...func(*Config)) *world {
 	metrics := NewMetrics(w.registry, w.counters)
 	informer := cache.NewSharedIndexInformer(w.apps, &v1alpha1.HTTPApp{}, 0, cache.Indexers{})
 	directory := backend.NewDirectory(informer, slices, w.counters, clock.RealClock{}, metrics.Forget)
+	w.routes = directory
 	config := Config{Routes: directory, Metrics: metrics, Clock: clock.RealClock{}}
 	for _, c := range change {
 		c(&config)
@@ -95,7 +97,10 @@ func (w *world) app(name string, change ...func(*v1alpha1.HTTPApp)) *v1alpha1.HT
 		c(a)
 	}
 	w.apps.Add(a)
-	w.eventually("the app is routed to", func() bool { return w.counts(name) != nil })
+	w.eventually("the app is routed to", func() bool {
+		b, ok := w.routes.Table().Match(name+".test", "/", nil)
+		return ok && b.UID == a.UID
+	})
 	return a
 }
 
