@@ -42,7 +42,7 @@ func (b *bench) apps(ctx context.Context) error {
 	defer many.stop()
 	one := b.subject(ours)
 	all, err := alternate(ctx, b.rounds, []*process{one, many}, func(ctx context.Context, p *process) (load, error) {
-		return b.wrk(ctx, p, 32, small, 0)
+		return b.wrk(ctx, p, 32, b.seconds, small, 0)
 	})
 	if err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 // bodies measures answers and requests with bodies, over as many connections as keep both processors busy.
 func (b *bench) bodies(ctx context.Context) error {
 	const connections = 32
+	seconds := max(1, b.seconds/2) // of a throughput there is enough to see in half the time
 	for _, size := range []struct {
 		name  string
 		bytes int
@@ -15,9 +16,9 @@ func (b *bench) bodies(ctx context.Context) error {
 		for _, way := range []string{"download", "upload"} {
 			all, err := alternate(ctx, b.rounds, b.subjects, func(ctx context.Context, p *process) (load, error) {
 				if way == "upload" {
-					return b.wrk(ctx, p, connections, small, size.bytes)
+					return b.wrk(ctx, p, connections, seconds, small, size.bytes)
 				}
-				return b.wrk(ctx, p, connections, fmt.Sprintf("/%d", size.bytes), 0)
+				return b.wrk(ctx, p, connections, seconds, fmt.Sprintf("/%d", size.bytes), 0)
 			})
 			if err != nil {
 				return fmt.Errorf("%s of %s: %w", way, size.name, err)

@@ -17,7 +17,7 @@ const small = "/64"
 func (b *bench) throughput(ctx context.Context) error {
 	for _, connections := range []int{8, 32, 128, 512} {
 		all, err := alternate(ctx, b.rounds, b.subjects, func(ctx context.Context, p *process) (load, error) {
-			return b.wrk(ctx, p, connections, small, 0)
+			return b.wrk(ctx, p, connections, b.seconds, small, 0)
 		})
 		if err != nil {
 			return fmt.Errorf("%d connections: %w", connections, err)
@@ -73,7 +73,7 @@ func (b *bench) writeProfile(ctx context.Context, connections int) error {
 			return err
 		}()
 	}()
-	if _, err := b.wrk(ctx, p, connections, small, 0); err != nil {
+	if _, err := b.wrk(ctx, p, connections, b.seconds, small, 0); err != nil {
 		return err
 	}
 	return <-profile

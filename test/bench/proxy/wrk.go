@@ -19,11 +19,11 @@ type load struct {
 	cpu time.Duration
 }
 
-// wrk asks a subject for a path over so many connections for as long as a measurement takes. With an upload, each request has a
-// body of so many bytes.
-func (b *bench) wrk(ctx context.Context, p *process, connections int, path string, upload int) (load, error) {
+// wrk asks a subject for a path over so many connections for so many seconds. With an upload, each request has a body of so many
+// bytes.
+func (b *bench) wrk(ctx context.Context, p *process, connections, seconds int, path string, upload int) (load, error) {
 	// Two threads: with one, wrk's own limit is what is seen of nginx on two processors.
-	args := []string{"-t", "2", "-c", strconv.Itoa(connections), "-d", fmt.Sprintf("%ds", b.seconds), "--timeout", "10s", "-H", "Host: " + host(0)}
+	args := []string{"-t", "2", "-c", strconv.Itoa(connections), "-d", fmt.Sprintf("%ds", seconds), "--timeout", "10s", "-H", "Host: " + host(0)}
 	if upload > 0 {
 		script := filepath.Join(b.dir, fmt.Sprintf("upload-%d.lua", upload))
 		if err := os.WriteFile(script, fmt.Appendf(nil, "wrk.method = \"POST\"\nwrk.body = string.rep(\"x\", %d)\n", upload), 0o600); err != nil {
