@@ -6,77 +6,119 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/routes"
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 )
 
-// Table finds the app of a request. It does not change once it is built, so that any number of requests read it without a
-// lock; a new one takes its place.
+// Table finds the app of a request. Any number of requests read it without a lock while apps come, change and go. A change
+// costs as much as the app has routes, however many apps there are, and requests see it route by route.
 type Table[T any] struct {
-	exact map[string][]rule[T]
-	// wildcard has the rules of *.suffix under suffix.
-	wildcard map[string][]rule[T]
+	exact hosts[T]
+	// wildcard has the routes of *.suffix under suffix.
+	wildcard hosts[T]
+
+	// What follows is of those who change the table.
+	mu    sync.Mutex
+	index *routes.Index
+	apps  map[types.NamespacedName]entry[T]
+	// claimed has the routes that any app claims, by the place where they are looked for.
+	claimed map[place][]routes.Key
 }
 
-// rule is one route of one host. The rules of a host are in the order in which they are tried.
-type rule[T any] struct {
-	// prefix is the path prefix without its last slash: that of everything is empty.
-	prefix  string
-	headers []v1alpha1.HeaderMatch
-	to      T
+type entry[T any] struct {
+	keys []routes.Key
+	to   T
 }
 
-// Build makes the table of all apps; to says what a request of an app is routed to. A route leads to the app that owns it, and
-// to no other that claims it.
-func Build[T any](apps []*v1alpha1.HTTPApp, to func(*v1alpha1.HTTPApp) T) *Table[T] {
-	t := &Table[T]{exact: map[string][]rule[T]{}, wildcard: map[string][]rule[T]{}}
-	apps = slices.SortedFunc(slices.Values(apps), routes.Compare)
-	owners := routes.Owners(apps)
-	for _, app := range apps {
-		if len(app.Spec.Routes) == 0 {
-			continue
-		}
-		target := to(app)
-		for _, route := range app.Spec.Routes {
-			headers := canonical(route.Headers)
-			for _, host := range route.Hosts {
-				route.Hosts = []string{host}
-				for _, key := range routes.Keys(&v1alpha1.HTTPApp{Spec: v1alpha1.HTTPAppSpec{Routes: []v1alpha1.Route{route}}}) {
-					if owners[key] != app {
-						continue
-					}
-					r := rule[T]{prefix: key.PathPrefix, headers: headers, to: target}
-					if suffix, ok := strings.CutPrefix(key.Host, "*."); ok {
-						t.wildcard[suffix] = append(t.wildcard[suffix], r)
-					} else {
-						t.exact[key.Host] = append(t.exact[key.Host], r)
-					}
-				}
-			}
-		}
+type place struct{ host, prefix string }
+
+// NewTable makes a table of no apps.
+func NewTable[T any]() *Table[T] {
+	return &Table[T]{
+		exact: newHosts[T](), wildcard: newHosts[T](),
+		index: routes.NewIndex(), apps: map[types.NamespacedName]entry[T]{}, claimed: map[place][]routes.Key{},
 	}
-	for _, hosts := range []map[string][]rule[T]{t.exact, t.wildcard} {
-		for _, rules := range hosts {
-			// Stable: what is equal stays in the order of age.
-			slices.SortStableFunc(rules, func(a, b rule[T]) int {
-				return cmp.Or(cmp.Compare(len(b.prefix), len(a.prefix)), cmp.Compare(len(b.headers), len(a.headers)))
-			})
-		}
-	}
-	return t
 }
 
-// canonical has the headers' names as requests have them, each header once.
-func canonical(headers []v1alpha1.HeaderMatch) []v1alpha1.HeaderMatch {
-	headers = slices.Clone(headers)
-	for i := range headers {
-		headers[i].Name = http.CanonicalHeaderKey(headers[i].Name)
+// Set adds an app, or puts it in the place of what was known of it; its requests are routed to what is given. A route leads to
+// the app that owns it, and to no other that claims it.
+func (t *Table[T]) Set(app *v1alpha1.HTTPApp, to T) {
+	name := types.NamespacedName{Namespace: app.Namespace, Name: app.Name}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	before := t.apps[name].keys
+	after := routes.Keys(app)
+	t.index.Set(app)
+	t.apps[name] = entry[T]{after, to}
+	t.refresh(before, after)
+}
+
+// Delete takes an app away.
+func (t *Table[T]) Delete(name types.NamespacedName) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	before := t.apps[name].keys
+	t.index.Delete(name)
+	delete(t.apps, name)
+	t.refresh(before, nil)
+}
+
+// refresh makes the rules anew where an app's routes were and are.
+func (t *Table[T]) refresh(before, after []routes.Key) {
+	places := map[place]struct{}{}
+	for _, key := range before {
+		at := place{key.Host, key.PathPrefix}
+		places[at] = struct{}{}
+		if t.index.Owner(key) == nil {
+			t.claimed[at] = slices.DeleteFunc(t.claimed[at], func(k routes.Key) bool { return k == key })
+		}
 	}
-	slices.SortFunc(headers, func(a, b v1alpha1.HeaderMatch) int {
-		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Value, b.Value))
+	for _, key := range after {
+		at := place{key.Host, key.PathPrefix}
+		places[at] = struct{}{}
+		if !slices.Contains(t.claimed[at], key) {
+			t.claimed[at] = append(t.claimed[at], key)
+		}
+	}
+	for at := range places {
+		rules := t.rules(t.claimed[at])
+		if len(rules) == 0 {
+			delete(t.claimed, at)
+		}
+		if suffix, ok := strings.CutPrefix(at.host, "*."); ok {
+			t.wildcard.set(suffix, at.prefix, rules)
+		} else {
+			t.exact.set(at.host, at.prefix, rules)
+		}
+	}
+}
+
+// rules are those of routes of one place, in the order in which they are tried: more headers first, then older apps, then as the
+// app has them.
+func (t *Table[T]) rules(keys []routes.Key) []rule[T] {
+	type owned struct {
+		rule  rule[T]
+		owner *v1alpha1.HTTPApp
+		at    int
+	}
+	var all []owned
+	for _, key := range keys {
+		owner := t.index.Owner(key)
+		e := t.apps[types.NamespacedName{Namespace: owner.Namespace, Name: owner.Name}]
+		all = append(all, owned{rule[T]{key.Headers(), e.to}, owner, slices.Index(e.keys, key)})
+	}
+	slices.SortFunc(all, func(a, b owned) int {
+		return cmp.Or(cmp.Compare(len(b.rule.headers), len(a.rule.headers)), routes.Compare(a.owner, b.owner), cmp.Compare(a.at, b.at))
 	})
-	return slices.Compact(headers)
+	var rules []rule[T]
+	for _, o := range all {
+		rules = append(rules, o.rule)
+	}
+	return rules
 }
 
 // Match returns what a request is routed to: the first rule that fits, from the exact host over longer wildcards to shorter
@@ -84,7 +126,7 @@ func canonical(headers []v1alpha1.HeaderMatch) []v1alpha1.HeaderMatch {
 // leaves the request to the next wildcard.
 func (t *Table[T]) Match(host, path string, header http.Header) (to T, ok bool) {
 	host = Host(host)
-	if to, ok = match(t.exact[host], path, header); ok || len(t.wildcard) == 0 {
+	if to, ok = t.exact.match(host, path, header); ok || t.wildcard.empty() {
 		return to, ok
 	}
 	for {
@@ -92,28 +134,11 @@ func (t *Table[T]) Match(host, path string, header http.Header) (to T, ok bool) 
 		if !more {
 			return to, false
 		}
-		if to, ok = match(t.wildcard[suffix], path, header); ok {
+		if to, ok = t.wildcard.match(suffix, path, header); ok {
 			return to, true
 		}
 		host = suffix
 	}
-}
-
-func match[T any](rules []rule[T], path string, header http.Header) (to T, ok bool) {
-rules:
-	for i := range rules {
-		r := &rules[i]
-		if !strings.HasPrefix(path, r.prefix) || len(path) > len(r.prefix) && r.prefix != "" && path[len(r.prefix)] != '/' {
-			continue
-		}
-		for _, h := range r.headers {
-			if !slices.Contains(header[h.Name], h.Value) {
-				continue rules
-			}
-		}
-		return r.to, true
-	}
-	return to, false
 }
 
 // Host brings a Host header to the form in which DNS names are compared: in lower case, without a port and without the dot at

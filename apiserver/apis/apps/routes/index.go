@@ -128,6 +128,16 @@ func (x *Index) Owns(app types.NamespacedName) bool {
 	return slices.ContainsFunc(x.keys[app], func(key Key) bool { return nameOf(x.claims[key][0]) == app })
 }
 
+// Owner returns the app that owns a route, nil when nobody claims it.
+func (x *Index) Owner(key Key) *v1alpha1.HTTPApp {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if claims := x.claims[key]; len(claims) > 0 {
+		return claims[0]
+	}
+	return nil
+}
+
 func nameOf(app *v1alpha1.HTTPApp) types.NamespacedName {
 	return types.NamespacedName{Namespace: app.Namespace, Name: app.Name}
 }

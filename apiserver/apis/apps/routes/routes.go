@@ -33,6 +33,17 @@ func (k Key) String() string {
 	return s + " with " + strings.Join(pairs, ", ")
 }
 
+// Headers are the headers that a request of the route has, in an order that is the same for the same set of them.
+func (k Key) Headers() []v1alpha1.HeaderMatch {
+	var headers []v1alpha1.HeaderMatch
+	for line := range strings.SplitSeq(k.headers, "\x01") {
+		if name, value, ok := strings.Cut(line, "\x00"); ok {
+			headers = append(headers, v1alpha1.HeaderMatch{Name: name, Value: value})
+		}
+	}
+	return headers
+}
+
 // Keys returns what an app claims, each once, in the order of its routes.
 func Keys(app *v1alpha1.HTTPApp) []Key {
 	var keys []Key
@@ -76,17 +87,4 @@ func Compare(a, b *v1alpha1.HTTPApp) int {
 		cmp.Compare(a.Namespace, b.Namespace),
 		cmp.Compare(a.Name, b.Name),
 	)
-}
-
-// Owners returns the owner of each route that any of the apps claims.
-func Owners(apps []*v1alpha1.HTTPApp) map[Key]*v1alpha1.HTTPApp {
-	owners := map[Key]*v1alpha1.HTTPApp{}
-	for _, app := range apps {
-		for _, key := range Keys(app) {
-			if owner, taken := owners[key]; !taken || Compare(app, owner) < 0 {
-				owners[key] = app
-			}
-		}
-	}
-	return owners
 }

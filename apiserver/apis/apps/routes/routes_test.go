@@ -77,7 +77,7 @@ func TestTheOlderAppOwnsARoute(t *testing.T) {
 	shared := route("/", "a.example.com")
 	older, younger := app("z", 2, shared), app("a", 1, shared, route("/", "b.example.com"))
 	twin := app("b", 1, route("/", "b.example.com"))
-	owners := Owners([]*v1alpha1.HTTPApp{younger, twin, older})
+	owners := ownersOf([]*v1alpha1.HTTPApp{younger, twin, older})
 	if owner := owners[Keys(older)[0]]; owner != older {
 		t.Errorf("%s owns what the older app claims", owner.Name)
 	}
@@ -157,7 +157,7 @@ func TestTheIndexAgreesWithTheRule(t *testing.T) {
 			affected = x.Set(apps[name])
 		}
 
-		owners := Owners(all())
+		owners := ownersOf(all())
 		for key, owner := range owners {
 			for _, a := range apps {
 				if slices.Contains(Keys(a), key) && Compare(a, owner) < 0 {
@@ -207,4 +207,17 @@ func BenchmarkWhatIsTakenOfOneAmongTenThousandApps(b *testing.B) {
 	for b.Loop() {
 		x.Taken(a)
 	}
+}
+
+// ownersOf returns the owner of each route that any of the apps claims, by comparing all with all.
+func ownersOf(apps []*v1alpha1.HTTPApp) map[Key]*v1alpha1.HTTPApp {
+	owners := map[Key]*v1alpha1.HTTPApp{}
+	for _, app := range apps {
+		for _, key := range Keys(app) {
+			if owner, taken := owners[key]; !taken || Compare(app, owner) < 0 {
+				owners[key] = app
+			}
+		}
+	}
+	return owners
 }
