@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -102,6 +103,9 @@ func (b *budget) give(n int) {
 type heldBody struct {
 	from   io.Reader
 	budget *budget
+	// arrived are the trailers, which the server fills in when it has read the body. trailer has them from when the reader has,
+	// who looks at it before.
+	arrived, trailer http.Header
 
 	mu      sync.Mutex
 	cond    sync.Cond
@@ -116,9 +120,9 @@ type heldBody struct {
 	broken func()
 }
 
-// newHeldBody begins to read; broken is told when the client leaves meanwhile.
-func newHeldBody(from io.Reader, b *budget, broken func()) *heldBody {
-	h := &heldBody{from: from, budget: b, broken: broken, pumping: true}
+// newHeldBody begins to read; broken is told when the client leaves meanwhile. The trailers are those of the request.
+func newHeldBody(from io.Reader, trailer http.Header, b *budget, broken func()) *heldBody {
+	h := &heldBody{from: from, arrived: trailer, trailer: maps.Clone(trailer), budget: b, broken: broken, pumping: true}
 	h.cond.L = &h.mu
 	go h.pump()
 	return h
@@ -169,6 +173,14 @@ func (h *heldBody) failed() bool {
 
 // Read gives what was read meanwhile, then the rest.
 func (h *heldBody) Read(p []byte) (int, error) {
+	n, err := h.read(p)
+	if errors.Is(err, io.EOF) && h.trailer != nil {
+		maps.Copy(h.trailer, h.arrived)
+	}
+	return n, err
+}
+
+func (h *heldBody) read(p []byte) (int, error) {
 	h.mu.Lock()
 	h.stop = true
 	for h.taken == len(h.buf) && h.err == nil && h.pumping && !h.closed {

@@ -62,7 +62,7 @@ func (h *Handler) hold(ctx context.Context, x *exchange, r *http.Request) error 
 		x.ticket.Cold()
 	}
 	if x.body == nil && r.Body != nil && x.incoming.ProtoMajor == 1 && !x.backend.Pods.Available() && x.backend.Line.Len() < settings.MaxPending {
-		x.body = newHeldBody(r.Body, &h.budget, func() { x.cancel(context.Canceled) })
+		x.body = newHeldBody(r.Body, x.incoming.Trailer, &h.budget, func() { x.cancel(context.Canceled) })
 	}
 	return x.backend.Line.Wait(ctx, &x.place, settings.MaxPending, settings.MaxWait, x.backend.Pods.Available)
 }
@@ -78,7 +78,7 @@ func (h *Handler) send(ctx context.Context, x *exchange, r *http.Request, pod *b
 	out.URL = &u
 	switch {
 	case x.body != nil:
-		out.Body = keepOpen{x.body}
+		out.Body, out.Trailer = keepOpen{x.body}, x.body.trailer
 	case r.Body != nil:
 		// Kept open, for the next pod if this one cannot be reached.
 		out.Body = keepOpen{r.Body}

@@ -423,6 +423,35 @@ func TestTrailersArriveInBothDirections(t *testing.T) {
 	require.Equal(t, "unannounced", res.Trailer.Get("X-Late"))
 }
 
+func TestTrailersOfARequestThatWaitedArrive(t *testing.T) {
+	w := newWorld(t)
+	w.app("shop")
+	pod := w.pod(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		fmt.Fprintf(w, "%s of %s", body, r.Trailer.Get("X-Asked")) //nolint:errcheck // the test sees
+	})
+	for range 20 {
+		w.ready("shop", "")
+		end := make(chan struct{})
+		r := w.request("POST", "shop", "/", io.MultiReader(strings.NewReader("bo"), readerFunc(func([]byte) (int, error) {
+			<-end
+			return 0, io.EOF
+		})))
+		r.Trailer = http.Header{"X-Asked": {"me"}}
+		answered := background(r)
+		w.is("shop", 1, 0)
+		// The end of the body and the pod come at the same time.
+		close(end)
+		w.ready("shop", "", at(pod))
+		require.Equal(t, "bo of me", await(t, answered).body)
+		w.is("shop", 0, 0)
+	}
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
 func TestHTTP2WithoutTLSIsSpokenOnBothSides(t *testing.T) {
 	w := newWorld(t)
 	w.app("by-service")
