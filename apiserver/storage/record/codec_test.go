@@ -1,0 +1,126 @@
+package record
+
+import (
+	"fmt"
+	"reflect"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+)
+
+const metadata = `"metadata":{"name":"shop","namespace":"default","uid":"record","resourceVersion":"7","labels":{"a":"b"},` +
+	`"creationTimestamp":"2026-01-02T03:04:05Z","finalizers":["storage.apps.http.keda.sh/object"]}`
+
+// strange are objects and events as the host writes them, and as it does not.
+var strange = []string{
+	`{"apiVersion":"storage.apps.http.keda.sh/v1","kind":"HTTPAppRecord",` + metadata + `,"object":"{\"spec\":{\"port\":8080,\"serviceName\":\"é\\n\"}}","fields":{"spec":{"serviceName":"shop"}}}`,
+	`{"kind":"HTTPAppRecord","apiVersion":"storage.apps.http.keda.sh/v1",` + metadata + `}`,
+	`{"kind":"HTTPAppRecord","apiVersion":"storage.apps.http.keda.sh/v1","metadata":{"resourceVersion":"9","annotations":{"k8s.io/initial-events-end":"true"}},"object":""}`,
+	`{"kind":"HTTPAppRecord","apiVersion":"storage.apps.http.keda.sh/v1",` + metadata + `,"object":{"spec":{}}}`,
+	`{"kind":"HTTPAppRecord","apiVersion":"storage.apps.http.keda.sh/v1",` + metadata + `,"object":7,"fields":null}`,
+	`{"kind":"HTTPAppRecord","apiVersion":"storage.apps.http.keda.sh/v1","metadata":7}`,
+	`{"kind":"HTTPAppRecordList","apiVersion":"storage.apps.http.keda.sh/v1","metadata":{"resourceVersion":"9"},"items":[{` + metadata + `,"object":"{}"}]}`,
+	`{"kind":"Status","apiVersion":"v1","status":"Failure","message":"too old","reason":"Expired","code":410}`,
+	`{"kind":"Other","apiVersion":"v1","metadata":{}}`,
+	`{}`, `null`, `7`, `{"kind":`, ``,
+}
+
+func TestRecordsAndEventsAreDecodedAsByTheStockSerializer(t *testing.T) {
+	stock := serializer.NewCodecFactory(Scheme).WithoutConversion()
+	for _, object := range strange {
+		want, wantErr := decode(t, stock, object, nil)
+		got, err := decode(t, negotiator{stock}, object, nil)
+		compare(t, object, got, want, err, wantErr)
+		want, wantErr = decode(t, stock, object, &HTTPAppRecord{})
+		got, err = decode(t, negotiator{stock}, object, &HTTPAppRecord{})
+		compare(t, object, got, want, err, wantErr)
+		for _, event := range []string{
+			`{"type":"MODIFIED","object":` + object + `}`,
+			`{"type":"MODIFIED","object":` + object + "}\n",
+			` { "object" : ` + object + `, "type": "MODIFIED" } `,
+			`{"type":"MODIFIED","object":` + object + `,"more":{}}`,
+			`{"type":"MODI\u0046IED","object":` + object + `}`,
+			`{"type":"MODIFIED","object":` + object,
+			`{"object":` + object + `}`,
+		} {
+			kind, want, wantErr := decodeEvent(t, stock, event)
+			gotKind, got, err := decodeEvent(t, negotiator{stock}, event)
+			if gotKind != kind && wantErr == nil {
+				t.Errorf("%s is %q", event, gotKind)
+			}
+			compare(t, event, got, want, err, wantErr)
+		}
+	}
+}
+
+func TestTheHostsManagedFieldsOfARecordAreNotKept(t *testing.T) {
+	n := negotiator{serializer.NewCodecFactory(Scheme).WithoutConversion()}
+	obj, err := decode(t, n, `{"kind":"HTTPAppRecord","apiVersion":"storage.apps.http.keda.sh/v1",
+		"metadata":{"name":"shop","managedFields":[{"manager":"kedahttp-apiserver","fieldsV1":{"f:object":{}}}]},"object":"{}"}`, nil)
+	if r, ok := obj.(*HTTPAppRecord); err != nil || !ok || r.Name != "shop" || r.Object != "{}" || r.ManagedFields != nil {
+		t.Errorf("%+v: %v", obj, err)
+	}
+}
+
+func decode(t *testing.T, n runtime.NegotiatedSerializer, text string, into runtime.Object) (runtime.Object, error) {
+	t.Helper()
+	d, err := runtime.NewClientNegotiator(n, SchemeGroupVersion).Decoder(runtime.ContentTypeJSON, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	obj, _, err := d.Decode([]byte(text), nil, into)
+	return obj, err
+}
+
+func decodeEvent(t *testing.T, n runtime.NegotiatedSerializer, text string) (string, runtime.Object, error) {
+	t.Helper()
+	d, stream, _, err := runtime.NewClientNegotiator(n, SchemeGroupVersion).StreamDecoder(runtime.ContentTypeJSON, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var event metav1.WatchEvent
+	if obj, _, err := stream.Decode([]byte(text), nil, &event); err != nil {
+		return "", nil, err
+	} else if obj != &event {
+		return "", nil, fmt.Errorf("decoded to another object")
+	}
+	obj, err := runtime.Decode(d, event.Object.Raw)
+	return event.Type, obj, err
+}
+
+func compare(t *testing.T, text string, got, want runtime.Object, err, wantErr error) {
+	t.Helper()
+	if (err != nil) != (wantErr != nil) {
+		t.Errorf("%s: the error is %v, and of the stock serializer %v", text, err, wantErr)
+	} else if wantErr == nil && !reflect.DeepEqual(got, want) {
+		t.Errorf("%s:\n%#v, and of the stock serializer\n%#v", text, got, want)
+	}
+}
+
+func BenchmarkDecodingAnEvent(b *testing.B) {
+	payload := `{\"kind\":\"HTTPApp\",\"apiVersion\":\"apps.http.keda.sh/v1alpha1\",\"metadata\":{\"name\":\"shop\"},\"spec\":{\"serviceName\":\"shop\"`
+	for i := range 60 {
+		payload += fmt.Sprintf(`,\"f%d\":{\"name\":\"value\"}`, i)
+	}
+	event := []byte(`{"type":"MODIFIED","object":{"apiVersion":"storage.apps.http.keda.sh/v1","kind":"HTTPAppRecord",` + metadata + `,"object":"` + payload + `}}"}}`)
+	stock := serializer.NewCodecFactory(Scheme).WithoutConversion()
+	for name, n := range map[string]runtime.NegotiatedSerializer{"stock": stock, "ours": negotiator{stock}} {
+		d, stream, _, err := runtime.NewClientNegotiator(n, SchemeGroupVersion).StreamDecoder(runtime.ContentTypeJSON, nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				var e metav1.WatchEvent
+				if _, _, err := stream.Decode(event, nil, &e); err != nil {
+					b.Fatal(err)
+				}
+				if _, err := runtime.Decode(d, e.Object.Raw); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
