@@ -105,15 +105,21 @@ func (o *StorageOptions) open(ctx context.Context, host *clientrest.Config, conf
 		if err != nil {
 			return nil, err
 		}
+		shared := record.NewShared()
 		store, err := recordstore.NewShared(recordstore.Config{
 			Client:   records,
 			Resource: v1alpha1.Resource("httpapps"),
 			Prefix:   "/httpapps",
 			Codec:    codec,
 			Decode:   func(p record.Payload) (runtime.Object, error) { return p.Decode() },
-			New:      func() runtime.Object { return &v1alpha1.HTTPApp{} },
-			NewList:  func() runtime.Object { return &v1alpha1.HTTPAppList{} },
-			Attrs:    httpapp.Attrs,
+			Share: func(obj runtime.Object) {
+				if app, ok := obj.(*v1alpha1.HTTPApp); ok {
+					shared.Share(app)
+				}
+			},
+			New:     func() runtime.Object { return &v1alpha1.HTTPApp{} },
+			NewList: func() runtime.Object { return &v1alpha1.HTTPAppList{} },
+			Attrs:   httpapp.Attrs,
 		}, versions)
 		if err != nil {
 			return nil, err

@@ -52,6 +52,7 @@ func NewInformer(client rest.Interface, slim func(*v1alpha1.HTTPApp)) (cache.Sha
 			},
 		}, client),
 		&HTTPAppRecord{}, 0, cache.Indexers{cache.NamespaceIndex: cache.MetaNamespaceIndexFunc})
+	shared := NewShared()
 	return informer, informer.SetTransform(func(obj any) (any, error) {
 		r, ok := obj.(*HTTPAppRecord)
 		if !ok {
@@ -67,6 +68,7 @@ func NewInformer(client rest.Interface, slim func(*v1alpha1.HTTPApp)) (cache.Sha
 		if slim != nil {
 			slim(app)
 		}
+		shared.Share(app)
 		return app, nil
 	})
 }

@@ -67,6 +67,13 @@ func (s *Store) decodePayload(p record.Payload) (runtime.Object, error) {
 	return obj, err
 }
 
+// share prepares an object for being kept in memory.
+func (s *Store) share(obj runtime.Object) {
+	if s.Share != nil {
+		s.Share(obj)
+	}
+}
+
 // recordOf is the record to write for an object.
 func (s *Store) recordOf(t target, obj runtime.Object, data []byte, version string) (*record.HTTPAppRecord, error) {
 	m, err := meta.Accessor(obj)

@@ -87,6 +87,7 @@ func (s *Store) listDecoded(ctx context.Context, t target, options metav1.ListOp
 			leftOut(err)
 			continue
 		}
+		s.share(obj)
 		items.Set(reflect.Append(items, reflect.ValueOf(obj).Elem()))
 	}
 	return &records.ListMeta, nil

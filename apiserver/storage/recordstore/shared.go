@@ -39,6 +39,7 @@ func NewShared(config Config, versions metadata.Interface) (*Shared, error) {
 
 // newShared makes a store that shares what another one reads.
 func newShared(config Config, source *Store, versions metadata.Interface) (*Shared, error) {
+	config.Share = nil // what it answers is the caller's
 	store, err := New(config)
 	if err != nil {
 		return nil, err

@@ -42,6 +42,9 @@ type Config struct {
 	Codec runtime.Codec
 	// Decode reads what Codec wrote, to the same, where there is a quicker way; nil: there is none.
 	Decode func(record.Payload) (runtime.Object, error)
+	// Share lets an object that is kept in memory have in common with others what is the same; it is not changed after that.
+	// nil: nothing is.
+	Share func(runtime.Object)
 	// New makes an empty object, NewList an empty list.
 	New, NewList func() runtime.Object
 	// Attrs tells the fields of an object that it can be selected by; nil: only metadata.name and metadata.namespace. Others

@@ -131,6 +131,7 @@ func (s *Store) event(e watch.Event) (watch.Event, bool) {
 		m.SetLabels(r.Labels)
 		m.SetResourceVersion(r.ResourceVersion)
 	}
+	s.share(obj)
 	return watch.Event{Type: e.Type, Object: obj}, true
 }
 
