@@ -101,7 +101,7 @@ func (o *StorageOptions) open(ctx context.Context, host *clientrest.Config, conf
 		if err != nil {
 			return nil, err
 		}
-		versions, err := metadata.NewForConfig(host)
+		versions, err := metadata.NewForConfig(withoutHTTP2(host))
 		if err != nil {
 			return nil, err
 		}
@@ -146,6 +146,15 @@ func (o *StorageOptions) open(ctx context.Context, host *clientrest.Config, conf
 	}
 	s.options = config.RESTOptionsGetter
 	return s, nil
+}
+
+// withoutHTTP2 is for short reads only, which are many: over HTTP/1.1 one takes two thirds of the work, on both sides, and one
+// that meets the end of an idle connection is sent again. Of a write nobody would know whether it was done, and a watch could not
+// tell a host that is silent from one that is gone.
+func withoutHTTP2(host *clientrest.Config) *clientrest.Config {
+	config := clientrest.CopyConfig(host)
+	config.NextProtos = []string{"http/1.1"}
+	return config
 }
 
 // run lasts as long as the storage can be used.
