@@ -40,8 +40,9 @@ func NewServerScheme() *runtime.Scheme {
 
 // NewCodecs returns codecs for JSON, YAML and CBOR, as far as the server's features allow. Protobuf is left out: our types
 // cannot be written in it, and a client that prefers it (as the namespace controller does) would get an error instead of JSON.
+// A list is written app by app: the buffer for a whole one would be kept for all that is written later, however small.
 func NewCodecs(scheme *runtime.Scheme) CodecFactory {
-	return CodecFactory{CodecFactory: serializer.NewCodecFactory(scheme)}
+	return CodecFactory{CodecFactory: serializer.NewCodecFactory(scheme, serializer.WithStreamingCollectionEncodingToJSON())}
 }
 
 // CodecFactory is a serializer.CodecFactory that does not offer protobuf.
