@@ -3,6 +3,7 @@
 package backend
 
 import (
+	"context"
 	"errors"
 	"sync/atomic"
 	"time"
@@ -38,6 +39,8 @@ type Backend struct {
 type Settings struct {
 	MaxPending int
 	MaxWait    time.Duration
+	// ConcurrencyLimit is how many requests a pod gets at the same time; 0: any number.
+	ConcurrencyLimit int
 	// RequestTimeout and ResponseHeaderTimeout are without limit when 0.
 	RequestTimeout, ResponseHeaderTimeout time.Duration
 	Protocol                              v1alpha1.Protocol
@@ -61,6 +64,27 @@ type Clock interface {
 // Settings returns what the spec asks for now.
 func (b *Backend) Settings() *Settings { return b.settings.Load() }
 
+// Pick returns the pod for a request, as the pool's Pick does, or nil if the request has to wait. Where pods take only so many
+// requests, one that comes now does not go before those that wait. One that was tried on a pod already, the one to avoid, was
+// there before them.
+func (b *Backend) Pick(avoid *balance.Endpoint) *balance.Endpoint {
+	if avoid == nil && b.Pods.Limited() && b.Line.Busy() {
+		return nil
+	}
+	return b.Pods.Pick(avoid)
+}
+
+// Wait returns the pod for a request that has to wait for it. It is picked by whoever makes room, in the request's turn, so that
+// nobody else gets it meanwhile.
+func (b *Backend) Wait(ctx context.Context, place *hold.Place, avoid *balance.Endpoint) (pod *balance.Endpoint, err error) {
+	s := b.Settings()
+	err = b.Line.Wait(ctx, place, s.MaxPending, s.MaxWait, func() bool {
+		pod = b.Pods.Pick(avoid)
+		return pod != nil
+	})
+	return pod, err
+}
+
 // H2C reports whether the pods speak HTTP/2 in plain text.
 func (b *Backend) H2C() bool {
 	if p := b.Settings().Protocol; p != "" {
@@ -74,11 +98,12 @@ func settingsOf(app *v1alpha1.HTTPApp) *Settings {
 	queue := *app.Spec.Queue.DeepCopy()
 	v1alpha1.SetDefaults_Queue(&queue)
 	s := &Settings{
-		MaxPending: int(*queue.MaxPending),
-		MaxWait:    queue.MaxWait.Duration,
-		Protocol:   app.Spec.Protocol,
-		Service:    types.NamespacedName{Namespace: app.Namespace, Name: app.Spec.ServiceName},
-		Port:       app.Spec.Port,
+		MaxPending:       int(*queue.MaxPending),
+		MaxWait:          queue.MaxWait.Duration,
+		ConcurrencyLimit: int(app.Spec.ConcurrencyLimit),
+		Protocol:         app.Spec.Protocol,
+		Service:          types.NamespacedName{Namespace: app.Namespace, Name: app.Spec.ServiceName},
+		Port:             app.Spec.Port,
 	}
 	if s.Service.Name == "" {
 		s.Service.Name = app.Name

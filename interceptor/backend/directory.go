@@ -118,6 +118,7 @@ func (d *Directory) set(obj any) {
 	b.settings.Store(s)
 	d.backends[name] = b
 	d.byService[s.Service] = append(d.byService[s.Service], b)
+	b.Pods.SetLimit(s.ConcurrencyLimit)
 	b.set(d.slices.Ready(s.Service, s.Port))
 	d.table.Set(app, b)
 	if before != nil && before != b {

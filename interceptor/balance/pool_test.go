@@ -3,6 +3,7 @@ package balance
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -114,4 +115,127 @@ func BenchmarkPick(b *testing.B) {
 			}
 		})
 	}
+}
+
+func TestNoPodGetsMoreThanItsLimit(t *testing.T) {
+	for _, n := range []int{1, 3, 20} {
+		p := NewPool(clock.RealClock{}, func() {})
+		p.SetLimit(4)
+		p.Set(addresses(n))
+		var picked atomic.Int64
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				for p.Pick(nil) != nil {
+					picked.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		require.Equal(t, int64(4*n), picked.Load(), "every place is taken, and no more")
+		for _, e := range p.all {
+			require.Equal(t, int64(4), e.InFlight())
+		}
+		require.False(t, p.Available())
+	}
+}
+
+func TestWhatBecomesFreeIsToldOf(t *testing.T) {
+	told := 0
+	p := NewPool(clock.RealClock{}, func() { told++ })
+	p.SetLimit(2)
+	require.Zero(t, told)
+	p.Set(addresses(2))
+	require.Equal(t, 1, told, "pods came")
+	var es []*Endpoint
+	for e := p.Pick(nil); e != nil; e = p.Pick(nil) {
+		es = append(es, e)
+	}
+	require.Len(t, es, 4)
+	es[0].Release()
+	require.Equal(t, 2, told, "a request ended")
+	require.NotNil(t, p.Pick(nil))
+	p.SetLimit(3)
+	require.Equal(t, 3, told, "the limit was raised")
+	require.True(t, p.Available())
+	p.SetLimit(1)
+	es[1].Release()
+	require.Equal(t, 3, told, "there are more requests than the limit allows now")
+	require.False(t, p.Available())
+	require.Nil(t, p.Pick(nil))
+	p.SetLimit(0)
+	require.Equal(t, 4, told, "there is no limit any more")
+	require.True(t, p.Available())
+}
+
+func TestAnAddressThatComesBackHasItsRequestsStill(t *testing.T) {
+	p := NewPool(clock.RealClock{}, func() {})
+	p.SetLimit(1)
+	p.Set(addresses(1))
+	e := p.Pick(nil)
+	p.Set(nil)
+	p.Set(addresses(1))
+	require.Nil(t, p.Pick(nil))
+	e.Release()
+	require.NotNil(t, p.Pick(nil))
+	require.Empty(t, p.leaving)
+}
+
+func TestAPickThatStillKnowsAPodThatLeftDoesNotTakeIt(t *testing.T) {
+	p := NewPool(clock.RealClock{}, func() {})
+	p.SetLimit(1)
+	p.Set(addresses(1))
+	known := *p.pickable.Load()
+	p.Set(nil)
+	p.Set(addresses(1))
+	require.NotNil(t, p.Pick(nil))
+	require.Nil(t, pick(known, 1), "the pod would have two")
+}
+
+func TestALimitHoldsWhilePodsComeAndGo(t *testing.T) {
+	p := NewPool(clock.RealClock{}, func() {})
+	p.SetLimit(2)
+	p.Set(addresses(3))
+	var now sync.Map // address -> *atomic.Int64
+	for _, a := range addresses(3) {
+		now.Store(a, new(atomic.Int64))
+	}
+	stop := make(chan struct{})
+	var coming sync.WaitGroup
+	coming.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+				p.Set(addresses(3)[i%3:])
+				p.Set(nil)
+			}
+		}
+	})
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 5000 {
+				e := p.Pick(nil)
+				if e == nil {
+					continue
+				}
+				n, _ := now.Load(e.Address)
+				if got := n.(*atomic.Int64).Add(1); got > 2 {
+					t.Errorf("%d requests at %s", got, e.Address)
+				}
+				n.(*atomic.Int64).Add(-1)
+				e.Release()
+			}
+		})
+	}
+	wg.Wait()
+	close(stop)
+	coming.Wait()
+	p.Set(addresses(3))
+	for _, e := range p.all {
+		require.Zero(t, e.InFlight())
+	}
+	require.Empty(t, p.leaving)
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/utils/clock"
@@ -22,6 +23,9 @@ var (
 type Line struct {
 	clock clock.WithTicker
 
+	// some is how many wait or are about to: no release is lost between their last look at the pods and their wait.
+	some atomic.Int64
+
 	mu      sync.Mutex
 	waiting list.List // of *Place
 	arrived uint64
@@ -33,7 +37,10 @@ type Line struct {
 type Place struct {
 	arrival uint64
 	since   time.Time
-	release chan struct{}
+	take    func() bool
+	// released is closed when the wait is over: with err, if the line was closed.
+	released chan struct{}
+	err      error
 }
 
 // NewLine makes an empty line.
@@ -46,16 +53,23 @@ func (l *Line) Len() int {
 	return l.waiting.Len()
 }
 
-// Wait blocks until the line is released, at most until longest after the request's first wait began. It does not block when
-// ready says that there is no need to: whoever makes it true calls Release afterwards, so no release is missed. A request
-// that waits for the first time is refused with ErrFull when most wait already.
-func (l *Line) Wait(ctx context.Context, p *Place, most int, longest time.Duration, ready func() bool) error {
+// Busy reports whether there are requests that go before one that comes now.
+func (l *Line) Busy() bool { return l.some.Load() > 0 }
+
+// Wait blocks until it is the request's turn and take, which gives it what it waits for, succeeds; at most until longest after
+// its first wait began. When Wait returns nil the request has it, even if its client left at the same moment. Take is tried at
+// once if nobody is before the request, and with each Release: whoever makes it possible calls that afterwards, so no release
+// is missed. It is called with the line locked. A request that waits for the first time is refused with ErrFull when most wait
+// already.
+func (l *Line) Wait(ctx context.Context, p *Place, most int, longest time.Duration, take func() bool) error {
+	l.some.Add(1)
+	defer l.some.Add(-1)
 	l.mu.Lock()
 	if l.closed != nil {
 		defer l.mu.Unlock()
 		return l.closed
 	}
-	if ready() {
+	if (p.arrival != 0 || l.waiting.Len() == 0) && take() {
 		l.mu.Unlock()
 		return nil
 	}
@@ -67,7 +81,7 @@ func (l *Line) Wait(ctx context.Context, p *Place, most int, longest time.Durati
 		l.arrived++
 		p.arrival, p.since = l.arrived, l.clock.Now()
 	}
-	p.release = make(chan struct{})
+	p.take, p.released = take, make(chan struct{})
 	e := l.insert(p)
 	left := longest - l.clock.Since(p.since)
 	l.mu.Unlock()
@@ -76,10 +90,7 @@ func (l *Line) Wait(ctx context.Context, p *Place, most int, longest time.Durati
 	defer timer.Stop()
 	var err error
 	select {
-	case <-p.release:
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		return l.closed
+	case <-p.released:
 	case <-ctx.Done():
 		err = context.Cause(ctx)
 	case <-timer.C():
@@ -88,14 +99,12 @@ func (l *Line) Wait(ctx context.Context, p *Place, most int, longest time.Durati
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	select {
-	case <-p.release: // at the same moment; it is out of the list already
-		if errors.Is(err, ErrTooLong) {
-			return l.closed
-		}
+	case <-p.released: // perhaps at the same moment; it is out of the list already
+		return p.err
 	default:
 		l.waiting.Remove(e)
+		return err
 	}
-	return err
 }
 
 // insert puts a request where it belongs: nearly always at the end, or at the front when it waited before.
@@ -108,19 +117,31 @@ func (l *Line) insert(p *Place) *list.Element {
 	return l.waiting.PushFront(p)
 }
 
-// Release lets all requests go, the first that came first.
+// Release lets requests go, those that came first, until one cannot take what it waits for.
 func (l *Line) Release() {
+	if !l.Busy() {
+		return
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for e := l.waiting.Front(); e != nil; e = l.waiting.Front() {
-		close(l.waiting.Remove(e).(*Place).release)
+	for e := l.waiting.Front(); e != nil && e.Value.(*Place).take(); e = l.waiting.Front() {
+		l.end(e, nil)
 	}
+}
+
+// end ends a wait. The lock is held.
+func (l *Line) end(e *list.Element, err error) {
+	p := l.waiting.Remove(e).(*Place)
+	p.err = err
+	close(p.released)
 }
 
 // Close ends every wait, now and later, with an error: the app is gone.
 func (l *Line) Close(err error) {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.closed = err
-	l.mu.Unlock()
-	l.Release()
+	for l.waiting.Len() > 0 {
+		l.end(l.waiting.Front(), err)
+	}
 }

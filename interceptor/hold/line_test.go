@@ -3,6 +3,7 @@ package hold
 import (
 	"context"
 	"errors"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -17,11 +18,31 @@ const patience = 20 * time.Second
 
 func never() bool { return false }
 
+func always() bool { return true }
+
+// room is what requests wait for.
+type room struct{ left atomic.Int64 }
+
+// take is called with the line locked, so never twice at the same time.
+func (r *room) take() bool {
+	if r.left.Load() == 0 {
+		return false
+	}
+	r.left.Add(-1)
+	return true
+}
+
+// give makes room for n requests.
+func (r *room) give(l *Line, n int64) {
+	r.left.Add(n)
+	l.Release()
+}
+
 // stand lets one more request wait, and returns when it does.
-func stand(t *testing.T, l *Line, p *Place, done func(error)) {
+func stand(t *testing.T, l *Line, p *Place, take func() bool, done func(error)) {
 	t.Helper()
 	n := l.Len()
-	go func() { done(l.Wait(context.Background(), p, 1000, time.Hour, never)) }()
+	go func() { done(l.Wait(context.Background(), p, 1000, time.Hour, take)) }()
 	require.Eventually(t, func() bool { return l.Len() == n+1 }, patience, time.Millisecond)
 }
 
@@ -37,25 +58,26 @@ func standing(l *Line) (arrivals []uint64) {
 
 func TestRequestsWaitInTheOrderOfTheirArrivalAlsoWhenTheyWaitAgain(t *testing.T) {
 	l := NewLine(clock.RealClock{})
+	var r room
 	places := make([]Place, 5)
 	released := make(chan error, 10)
 	done := func(err error) { released <- err }
 	for i := range places {
-		stand(t, l, &places[i], done)
+		stand(t, l, &places[i], r.take, done)
 	}
 	require.Equal(t, []uint64{1, 2, 3, 4, 5}, standing(l))
-	l.Release()
+	r.give(l, 5)
 	for range places {
 		require.NoError(t, <-released)
 	}
 	// The pod was none: all are back, in any order, behind a new one.
 	var late Place
-	stand(t, l, &late, done)
+	stand(t, l, &late, r.take, done)
 	for _, i := range []int{3, 0, 4, 2, 1} {
-		stand(t, l, &places[i], done)
+		stand(t, l, &places[i], r.take, done)
 	}
 	require.Equal(t, []uint64{1, 2, 3, 4, 5, 6}, standing(l))
-	l.Release()
+	r.give(l, 6)
 	for range 6 {
 		require.NoError(t, <-released)
 	}
@@ -65,23 +87,24 @@ func TestRequestsWaitInTheOrderOfTheirArrivalAlsoWhenTheyWaitAgain(t *testing.T)
 func TestNobodyWaitsWhenThereIsNoNeedTo(t *testing.T) {
 	l := NewLine(clock.RealClock{})
 	var p Place
-	require.NoError(t, l.Wait(t.Context(), &p, 0, time.Hour, func() bool { return true }))
+	require.NoError(t, l.Wait(t.Context(), &p, 0, time.Hour, always))
 }
 
 func TestALineHasABoundThatDoesNotHitThoseWhoWaitedBefore(t *testing.T) {
 	l := NewLine(clock.RealClock{})
+	var r room
 	var first, second, third Place
 	released := make(chan error, 3)
 	done := func(err error) { released <- err }
-	stand(t, l, &first, done)
-	l.Release()
+	stand(t, l, &first, r.take, done)
+	r.give(l, 1)
 	require.NoError(t, <-released)
-	stand(t, l, &second, done)
+	stand(t, l, &second, r.take, done)
 	require.ErrorIs(t, l.Wait(t.Context(), &third, 1, time.Hour, never), ErrFull)
 	require.ErrorIs(t, l.Wait(t.Context(), &third, 0, time.Hour, never), ErrFull)
-	go func() { done(l.Wait(context.Background(), &first, 1, time.Hour, never)) }()
+	go func() { done(l.Wait(context.Background(), &first, 1, time.Hour, r.take)) }()
 	require.Eventually(t, func() bool { return l.Len() == 2 }, patience, time.Millisecond)
-	l.Release()
+	r.give(l, 2)
 	require.NoError(t, <-released)
 	require.NoError(t, <-released)
 }
@@ -89,13 +112,14 @@ func TestALineHasABoundThatDoesNotHitThoseWhoWaitedBefore(t *testing.T) {
 func TestTheTimeOfAllWaitsOfARequestCounts(t *testing.T) {
 	clk := clocktesting.NewFakeClock(time.Unix(0, 0))
 	l := NewLine(clk)
+	var r room
 	var p Place
 	result := make(chan error, 1)
-	wait := func() { result <- l.Wait(context.Background(), &p, 10, time.Minute, never) }
+	wait := func() { result <- l.Wait(context.Background(), &p, 10, time.Minute, r.take) }
 	go wait()
 	require.Eventually(t, clk.HasWaiters, patience, time.Millisecond)
 	clk.Step(40 * time.Second)
-	l.Release()
+	r.give(l, 1)
 	require.NoError(t, <-result)
 	go wait()
 	require.Eventually(t, func() bool { return l.Len() == 1 && clk.HasWaiters() }, patience, time.Millisecond)
@@ -122,10 +146,10 @@ func TestAClosedLineEndsEveryWait(t *testing.T) {
 	gone := errors.New("gone")
 	result := make(chan error, 1)
 	var p, q Place
-	stand(t, l, &p, func(err error) { result <- err })
+	stand(t, l, &p, never, func(err error) { result <- err })
 	l.Close(gone)
 	require.ErrorIs(t, <-result, gone)
-	require.ErrorIs(t, l.Wait(t.Context(), &q, 1, time.Hour, never), gone)
+	require.ErrorIs(t, l.Wait(t.Context(), &q, 1, time.Hour, always), gone)
 }
 
 func TestNoReleaseIsMissed(t *testing.T) {
@@ -144,5 +168,67 @@ func TestNoReleaseIsMissed(t *testing.T) {
 			l.Release()
 		})
 		wg.Wait()
+	}
+}
+
+// As many as there is room for, those that came first; whoever comes while others wait is behind them.
+func TestALineIsPaced(t *testing.T) {
+	l := NewLine(clock.RealClock{})
+	var r room
+	places := make([]Place, 4)
+	released := make(chan int, len(places))
+	come := func(i int) {
+		stand(t, l, &places[i], r.take, func(err error) {
+			if err != nil {
+				t.Error(err)
+			}
+			released <- i
+		})
+	}
+	for i := range 3 {
+		come(i)
+	}
+	r.give(l, 1)
+	require.Equal(t, 0, <-released)
+	require.Equal(t, []uint64{2, 3}, standing(l))
+	r.left.Add(1) // and nobody was told yet
+	come(3)
+	require.Equal(t, []uint64{2, 3, 4}, standing(l))
+	l.Release()
+	require.Equal(t, 1, <-released)
+	require.Equal(t, []uint64{3, 4}, standing(l))
+	r.give(l, 3)
+	require.ElementsMatch(t, []int{2, 3}, []int{<-released, <-released})
+	require.Eventually(t, func() bool { return !l.Busy() }, patience, time.Millisecond)
+	require.Equal(t, int64(1), r.left.Load(), "nobody was there to take it")
+}
+
+func TestAClientThatLeavesWhenItIsItsTurnHasWhatItWaitedForOrAnotherGetsIt(t *testing.T) {
+	l := NewLine(clock.RealClock{})
+	for range 500 {
+		var r room
+		ctx, cancel := context.WithCancel(t.Context())
+		var leaving, staying Place
+		left, stayed := make(chan error, 1), make(chan error, 1)
+		go func() { left <- l.Wait(ctx, &leaving, 1000, time.Hour, r.take) }()
+		for l.Len() == 0 {
+			runtime.Gosched()
+		}
+		go func() { stayed <- l.Wait(context.Background(), &staying, 1000, time.Hour, r.take) }()
+		for l.Len() == 1 {
+			runtime.Gosched()
+		}
+		go cancel()
+		r.give(l, 1)
+		if err := <-left; err == nil {
+			r.give(l, 1) // its request is over
+		}
+		select {
+		case err := <-stayed:
+			require.NoError(t, err)
+		case <-time.After(patience):
+			require.Fail(t, "a release was lost")
+		}
+		require.Zero(t, r.left.Load())
 	}
 }

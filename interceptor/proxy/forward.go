@@ -22,12 +22,12 @@ func (h *Handler) RoundTrip(r *http.Request) (*http.Response, error) {
 	var avoid *balance.Endpoint
 	repeated := false
 	for {
-		pod := b.Pods.Pick(avoid)
+		pod := b.Pick(avoid)
 		if pod == nil {
-			if err := h.hold(ctx, x, r); err != nil {
+			var err error
+			if pod, err = h.hold(ctx, x, r, avoid); err != nil {
 				return nil, err
 			}
-			continue
 		}
 		x.pod = pod
 		x.ticket.Forward()
@@ -36,14 +36,16 @@ func (h *Handler) RoundTrip(r *http.Request) (*http.Response, error) {
 			b.Pods.Succeeded(pod)
 			return res, nil
 		}
-		x.release()
-		if ctx.Err() != nil {
-			return nil, err
-		}
 		var unsent *dialError
+		failed := ctx.Err() == nil && errors.As(err, &unsent)
+		if failed {
+			b.Pods.Failed(pod) // before its room is given to one that waits
+		}
+		x.release()
 		switch {
-		case errors.As(err, &unsent):
-			b.Pods.Failed(pod)
+		case ctx.Err() != nil:
+			return nil, err
+		case failed:
 			x.ticket.Hold()
 		case !repeated && idempotent(r) && r.Body == nil:
 			repeated = true
@@ -55,16 +57,16 @@ func (h *Handler) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // hold waits for a pod. The request is pending meanwhile.
-func (h *Handler) hold(ctx context.Context, x *exchange, r *http.Request) error {
+func (h *Handler) hold(ctx context.Context, x *exchange, r *http.Request, avoid *balance.Endpoint) (*balance.Endpoint, error) {
 	x.ticket.Hold()
 	settings := x.backend.Settings()
 	if x.backend.Pods.Ready() == 0 {
 		x.ticket.Cold()
 	}
-	if x.body == nil && r.Body != nil && x.incoming.ProtoMajor == 1 && !x.backend.Pods.Available() && x.backend.Line.Len() < settings.MaxPending {
+	if x.body == nil && r.Body != nil && x.incoming.ProtoMajor == 1 && (x.backend.Line.Busy() || !x.backend.Pods.Available()) && x.backend.Line.Len() < settings.MaxPending {
 		x.body = newHeldBody(r.Body, x.incoming.Trailer, &h.budget, func() { x.cancel(context.Canceled) })
 	}
-	return x.backend.Line.Wait(ctx, &x.place, settings.MaxPending, settings.MaxWait, x.backend.Pods.Available)
+	return x.backend.Wait(ctx, &x.place, avoid)
 }
 
 // send forwards the request to a pod.

@@ -194,10 +194,10 @@ func (x *exchange) explain(ctx context.Context, err error) *refusal {
 		r.status, r.reason, r.message = statusClientGone, reasonClientGone, "the client left"
 	case errors.Is(err, hold.ErrFull):
 		r.status, r.reason, r.retryAfter = http.StatusServiceUnavailable, reasonQueueFull, 5*time.Second
-		r.message = fmt.Sprintf("app %s has no ready pod and %d requests wait for it already, as many as spec.queue.maxPending allows", app, settings.MaxPending)
+		r.message = fmt.Sprintf("app %s has no %s and %d requests wait for it already, as many as spec.queue.maxPending allows", app, x.lacks(), settings.MaxPending)
 	case errors.Is(err, hold.ErrTooLong):
 		r.status, r.reason, r.retryAfter = http.StatusServiceUnavailable, reasonQueueTimeout, 5*time.Second
-		r.message = fmt.Sprintf("app %s had no ready pod for %v, as long as spec.queue.maxWait allows", app, settings.MaxWait)
+		r.message = fmt.Sprintf("app %s had no %s for %v, as long as spec.queue.maxWait allows", app, x.lacks(), settings.MaxWait)
 	case errors.Is(err, backend.ErrGone):
 		r.status, r.reason = http.StatusNotFound, reasonGone
 		r.message = fmt.Sprintf("app %s was deleted while the request waited for it", app)
@@ -206,6 +206,14 @@ func (x *exchange) explain(ctx context.Context, err error) *refusal {
 		r.message = fmt.Sprintf("app %s broke the connection before it began its response", app)
 	}
 	return r
+}
+
+// lacks is what a request waits for.
+func (x *exchange) lacks() string {
+	if x.backend.Pods.Ready() > 0 && x.backend.Pods.Limited() {
+		return fmt.Sprintf("pod with room, as spec.concurrencyLimit allows each %d at a time,", x.backend.Settings().ConcurrencyLimit)
+	}
+	return "ready pod"
 }
 
 // rewrite says who asked, to whom, and how.

@@ -529,7 +529,7 @@ func TestRequestsGoToTheLeastBusyPod(t *testing.T) {
 	for i := range pods {
 		addresses = append(addresses, at(w.pod(func(http.ResponseWriter, *http.Request) {
 			busy[i].Add(1)
-			<-release
+			w.awaitInPod(release)
 		})))
 	}
 	w.ready("shop", "", addresses...)

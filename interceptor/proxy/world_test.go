@@ -174,8 +174,16 @@ func (w *world) pod(h http.HandlerFunc) *httptest.Server {
 	s.Config.Protocols.SetHTTP1(true)
 	s.Config.Protocols.SetUnencryptedHTTP2(true)
 	s.Start()
-	w.t.Cleanup(func() { s.CloseClientConnections(); s.Close() })
+	w.t.Cleanup(func() { w.front.CloseClientConnections(); s.CloseClientConnections(); s.Close() })
 	return s
+}
+
+// awaitInPod is how a pod waits for its test: when the test is over, so is the wait, for a server does not close before.
+func (w *world) awaitInPod(c <-chan struct{}) {
+	select {
+	case <-c:
+	case <-w.t.Context().Done():
+	}
 }
 
 func at(s *httptest.Server) string { return s.Listener.Addr().String() }

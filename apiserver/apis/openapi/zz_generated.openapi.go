@@ -619,14 +619,14 @@ func schema_apiserver_apis_apps_v1alpha1_HTTPAppSpec(ref common.ReferenceCallbac
 					},
 					"concurrencyLimit": {
 						SchemaProps: spec.SchemaProps{
-							Description: "The most requests that one pod gets at the same time from one interceptor. 0, the default, is no limit. Accepted, not acted on yet.",
+							Description: "The most requests that one pod gets at the same time from one interceptor, so of two interceptors twice as many; others wait, within the bounds of queue, and go in the order of their arrival. 0, the default, is no limit.",
 							Type:        []string{"integer"},
 							Format:      "int32",
 						},
 					},
 					"queue": {
 						SchemaProps: spec.SchemaProps{
-							Description: "The bounds on requests that wait while no pod is ready.",
+							Description: "The bounds on requests that wait while no pod is ready or each has as many as concurrencyLimit allows.",
 							Default:     map[string]interface{}{},
 							Ref:         ref(v1alpha1.Queue{}.OpenAPIModelName()),
 						},

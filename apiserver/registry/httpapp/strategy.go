@@ -4,7 +4,6 @@ package httpapp
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -127,8 +126,6 @@ func notActedOn(spec *v1alpha1.HTTPAppSpec) []string {
 		}
 	}
 	warn(spec.Protocol == v1alpha1.ProtocolHTTPS, "spec.protocol: https")
-	warn(slices.ContainsFunc(spec.Routes, func(r v1alpha1.Route) bool { return len(r.Headers) > 0 }), "spec.routes[].headers")
-	warn(spec.ConcurrencyLimit != 0, "spec.concurrencyLimit")
 	warn(spec.Timeouts.Idle != nil, "spec.timeouts.idle")
 	warn(spec.ColdStart != nil, "spec.coldStart")
 	warn(spec.TLS != nil, "spec.tls")

@@ -100,11 +100,10 @@ func TestAWarningNamesTheOlderAppThatOwnsARoute(t *testing.T) {
 
 func TestAWarningNamesWhatIsNotActedOnYet(t *testing.T) {
 	app := newApp("new", 0, "a.com")
-	app.Spec.Routes[0].Headers = []v1alpha1.HeaderMatch{{Name: "a", Value: "b"}}
 	app.Spec.TLS = &v1alpha1.TLS{SecretName: "x"}
-	app.Spec.ConcurrencyLimit = 1
+	app.Spec.ColdStart = &v1alpha1.ColdStart{}
 	warnings := strings.Join(strategy{}.WarningsOnCreate(t.Context(), app), "\n")
-	for _, field := range []string{"spec.routes[].headers", "spec.tls", "spec.concurrencyLimit"} {
+	for _, field := range []string{"spec.tls", "spec.coldStart"} {
 		if !strings.Contains(warnings, field+" is accepted and not acted on yet") {
 			t.Errorf("nothing about %s in\n%s", field, warnings)
 		}

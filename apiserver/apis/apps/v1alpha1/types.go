@@ -75,11 +75,11 @@ type HTTPAppSpec struct {
 	// +optional
 	Scaling Scaling `json:"scaling,omitempty"`
 
-	// The most requests that one pod gets at the same time from one interceptor. 0, the default, is no limit. Accepted, not
-	// acted on yet.
+	// The most requests that one pod gets at the same time from one interceptor, so of two interceptors twice as many; others
+	// wait, within the bounds of queue, and go in the order of their arrival. 0, the default, is no limit.
 	// +optional
 	ConcurrencyLimit int32 `json:"concurrencyLimit,omitempty"`
-	// The bounds on requests that wait while no pod is ready.
+	// The bounds on requests that wait while no pod is ready or each has as many as concurrencyLimit allows.
 	// +optional
 	Queue Queue `json:"queue,omitempty"`
 	// How long requests and connections may take.

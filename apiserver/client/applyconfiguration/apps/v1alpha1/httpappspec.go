@@ -36,10 +36,10 @@ type HTTPAppSpecApplyConfiguration struct {
 	Routes []RouteApplyConfiguration `json:"routes,omitempty"`
 	// How many replicas the requests call for, and who sees to it.
 	Scaling *ScalingApplyConfiguration `json:"scaling,omitempty"`
-	// The most requests that one pod gets at the same time from one interceptor. 0, the default, is no limit. Accepted, not
-	// acted on yet.
+	// The most requests that one pod gets at the same time from one interceptor, so of two interceptors twice as many; others
+	// wait, within the bounds of queue, and go in the order of their arrival. 0, the default, is no limit.
 	ConcurrencyLimit *int32 `json:"concurrencyLimit,omitempty"`
-	// The bounds on requests that wait while no pod is ready.
+	// The bounds on requests that wait while no pod is ready or each has as many as concurrencyLimit allows.
 	Queue *QueueApplyConfiguration `json:"queue,omitempty"`
 	// How long requests and connections may take.
 	Timeouts *TimeoutsApplyConfiguration `json:"timeouts,omitempty"`
