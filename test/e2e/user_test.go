@@ -171,6 +171,7 @@ type echo struct {
 	Bytes  int64
 	SHA256 string
 	Seen   int
+	Most   int
 }
 
 // get sends a GET and returns the app's answer.

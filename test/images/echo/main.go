@@ -30,12 +30,31 @@ type answer struct {
 	SHA256 string `json:"sha256"`
 	// Seen is how often this pod has been sent the same X-Test-Id.
 	Seen int `json:"seen"`
+	// Most is the most requests that this pod has had at the same time.
+	Most int `json:"most"`
 }
 
 type server struct {
 	pod  string
 	mu   sync.Mutex
 	seen map[string]int
+	// now and most are how many requests there are and were at most.
+	now, most int
+}
+
+// enter counts a request that begins, and returns the most that there were.
+func (s *server) enter() (most int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.now++
+	s.most = max(s.most, s.now)
+	return s.most
+}
+
+func (s *server) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.now--
 }
 
 func (s *server) count(id string) int {
@@ -50,6 +69,8 @@ func (s *server) count(id string) int {
 
 // echo waits for ?delay=DURATION, reads the body and tells what it got.
 func (s *server) echo(w http.ResponseWriter, r *http.Request) {
+	most := s.enter()
+	defer s.leave()
 	sum := sha256.New()
 	n, err := io.Copy(sum, r.Body)
 	if err != nil {
@@ -73,7 +94,7 @@ func (s *server) echo(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Pod", s.pod)
 	_ = json.NewEncoder(w).Encode(answer{
 		Pod: s.pod, Method: r.Method, Host: r.Host, Path: r.URL.Path, Header: r.Header,
-		Bytes: n, SHA256: fmt.Sprintf("%x", sum.Sum(nil)), Seen: seen,
+		Bytes: n, SHA256: fmt.Sprintf("%x", sum.Sum(nil)), Seen: seen, Most: most,
 	})
 }
 
