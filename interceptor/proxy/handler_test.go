@@ -430,8 +430,10 @@ func TestTrailersOfARequestThatWaitedArrive(t *testing.T) {
 		body, _ := io.ReadAll(r.Body)
 		fmt.Fprintf(w, "%s of %s", body, r.Trailer.Get("X-Asked")) //nolint:errcheck // the test sees
 	})
+	b, _ := w.routes.Table().Match("shop.test", "/", nil)
 	for range 20 {
 		w.ready("shop", "")
+		w.eventually("no pod is ready", func() bool { return b.Pods.Ready() == 0 })
 		end := make(chan struct{})
 		r := w.request("POST", "shop", "/", io.MultiReader(strings.NewReader("bo"), readerFunc(func([]byte) (int, error) {
 			<-end
