@@ -14,6 +14,7 @@ import (
 
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 	"github.com/kedahttp/kedahttp/interceptor/balance"
+	"github.com/kedahttp/kedahttp/interceptor/coldstart"
 	"github.com/kedahttp/kedahttp/interceptor/endpoints"
 	"github.com/kedahttp/kedahttp/interceptor/hold"
 	"github.com/kedahttp/kedahttp/interceptor/queue"
@@ -29,6 +30,8 @@ type Backend struct {
 	Counts *queue.App
 	Line   *hold.Line
 	Pods   *balance.Pool
+
+	starter *coldstart.Starter
 
 	settings atomic.Pointer[Settings]
 	// h2c is what the Service says; the spec goes before it.
@@ -48,10 +51,11 @@ type Settings struct {
 	Port                                  *intstr.IntOrString
 }
 
-func newBackend(app *v1alpha1.HTTPApp, counters *queue.Counters, clk Clock) *Backend {
+func newBackend(app *v1alpha1.HTTPApp, counters *queue.Counters, prober *coldstart.Prober, clk Clock) *Backend {
 	name := types.NamespacedName{Namespace: app.Namespace, Name: app.Name}
 	b := &Backend{Name: name, UID: app.UID, Counts: counters.App(name, app.UID), Line: hold.NewLine(clk)}
 	b.Pods = balance.NewPool(clk, b.Line.Release)
+	b.starter = coldstart.NewStarter(app.Namespace, prober, clk, b.take)
 	return b
 }
 
@@ -75,14 +79,17 @@ func (b *Backend) Pick(avoid *balance.Endpoint) *balance.Endpoint {
 }
 
 // Wait returns the pod for a request that has to wait for it. It is picked by whoever makes room, in the request's turn, so that
-// nobody else gets it meanwhile.
-func (b *Backend) Wait(ctx context.Context, place *hold.Place, avoid *balance.Endpoint) (pod *balance.Endpoint, err error) {
+// nobody else gets it meanwhile. While requests wait, pods that are not ready yet are found as soon as they answer. The cold start is
+// the one that the request waited for, if it did.
+func (b *Backend) Wait(ctx context.Context, place *hold.Place, avoid *balance.Endpoint) (pod *balance.Endpoint, start *coldstart.Start, err error) {
+	start = b.starter.Enter()
+	defer b.starter.Leave()
 	s := b.Settings()
 	err = b.Line.Wait(ctx, place, s.MaxPending, s.MaxWait, func() bool {
 		pod = b.Pods.Pick(avoid)
 		return pod != nil
 	})
-	return pod, err
+	return pod, start, err
 }
 
 // H2C reports whether the pods speak HTTP/2 in plain text.
@@ -117,7 +124,17 @@ func settingsOf(app *v1alpha1.HTTPApp) *Settings {
 	return s
 }
 
-func (b *Backend) set(ready endpoints.Set) {
-	b.h2c.Store(ready.H2C)
-	b.Pods.Set(ready.Addresses)
+// set takes in what the slices say.
+func (b *Backend) set(known endpoints.Set) {
+	b.h2c.Store(known.H2C)
+	b.starter.Set(known.Endpoints)
+}
+
+// take takes in which pods take requests, by their slices or because they answered.
+func (b *Backend) take(usable []endpoints.Endpoint) {
+	addresses := make([]string, len(usable))
+	for i, e := range usable {
+		addresses[i] = e.Address
+	}
+	b.Pods.Set(addresses)
 }

@@ -40,7 +40,7 @@ func TestNoRequestWaitsWhileThereIsRoom(t *testing.T) {
 	for round := range 150 {
 		app := &v1alpha1.HTTPApp{}
 		app.Name, app.UID = "shop", "uid"
-		b := newBackend(app, queue.NewCounters(clk), clk)
+		b := newBackend(app, queue.NewCounters(clk), nil, clk)
 		limits := []int{1, 2, 3}
 		if round%2 == 0 {
 			limits = limits[:1]
@@ -69,7 +69,7 @@ func TestNoRequestWaitsWhileThereIsRoom(t *testing.T) {
 					pod := b.Pick(avoid)
 					if pod == nil {
 						var err error
-						if pod, err = b.Wait(ctx, &place, avoid); err != nil {
+						if pod, _, err = b.Wait(ctx, &place, avoid); err != nil {
 							if !errors.Is(err, context.Canceled) {
 								t.Error(err)
 							}
@@ -128,7 +128,7 @@ func TestNoRequestWaitsWhileThereIsRoom(t *testing.T) {
 
 func TestOneThatComesNowGoesBehindThoseThatWait(t *testing.T) {
 	clk := fakeClock{clocktesting.NewFakeClock(time.Unix(0, 0))}
-	b := newBackend(&v1alpha1.HTTPApp{}, queue.NewCounters(clk), clk)
+	b := newBackend(&v1alpha1.HTTPApp{}, queue.NewCounters(clk), nil, clk)
 	b.settings.Store(&Settings{MaxPending: 10, MaxWait: time.Hour})
 	b.Pods.SetLimit(1)
 	b.Pods.Set([]string{"10.0.0.1:80"})
@@ -138,7 +138,7 @@ func TestOneThatComesNowGoesBehindThoseThatWait(t *testing.T) {
 	for n := range 2 {
 		go func() {
 			var place hold.Place
-			pod, err := b.Wait(t.Context(), &place, nil)
+			pod, _, err := b.Wait(t.Context(), &place, nil)
 			if err != nil {
 				t.Error(err)
 			}
@@ -163,7 +163,7 @@ func TestOneThatComesNowGoesBehindThoseThatWait(t *testing.T) {
 func TestOneThatComesNowLeavesAFreePlaceToThoseThatWait(t *testing.T) {
 	clk := fakeClock{clocktesting.NewFakeClock(time.Unix(0, 0))}
 	for _, limit := range []int{1, 0} {
-		b := newBackend(&v1alpha1.HTTPApp{}, queue.NewCounters(clk), clk)
+		b := newBackend(&v1alpha1.HTTPApp{}, queue.NewCounters(clk), nil, clk)
 		b.Pods.SetLimit(limit)
 		b.Pods.Set([]string{"10.0.0.1:80"})
 		ctx, cancel := context.WithCancel(t.Context())

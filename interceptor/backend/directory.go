@@ -12,6 +12,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
+	"github.com/kedahttp/kedahttp/interceptor/coldstart"
 	"github.com/kedahttp/kedahttp/interceptor/endpoints"
 	"github.com/kedahttp/kedahttp/interceptor/queue"
 	"github.com/kedahttp/kedahttp/interceptor/routing"
@@ -24,6 +25,7 @@ type Directory struct {
 	counters *queue.Counters
 	apps     cache.SharedIndexInformer
 	slices   *endpoints.Slices
+	prober   *coldstart.Prober
 	// gone is told of each app that is no more.
 	gone func(types.NamespacedName)
 
@@ -35,11 +37,11 @@ type Directory struct {
 	byService map[types.NamespacedName][]*Backend
 }
 
-// NewDirectory makes a directory of the apps in the informer of their records and the pods in the slices. gone, if any, is told
-// of each app that is no more.
-func NewDirectory(apps cache.SharedIndexInformer, slices *endpoints.Slices, counters *queue.Counters, clk Clock, gone func(types.NamespacedName)) *Directory {
+// NewDirectory makes a directory of the apps in the informer of their records and the pods in the slices. The prober, if any, asks
+// pods that are not ready yet; gone, if any, is told of each app that is no more.
+func NewDirectory(apps cache.SharedIndexInformer, slices *endpoints.Slices, prober *coldstart.Prober, counters *queue.Counters, clk Clock, gone func(types.NamespacedName)) *Directory {
 	return &Directory{
-		clock: clk, counters: counters, apps: apps, slices: slices, gone: gone,
+		clock: clk, counters: counters, apps: apps, slices: slices, prober: prober, gone: gone,
 		table:    routing.NewTable[*Backend](),
 		backends: map[types.NamespacedName]*Backend{}, byService: map[types.NamespacedName][]*Backend{},
 	}
@@ -109,7 +111,7 @@ func (d *Directory) set(obj any) {
 	before := d.backends[name]
 	b := before
 	if b == nil || b.UID != app.UID {
-		b = newBackend(app, d.counters, d.clock)
+		b = newBackend(app, d.counters, d.prober, d.clock)
 	}
 	if before != nil {
 		d.leaveService(before)
@@ -119,7 +121,7 @@ func (d *Directory) set(obj any) {
 	d.backends[name] = b
 	d.byService[s.Service] = append(d.byService[s.Service], b)
 	b.Pods.SetLimit(s.ConcurrencyLimit)
-	b.set(d.slices.Ready(s.Service, s.Port))
+	b.set(d.slices.Of(s.Service, s.Port))
 	d.table.Set(app, b)
 	if before != nil && before != b {
 		d.end(before)
@@ -163,6 +165,6 @@ func (d *Directory) serviceChanged(service types.NamespacedName) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, b := range d.byService[service] {
-		b.set(d.slices.Ready(service, b.Settings().Port))
+		b.set(d.slices.Of(service, b.Settings().Port))
 	}
 }

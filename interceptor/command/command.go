@@ -20,6 +20,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -28,6 +30,7 @@ import (
 
 	"github.com/kedahttp/kedahttp/apiserver/storage/record"
 	"github.com/kedahttp/kedahttp/interceptor/backend"
+	"github.com/kedahttp/kedahttp/interceptor/coldstart"
 	"github.com/kedahttp/kedahttp/interceptor/endpoints"
 	"github.com/kedahttp/kedahttp/interceptor/proxy"
 	"github.com/kedahttp/kedahttp/interceptor/queue"
@@ -169,8 +172,16 @@ func (o *Options) build(config *rest.Config, creds credentials.TransportCredenti
 	i.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	metrics := proxy.NewMetrics(i.registry, i.counters)
 	i.publisher = queue.NewPublisher(i.counters, clk)
-	i.directory = backend.NewDirectory(apps, slices, i.counters, clk, metrics.Forget)
-	i.handler = proxy.NewHandler(proxy.Config{Routes: i.directory, Metrics: metrics, Clock: clk, TrustedProxies: o.trusted})
+	reader, err := kubernetes.NewForConfig(quick(withProtobuf(config)))
+	if err != nil {
+		return nil, fmt.Errorf("making a client: %w", err)
+	}
+	transports := proxy.NewTransports()
+	prober := coldstart.NewProber(func(ctx context.Context, namespace, name string) (*corev1.Pod, error) {
+		return reader.CoreV1().Pods(namespace).Get(ctx, name, metav1.GetOptions{})
+	}, transports.HTTP1())
+	i.directory = backend.NewDirectory(apps, slices, prober, i.counters, clk, metrics.Forget)
+	i.handler = proxy.NewHandler(proxy.Config{Transports: transports, Routes: i.directory, Metrics: metrics, Clock: clk, TrustedProxies: o.trusted})
 	return i, nil
 }
 
@@ -179,6 +190,13 @@ func withProtobuf(config *rest.Config) *rest.Config {
 	c := rest.CopyConfig(config)
 	c.AcceptContentTypes, c.ContentType = "application/vnd.kubernetes.protobuf,application/json", "application/vnd.kubernetes.protobuf"
 	return c
+}
+
+// quick is for reads that a request waits for: many apps can wake at the same moment, and a read costs the cluster much less than the
+// pod did that it is of.
+func quick(config *rest.Config) *rest.Config {
+	config.QPS, config.Burst = 100, 200
+	return config
 }
 
 // run serves until the context ends, then, in this order: is not ready any more, goes on for the shutdown delay, takes no new

@@ -1,4 +1,4 @@
-// Package endpoints knows the ready pod addresses behind Services, from the EndpointSlices of all namespaces.
+// Package endpoints knows the pod addresses behind Services, from the EndpointSlices of all namespaces.
 package endpoints
 
 import (
@@ -6,7 +6,9 @@ import (
 	"net"
 	"slices"
 	"strconv"
+	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -16,10 +18,19 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// Set is the addresses that take requests now.
+// Endpoint is a pod that is not going.
+type Endpoint struct {
+	// Address is host:port.
+	Address string
+	Ready   bool
+	// Pod is the pod's name, in the Service's namespace, while it is not ready. It is empty for an address that is no pod's.
+	Pod string
+}
+
+// Set is the pods of a Service.
 type Set struct {
-	// Addresses are host:port, sorted.
-	Addresses []string
+	// Endpoints are sorted by their addresses.
+	Endpoints []Endpoint
 	// H2C says that the port's appProtocol is HTTP/2 in plain text.
 	H2C bool
 }
@@ -83,14 +94,17 @@ func strip(obj any) (any, error) {
 		Labels: map[string]string{discoveryv1.LabelServiceName: slice.Labels[discoveryv1.LabelServiceName]},
 	}
 	for i, e := range slice.Endpoints {
-		slice.Endpoints[i] = discoveryv1.Endpoint{Addresses: e.Addresses, Conditions: e.Conditions}
+		kept := discoveryv1.Endpoint{Addresses: e.Addresses, Conditions: e.Conditions}
+		if !isReady(e.Conditions) && e.TargetRef != nil && e.TargetRef.Kind == "Pod" {
+			kept.TargetRef = &corev1.ObjectReference{Name: e.TargetRef.Name}
+		}
+		slice.Endpoints[i] = kept
 	}
 	return slice, nil
 }
 
-// Ready returns the addresses of a Service's ready pods. The port is the one that has the name or the number, else the only or
-// first one.
-func (s *Slices) Ready(service types.NamespacedName, port *intstr.IntOrString) Set {
+// Of returns a Service's pods. The port is the one that has the name or the number, else the only or first one.
+func (s *Slices) Of(service types.NamespacedName, port *intstr.IntOrString) Set {
 	objects, err := s.informer.GetIndexer().ByIndex(byService, service.String())
 	if err != nil {
 		return Set{}
@@ -101,10 +115,10 @@ func (s *Slices) Ready(service types.NamespacedName, port *intstr.IntOrString) S
 			slices = append(slices, slice)
 		}
 	}
-	return ready(slices, port)
+	return endpointsOf(slices, port)
 }
 
-func ready(all []*discoveryv1.EndpointSlice, port *intstr.IntOrString) (set Set) {
+func endpointsOf(all []*discoveryv1.EndpointSlice, port *intstr.IntOrString) (set Set) {
 	// A pod of a dual-stack Service is in a slice of each family: it is one pod, and has one address here.
 	family := discoveryv1.AddressTypeIPv6
 	for _, slice := range all {
@@ -118,22 +132,35 @@ func ready(all []*discoveryv1.EndpointSlice, port *intstr.IntOrString) (set Set)
 			continue
 		}
 		for _, e := range slice.Endpoints {
-			if len(e.Addresses) == 0 || !takesRequests(e.Conditions) {
+			// One that is going takes no requests, also when its Service publishes such addresses.
+			if len(e.Addresses) == 0 || e.Conditions.Terminating != nil && *e.Conditions.Terminating {
 				continue
 			}
-			set.Addresses = append(set.Addresses, net.JoinHostPort(e.Addresses[0], strconv.Itoa(int(*p.Port))))
+			found := Endpoint{Address: net.JoinHostPort(e.Addresses[0], strconv.Itoa(int(*p.Port))), Ready: isReady(e.Conditions)}
+			if e.TargetRef != nil {
+				found.Pod = e.TargetRef.Name
+			}
+			set.Endpoints = append(set.Endpoints, found)
 			set.H2C = set.H2C || p.AppProtocol != nil && *p.AppProtocol == "kubernetes.io/h2c"
 		}
 	}
-	slices.Sort(set.Addresses)
-	set.Addresses = slices.Compact(set.Addresses) // a pod can be in two slices while it moves between them
+	// A pod can be in two slices while it moves between them. One of them knows already that it is ready.
+	slices.SortFunc(set.Endpoints, func(a, b Endpoint) int {
+		switch {
+		case a.Address != b.Address:
+			return strings.Compare(a.Address, b.Address)
+		case a.Ready && !b.Ready:
+			return -1
+		case b.Ready && !a.Ready:
+			return 1
+		}
+		return 0
+	})
+	set.Endpoints = slices.CompactFunc(set.Endpoints, func(a, b Endpoint) bool { return a.Address == b.Address })
 	return set
 }
 
-// takesRequests is false for a pod that is going, also when its Service publishes such addresses.
-func takesRequests(c discoveryv1.EndpointConditions) bool {
-	return (c.Ready == nil || *c.Ready) && (c.Terminating == nil || !*c.Terminating)
-}
+func isReady(c discoveryv1.EndpointConditions) bool { return c.Ready == nil || *c.Ready }
 
 // pick chooses a port. A slice's ports have the names of the Service's ports and the numbers of the pods'.
 func pick(ports []discoveryv1.EndpointPort, want *intstr.IntOrString) *discoveryv1.EndpointPort {

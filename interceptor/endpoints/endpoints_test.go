@@ -1,9 +1,11 @@
 package endpoints
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -22,7 +24,7 @@ func pod(ip string, ready, terminating *bool) discoveryv1.Endpoint {
 	return discoveryv1.Endpoint{Addresses: []string{ip}, Conditions: discoveryv1.EndpointConditions{Ready: ready, Terminating: terminating}}
 }
 
-func TestReady(t *testing.T) {
+func TestThePodsOfAService(t *testing.T) {
 	yes, no := ptr.To(true), ptr.To(false)
 	v4, v6 := discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6
 	http := []discoveryv1.EndpointPort{port("http", 8080)}
@@ -34,60 +36,75 @@ func TestReady(t *testing.T) {
 		want   Set
 	}{
 		"nothing": {},
-		"only pods that are ready and stay": {
-			slices: []*discoveryv1.EndpointSlice{slice(v4, http, pod("10.0.0.3", yes, no), pod("10.0.0.1", nil, nil), pod("10.0.0.2", no, nil), pod("10.0.0.4", yes, yes))},
-			want:   Set{Addresses: []string{"10.0.0.1:8080", "10.0.0.3:8080"}},
+		"those that stay, and whether they are ready": {
+			slices: []*discoveryv1.EndpointSlice{slice(v4, http, pod("10.0.0.3", yes, no), pod("10.0.0.1", nil, nil), pod("10.0.0.2", no, nil), pod("10.0.0.4", yes, yes), pod("10.0.0.5", no, yes))},
+			want:   Set{Endpoints: []Endpoint{{Address: "10.0.0.1:8080", Ready: true}, {Address: "10.0.0.2:8080"}, {Address: "10.0.0.3:8080", Ready: true}}},
+		},
+		"of two slices the one that knows that a pod is ready": {
+			slices: []*discoveryv1.EndpointSlice{slice(v4, http, pod("10.0.0.1", no, no)), slice(v4, http, pod("10.0.0.1", yes, no)), slice(v4, http, pod("10.0.0.1", no, no))},
+			want:   Set{Endpoints: []Endpoint{{Address: "10.0.0.1:8080", Ready: true}}},
 		},
 		"a pod that moves between two slices is one": {
 			slices: []*discoveryv1.EndpointSlice{slice(v4, http, pod("10.0.0.1", yes, no)), slice(v4, http, pod("10.0.0.1", yes, no))},
-			want:   Set{Addresses: []string{"10.0.0.1:8080"}},
+			want:   Set{Endpoints: []Endpoint{{Address: "10.0.0.1:8080", Ready: true}}},
 		},
 		"a pod of both families is one": {
 			slices: []*discoveryv1.EndpointSlice{slice(v6, http, pod("fd00::1", yes, no)), slice(v4, http, pod("10.0.0.1", yes, no))},
-			want:   Set{Addresses: []string{"10.0.0.1:8080"}},
+			want:   Set{Endpoints: []Endpoint{{Address: "10.0.0.1:8080", Ready: true}}},
 		},
 		"an empty slice of the other family does not hide pods": {
 			slices: []*discoveryv1.EndpointSlice{slice(v6, http, pod("fd00::1", yes, no)), slice(v4, http)},
-			want:   Set{Addresses: []string{"[fd00::1]:8080"}},
+			want:   Set{Endpoints: []Endpoint{{Address: "[fd00::1]:8080", Ready: true}}},
 		},
 		"the first port": {
 			slices: []*discoveryv1.EndpointSlice{slice(v4, two, pod("10.0.0.1", yes, no))},
-			want:   Set{Addresses: []string{"10.0.0.1:9090"}},
+			want:   Set{Endpoints: []Endpoint{{Address: "10.0.0.1:9090", Ready: true}}},
 		},
 		"the port of the name": {
 			slices: []*discoveryv1.EndpointSlice{slice(v4, two, pod("10.0.0.1", yes, no))}, port: ptr.To(intstr.FromString("http")),
-			want: Set{Addresses: []string{"10.0.0.1:8080"}},
+			want: Set{Endpoints: []Endpoint{{Address: "10.0.0.1:8080", Ready: true}}},
 		},
 		"the port of the number": {
 			slices: []*discoveryv1.EndpointSlice{slice(v4, two, pod("10.0.0.1", yes, no))}, port: ptr.To(intstr.FromInt32(8080)),
-			want: Set{Addresses: []string{"10.0.0.1:8080"}},
+			want: Set{Endpoints: []Endpoint{{Address: "10.0.0.1:8080", Ready: true}}},
 		},
 		"a container's port name is not the Service's": {
 			slices: []*discoveryv1.EndpointSlice{slice(v4, http, pod("10.0.0.1", yes, no))}, port: ptr.To(intstr.FromString("web")),
-			want: Set{Addresses: []string{"10.0.0.1:8080"}},
+			want: Set{Endpoints: []Endpoint{{Address: "10.0.0.1:8080", Ready: true}}},
 		},
 		"no port, no pod": {slices: []*discoveryv1.EndpointSlice{slice(v4, nil, pod("10.0.0.1", yes, no))}},
 		"HTTP/2": {
 			slices: []*discoveryv1.EndpointSlice{slice(v4, h2c, pod("10.0.0.1", yes, no))},
-			want:   Set{Addresses: []string{"10.0.0.1:8080"}, H2C: true},
+			want:   Set{Endpoints: []Endpoint{{Address: "10.0.0.1:8080", Ready: true}}, H2C: true},
 		},
 	} {
-		t.Run(what, func(t *testing.T) { require.Equal(t, c.want, ready(c.slices, c.port)) })
+		t.Run(what, func(t *testing.T) { require.Equal(t, c.want, endpointsOf(c.slices, c.port)) })
 	}
 }
 
 func TestOnlyWhatIsNeededIsKept(t *testing.T) {
-	s := slice(discoveryv1.AddressTypeIPv4, nil, pod("10.0.0.1", nil, nil))
+	no := ptr.To(false)
+	s := slice(discoveryv1.AddressTypeIPv4, []discoveryv1.EndpointPort{port("http", 80)}, pod("10.0.0.1", nil, nil), pod("10.0.0.2", no, nil), pod("10.0.0.3", no, nil))
 	s.ObjectMeta = metav1.ObjectMeta{
 		Namespace: "a", Name: "b-1", Labels: map[string]string{discoveryv1.LabelServiceName: "b", "other": "x"},
 		Annotations: map[string]string{"x": "y"}, ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "m"}},
 	}
-	s.Endpoints[0].NodeName = ptr.To("node")
+	for i := range s.Endpoints {
+		s.Endpoints[i].NodeName = ptr.To("node")
+		s.Endpoints[i].TargetRef = &corev1.ObjectReference{Kind: "Pod", Namespace: "a", Name: fmt.Sprint("b-", i), UID: "1"}
+	}
+	s.Endpoints[2].TargetRef.Kind = "Machine"
 	obj, err := strip(s)
 	require.NoError(t, err)
 	got := obj.(*discoveryv1.EndpointSlice)
 	require.Equal(t, metav1.ObjectMeta{Namespace: "a", Name: "b-1", Labels: map[string]string{discoveryv1.LabelServiceName: "b"}}, got.ObjectMeta)
 	require.Equal(t, "b", serviceOf(got).Name)
-	require.Nil(t, got.Endpoints[0].NodeName)
-	require.Equal(t, []string{"10.0.0.1"}, got.Endpoints[0].Addresses)
+	require.Equal(t, []discoveryv1.Endpoint{
+		{Addresses: []string{"10.0.0.1"}},
+		{Addresses: []string{"10.0.0.2"}, Conditions: discoveryv1.EndpointConditions{Ready: no}, TargetRef: &corev1.ObjectReference{Name: "b-1"}},
+		{Addresses: []string{"10.0.0.3"}, Conditions: discoveryv1.EndpointConditions{Ready: no}},
+	}, got.Endpoints)
+	require.Equal(t, []Endpoint{
+		{Address: "10.0.0.1:80", Ready: true}, {Address: "10.0.0.2:80", Pod: "b-1"}, {Address: "10.0.0.3:80"},
+	}, endpointsOf([]*discoveryv1.EndpointSlice{got}, nil).Endpoints)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/kedahttp/kedahttp/interceptor/balance"
+	"github.com/kedahttp/kedahttp/interceptor/coldstart"
 )
 
 // RoundTrip implements http.RoundTripper: it holds the request while there is no pod, picks one and forwards the request.
@@ -66,7 +67,11 @@ func (h *Handler) hold(ctx context.Context, x *exchange, r *http.Request, avoid 
 	if x.body == nil && r.Body != nil && x.incoming.ProtoMajor == 1 && (x.backend.Line.Busy() || !x.backend.Pods.Available()) && x.backend.Line.Len() < settings.MaxPending {
 		x.body = newHeldBody(r.Body, x.incoming.Trailer, &h.budget, func() { x.cancel(context.Canceled) })
 	}
-	return x.backend.Wait(ctx, &x.place, avoid)
+	pod, start, err := x.backend.Wait(ctx, &x.place, avoid)
+	if start != nil {
+		x.start = start
+	}
+	return pod, err
 }
 
 // send forwards the request to a pod.
@@ -85,9 +90,9 @@ func (h *Handler) send(ctx context.Context, x *exchange, r *http.Request, pod *b
 		// Kept open, for the next pod if this one cannot be reached.
 		out.Body = keepOpen{r.Body}
 	}
-	transport := h.transports.http1
+	transport := h.config.Transports.http1
 	if x.backend.H2C() {
-		transport = h.transports.h2c
+		transport = h.config.Transports.h2c
 	}
 	if t := settings.RequestTimeout; t > 0 && x.timer == nil {
 		x.timer = time.AfterFunc(t, func() { x.cancel(errRequestTimeout) })
@@ -105,6 +110,13 @@ func (h *Handler) send(ctx context.Context, x *exchange, r *http.Request, pod *b
 	}
 	x.status = res.StatusCode
 	x.client.closeAfter(x.writer)
+	if x.start != nil {
+		stages, first := x.start.FirstByte(pod.Address, x.arrived)
+		res.Header.Set(coldstart.Header, stages.String())
+		if first {
+			h.config.Metrics.started(x.backend.Name, stages)
+		}
+	}
 	if res.StatusCode == http.StatusSwitchingProtocols && x.timer != nil {
 		x.timer.Stop() // a connection, not a response
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/kedahttp/kedahttp/interceptor/backend"
 	"github.com/kedahttp/kedahttp/interceptor/balance"
+	"github.com/kedahttp/kedahttp/interceptor/coldstart"
 	"github.com/kedahttp/kedahttp/interceptor/hold"
 	"github.com/kedahttp/kedahttp/interceptor/queue"
 	"github.com/kedahttp/kedahttp/interceptor/routing"
@@ -33,21 +34,22 @@ type Config struct {
 	Routes  Routes
 	Metrics *Metrics
 	Clock   clock.PassiveClock
+	// Transports are closed with the handler.
+	Transports Transports
 	// TrustedProxies are where X-Forwarded-* headers are taken from and extended; those of everybody else are replaced.
 	TrustedProxies []netip.Prefix
 }
 
 // Handler answers the requests of all apps.
 type Handler struct {
-	config     Config
-	transports transports
-	reverse    *httputil.ReverseProxy
-	budget     budget
+	config  Config
+	reverse *httputil.ReverseProxy
+	budget  budget
 }
 
 // NewHandler makes a handler.
 func NewHandler(config Config) *Handler {
-	h := &Handler{config: config, transports: newTransports(), budget: budget{left: bufferAll}}
+	h := &Handler{config: config, budget: budget{left: bufferAll}}
 	h.reverse = &httputil.ReverseProxy{
 		Rewrite:   h.rewrite,
 		Transport: h,
@@ -61,13 +63,16 @@ func NewHandler(config Config) *Handler {
 }
 
 // Close ends idle connections to pods.
-func (h *Handler) Close() { h.transports.close() }
+func (h *Handler) Close() { h.config.Transports.close() }
 
 // exchange is one request on its way. It belongs to the goroutine that answers the request.
 type exchange struct {
 	backend *backend.Backend
 	ticket  queue.Ticket
 	place   hold.Place
+	arrived time.Time
+	// start is the cold start that the request waited for, if it did.
+	start *coldstart.Start
 	// pod has the request, if any.
 	pod *balance.Endpoint
 	// client is the body of an HTTP/1 request, and body what was read of it while the request waited; if any.
@@ -92,8 +97,7 @@ var (
 // ServeHTTP implements http.Handler: route, count, hold, pick, forward. The last three are in RoundTrip, below the
 // ReverseProxy that knows what to do with headers, trailers, streams and upgrades.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	started := h.config.Clock.Now()
-	x := &exchange{incoming: r, writer: w}
+	x := &exchange{incoming: r, writer: w, arrived: h.config.Clock.Now()}
 	table := h.config.Routes.Table()
 	if table == nil {
 		h.refuse(w, r, x, &refusal{
@@ -129,7 +133,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if x.body != nil {
 			x.body.finish()
 		}
-		h.config.Metrics.routed(b.Name, x.status, x.reason, h.config.Clock.Since(started))
+		h.config.Metrics.routed(b.Name, x.status, x.reason, h.config.Clock.Since(x.arrived))
 	}()
 	if r.ProtoMajor == 1 && r.ContentLength != 0 {
 		// A pod may answer while it still reads; and while a body is being read for a held request, answering must not wait

@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/kedahttp/kedahttp/interceptor/coldstart"
 	"github.com/kedahttp/kedahttp/interceptor/queue"
 )
 
@@ -16,6 +17,7 @@ type Metrics struct {
 	requests   *prometheus.CounterVec
 	duration   *prometheus.HistogramVec
 	rejections *prometheus.CounterVec
+	starts     *prometheus.HistogramVec
 }
 
 // NewMetrics registers the metrics, those of the counts included.
@@ -35,8 +37,14 @@ func NewMetrics(r prometheus.Registerer, counters *queue.Counters) *Metrics {
 			Name: "kedahttp_interceptor_rejections_total",
 			Help: "Requests that the interceptor answered itself or could not answer, by reason.",
 		}, append(app, "reason")),
+		starts: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "kedahttp_interceptor_cold_start_seconds",
+			Help: "Time from the first request's arrival to each stage of a cold start: created and scheduled (the pod, by the cluster's clock, rounded down to a second), " +
+				"address (known here), probe (answered the interceptor's own probe) or ready (said its EndpointSlice), first-byte (of the response).",
+			Buckets: []float64{.1, .25, .5, .75, 1, 1.5, 2.5, 5, 10, 30, 60, 120},
+		}, append(app, "stage")),
 	}
-	r.MustRegister(m.requests, m.duration, m.rejections, &countsCollector{counters: counters})
+	r.MustRegister(m.requests, m.duration, m.rejections, m.starts, &countsCollector{counters: counters})
 	return m
 }
 
@@ -46,6 +54,7 @@ func (m *Metrics) Forget(app types.NamespacedName) {
 	m.requests.DeletePartialMatch(labels)
 	m.duration.DeletePartialMatch(labels)
 	m.rejections.DeletePartialMatch(labels)
+	m.starts.DeletePartialMatch(labels)
 }
 
 func (m *Metrics) routed(app types.NamespacedName, status int, reason string, took time.Duration) {
@@ -53,6 +62,12 @@ func (m *Metrics) routed(app types.NamespacedName, status int, reason string, to
 	m.duration.WithLabelValues(app.Namespace, app.Name).Observe(took.Seconds())
 	if reason != "" {
 		m.rejections.WithLabelValues(app.Namespace, app.Name, reason).Inc()
+	}
+}
+
+func (m *Metrics) started(app types.NamespacedName, stages coldstart.Stages) {
+	for _, s := range stages {
+		m.starts.WithLabelValues(app.Namespace, app.Name, s.Name).Observe(s.After.Seconds())
 	}
 }
 

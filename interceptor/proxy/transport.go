@@ -16,12 +16,13 @@ type dialError struct{ error }
 
 func (e *dialError) Unwrap() error { return e.error }
 
-// transports are the connections to all pods of all apps: one set for HTTP/1.1, one for HTTP/2 in plain text.
-type transports struct {
+// Transports are the connections to all pods of all apps: one set for HTTP/1.1, one for HTTP/2 in plain text.
+type Transports struct {
 	http1, h2c *http.Transport
 }
 
-func newTransports() transports {
+// NewTransports makes transports without connections.
+func NewTransports() Transports {
 	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}
 	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := dialer.DialContext(ctx, network, address)
@@ -44,7 +45,7 @@ func newTransports() transports {
 			Protocols:             new(http.Protocols),
 		}
 	}
-	t := transports{http1: make(), h2c: make()}
+	t := Transports{http1: make(), h2c: make()}
 	t.http1.Protocols.SetHTTP1(true)
 	t.h2c.Protocols.SetUnencryptedHTTP2(true)
 	// A pod that vanished without a word is found out by a ping.
@@ -52,7 +53,10 @@ func newTransports() transports {
 	return t
 }
 
-func (t transports) close() {
+// HTTP1 is how pods are reached by HTTP/1.1.
+func (t Transports) HTTP1() http.RoundTripper { return t.http1 }
+
+func (t Transports) close() {
 	t.http1.CloseIdleConnections()
 	t.h2c.CloseIdleConnections()
 }

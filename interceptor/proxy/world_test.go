@@ -15,6 +15,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -27,6 +28,7 @@ import (
 
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 	"github.com/kedahttp/kedahttp/interceptor/backend"
+	"github.com/kedahttp/kedahttp/interceptor/coldstart"
 	"github.com/kedahttp/kedahttp/interceptor/endpoints"
 	"github.com/kedahttp/kedahttp/interceptor/queue"
 )
@@ -51,13 +53,14 @@ func newWorld(t *testing.T, change ...func(*Config)) *world {
 		t: t, apps: fcache.NewFakeControllerSource(), client: fake.NewClientset(),
 		counters: queue.NewCounters(clock.RealClock{}), registry: prometheus.NewRegistry(),
 	}
+	transports := NewTransports()
 	slices, err := endpoints.NewSlices(w.client)
 	require.NoError(t, err)
 	metrics := NewMetrics(w.registry, w.counters)
 	informer := cache.NewSharedIndexInformer(w.apps, &v1alpha1.HTTPApp{}, 0, cache.Indexers{})
-	directory := backend.NewDirectory(informer, slices, w.counters, clock.RealClock{}, metrics.Forget)
+	directory := backend.NewDirectory(informer, slices, coldstart.NewProber(w.read, transports.HTTP1()), w.counters, clock.RealClock{}, metrics.Forget)
 	w.routes = directory
-	config := Config{Routes: directory, Metrics: metrics, Clock: clock.RealClock{}}
+	config := Config{Transports: transports, Routes: directory, Metrics: metrics, Clock: clock.RealClock{}}
 	for _, c := range change {
 		c(&config)
 	}
@@ -79,6 +82,11 @@ func newWorld(t *testing.T, change ...func(*Config)) *world {
 	})
 	w.eventually("the routes are known", directory.Ready)
 	return w
+}
+
+// read reads a pod from the test's cluster.
+func (w *world) read(ctx context.Context, namespace, name string) (*corev1.Pod, error) {
+	return w.client.CoreV1().Pods(namespace).Get(ctx, name, metav1.GetOptions{})
 }
 
 func (w *world) eventually(what string, is func() bool) {
