@@ -122,7 +122,32 @@ func (s *server) events(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// check is an exec probe: it fails unless the app in the same container answers.
+func check(port string) {
+	res, err := http.Get("http://127.0.0.1:" + port + "/healthz")
+	if err != nil {
+		log.Fatal(err)
+	}
+	_ = res.Body.Close()
+}
+
 func main() {
+	port := os.Getenv("PORT")
+	if port == "" {
+		port = "8080"
+	}
+	if len(os.Args) > 1 && os.Args[1] == "check" {
+		check(port)
+		return
+	}
+	// A slow start.
+	if after := os.Getenv("LISTEN_AFTER"); after != "" {
+		d, err := time.ParseDuration(after)
+		if err != nil {
+			log.Fatal(err)
+		}
+		time.Sleep(d)
+	}
 	pod, err := os.Hostname()
 	if err != nil {
 		log.Fatal(err)
@@ -133,10 +158,6 @@ func main() {
 	mux.HandleFunc("/events", s.events)
 	mux.HandleFunc("/healthz", func(http.ResponseWriter, *http.Request) {})
 
-	port := os.Getenv("PORT")
-	if port == "" {
-		port = "8080"
-	}
 	srv := &http.Server{Addr: ":" + port, Handler: mux, Protocols: new(http.Protocols)}
 	srv.Protocols.SetHTTP1(true)
 	srv.Protocols.SetUnencryptedHTTP2(true)
