@@ -32,6 +32,7 @@ type Backend struct {
 	Pods   *balance.Pool
 
 	starter *coldstart.Starter
+	zone    string
 
 	settings atomic.Pointer[Settings]
 	// h2c is what the Service says; the spec goes before it.
@@ -44,6 +45,8 @@ type Settings struct {
 	MaxWait    time.Duration
 	// ConcurrencyLimit is how many requests a pod gets at the same time; 0: any number.
 	ConcurrencyLimit int
+	// Target is how many requests at a time a pod is for; 0: nobody said.
+	Target int
 	// RequestTimeout and ResponseHeaderTimeout are without limit when 0.
 	RequestTimeout, ResponseHeaderTimeout time.Duration
 	Protocol                              v1alpha1.Protocol
@@ -51,9 +54,9 @@ type Settings struct {
 	Port                                  *intstr.IntOrString
 }
 
-func newBackend(app *v1alpha1.HTTPApp, counters *queue.Counters, prober *coldstart.Prober, clk Clock) *Backend {
+func newBackend(app *v1alpha1.HTTPApp, counters *queue.Counters, prober *coldstart.Prober, zone string, clk Clock) *Backend {
 	name := types.NamespacedName{Namespace: app.Namespace, Name: app.Name}
-	b := &Backend{Name: name, UID: app.UID, Counts: counters.App(name, app.UID), Line: hold.NewLine(clk)}
+	b := &Backend{Name: name, UID: app.UID, Counts: counters.App(name, app.UID), Line: hold.NewLine(clk), zone: zone}
 	b.Pods = balance.NewPool(clk, b.Line.Release)
 	b.starter = coldstart.NewStarter(app.Namespace, prober, clk, b.take)
 	return b
@@ -115,6 +118,11 @@ func settingsOf(app *v1alpha1.HTTPApp) *Settings {
 	if s.Service.Name == "" {
 		s.Service.Name = app.Name
 	}
+	scaling := *app.Spec.Scaling.DeepCopy()
+	v1alpha1.SetDefaults_Scaling(&scaling)
+	if scaling.Metric == v1alpha1.MetricConcurrency {
+		s.Target = int(scaling.Target.Value())
+	}
 	if t := app.Spec.Timeouts.Request; t != nil {
 		s.RequestTimeout = t.Duration
 	}
@@ -132,9 +140,9 @@ func (b *Backend) set(known endpoints.Set) {
 
 // take takes in which pods take requests, by their slices or because they answered.
 func (b *Backend) take(usable []endpoints.Endpoint) {
-	addresses := make([]string, len(usable))
+	pods := make([]balance.Pod, len(usable))
 	for i, e := range usable {
-		addresses[i] = e.Address
+		pods[i] = balance.Pod{Address: e.Address, Near: b.zone != "" && e.Zone == b.zone}
 	}
-	b.Pods.Set(addresses)
+	b.Pods.Set(pods)
 }

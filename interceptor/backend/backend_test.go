@@ -22,6 +22,13 @@ import (
 
 const patience = 30 * time.Second
 
+func at(addresses ...string) (pods []balance.Pod) {
+	for _, a := range addresses {
+		pods = append(pods, balance.Pod{Address: a})
+	}
+	return pods
+}
+
 // fakeClock is a fake clock that does not hold its lock while it calls.
 type fakeClock struct{ *clocktesting.FakeClock }
 
@@ -40,7 +47,7 @@ func TestNoRequestWaitsWhileThereIsRoom(t *testing.T) {
 	for round := range 150 {
 		app := &v1alpha1.HTTPApp{}
 		app.Name, app.UID = "shop", "uid"
-		b := newBackend(app, queue.NewCounters(clk), nil, clk)
+		b := newBackend(app, queue.NewCounters(clk), nil, "", clk)
 		limits := []int{1, 2, 3}
 		if round%2 == 0 {
 			limits = limits[:1]
@@ -48,7 +55,7 @@ func TestNoRequestWaitsWhileThereIsRoom(t *testing.T) {
 		highest := int64(limits[len(limits)-1])
 		b.settings.Store(&Settings{MaxPending: 1000, MaxWait: time.Hour})
 		b.Pods.SetLimit(limits[0])
-		b.Pods.Set(pods)
+		b.Pods.Set(at(pods...))
 
 		var wg sync.WaitGroup
 		for range 40 {
@@ -98,7 +105,7 @@ func TestNoRequestWaitsWhileThereIsRoom(t *testing.T) {
 		for range 20 {
 			switch rand.IntN(3) {
 			case 0:
-				b.Pods.Set(pods[rand.IntN(len(pods)+1):])
+				b.Pods.Set(at(pods[rand.IntN(len(pods)+1):]...))
 			case 1:
 				b.Pods.SetLimit(limits[rand.IntN(len(limits))])
 			case 2:
@@ -106,7 +113,7 @@ func TestNoRequestWaitsWhileThereIsRoom(t *testing.T) {
 			}
 			runtime.Gosched()
 		}
-		b.Pods.Set(pods)
+		b.Pods.Set(at(pods...))
 		ended := make(chan struct{})
 		go func() { wg.Wait(); close(ended) }()
 		deadline := time.After(patience)
@@ -128,10 +135,10 @@ func TestNoRequestWaitsWhileThereIsRoom(t *testing.T) {
 
 func TestOneThatComesNowGoesBehindThoseThatWait(t *testing.T) {
 	clk := fakeClock{clocktesting.NewFakeClock(time.Unix(0, 0))}
-	b := newBackend(&v1alpha1.HTTPApp{}, queue.NewCounters(clk), nil, clk)
+	b := newBackend(&v1alpha1.HTTPApp{}, queue.NewCounters(clk), nil, "", clk)
 	b.settings.Store(&Settings{MaxPending: 10, MaxWait: time.Hour})
 	b.Pods.SetLimit(1)
-	b.Pods.Set([]string{"10.0.0.1:80"})
+	b.Pods.Set(at("10.0.0.1:80"))
 	first := b.Pick(nil)
 	require.NotNil(t, first)
 	got := make(chan *balance.Endpoint, 2)
@@ -149,7 +156,7 @@ func TestOneThatComesNowGoesBehindThoseThatWait(t *testing.T) {
 	first.Release()
 	second := <-got
 	require.Nil(t, b.Pick(nil), "the pod is the one's that waited")
-	b.Pods.Set([]string{"10.0.0.1:80", "10.0.0.2:80"})
+	b.Pods.Set(at("10.0.0.1:80", "10.0.0.2:80"))
 	third := <-got
 	require.NotEqual(t, second.Address, third.Address)
 	require.Eventually(t, func() bool { return !b.Line.Busy() }, patience, time.Millisecond)
@@ -163,9 +170,9 @@ func TestOneThatComesNowGoesBehindThoseThatWait(t *testing.T) {
 func TestOneThatComesNowLeavesAFreePlaceToThoseThatWait(t *testing.T) {
 	clk := fakeClock{clocktesting.NewFakeClock(time.Unix(0, 0))}
 	for _, limit := range []int{1, 0} {
-		b := newBackend(&v1alpha1.HTTPApp{}, queue.NewCounters(clk), nil, clk)
+		b := newBackend(&v1alpha1.HTTPApp{}, queue.NewCounters(clk), nil, "", clk)
 		b.Pods.SetLimit(limit)
-		b.Pods.Set([]string{"10.0.0.1:80"})
+		b.Pods.Set(at("10.0.0.1:80"))
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() {

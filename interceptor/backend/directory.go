@@ -26,6 +26,7 @@ type Directory struct {
 	apps     cache.SharedIndexInformer
 	slices   *endpoints.Slices
 	prober   *coldstart.Prober
+	zone     string
 	// gone is told of each app that is no more.
 	gone func(types.NamespacedName)
 
@@ -38,10 +39,11 @@ type Directory struct {
 }
 
 // NewDirectory makes a directory of the apps in the informer of their records and the pods in the slices. The prober, if any, asks
-// pods that are not ready yet; gone, if any, is told of each app that is no more.
-func NewDirectory(apps cache.SharedIndexInformer, slices *endpoints.Slices, prober *coldstart.Prober, counters *queue.Counters, clk Clock, gone func(types.NamespacedName)) *Directory {
+// pods that are not ready yet. Pods in the zone, if it is not empty, go before those elsewhere. gone, if any, is told of each app that is
+// no more.
+func NewDirectory(apps cache.SharedIndexInformer, slices *endpoints.Slices, prober *coldstart.Prober, zone string, counters *queue.Counters, clk Clock, gone func(types.NamespacedName)) *Directory {
 	return &Directory{
-		clock: clk, counters: counters, apps: apps, slices: slices, prober: prober, gone: gone,
+		clock: clk, counters: counters, apps: apps, slices: slices, prober: prober, zone: zone, gone: gone,
 		table:    routing.NewTable[*Backend](),
 		backends: map[types.NamespacedName]*Backend{}, byService: map[types.NamespacedName][]*Backend{},
 	}
@@ -111,7 +113,7 @@ func (d *Directory) set(obj any) {
 	before := d.backends[name]
 	b := before
 	if b == nil || b.UID != app.UID {
-		b = newBackend(app, d.counters, d.prober, d.clock)
+		b = newBackend(app, d.counters, d.prober, d.zone, d.clock)
 	}
 	if before != nil {
 		d.leaveService(before)
@@ -121,6 +123,7 @@ func (d *Directory) set(obj any) {
 	d.backends[name] = b
 	d.byService[s.Service] = append(d.byService[s.Service], b)
 	b.Pods.SetLimit(s.ConcurrencyLimit)
+	b.Pods.SetTarget(s.Target)
 	b.set(d.slices.Of(s.Service, s.Port))
 	d.table.Set(app, b)
 	if before != nil && before != b {

@@ -20,11 +20,22 @@ const (
 	// enough that requests do not pile up on it, short enough that it costs nothing if the pod was only slow to listen.
 	quarantineFirst = 100 * time.Millisecond
 	quarantineMost  = 5 * time.Second
+	// One that never could be connected to is starting: it is left out for quarantineFresh, or a tenth of the time that it has been
+	// known if that is longer, which is what a slow start loses by it at most.
+	quarantineFresh = 50 * time.Millisecond
 )
 
 // forgotten is the requests of an address that left without any: more than any limit, so that a Pick that still knows the address
 // takes another. Were it counted, nobody would know of it when the address comes back.
 const forgotten = math.MaxInt64 / 2
+
+// Pod is a pod that takes requests.
+type Pod struct {
+	// Address is host:port.
+	Address string
+	// Near says that it is in the interceptor's own zone.
+	Near bool
+}
 
 // Endpoint is a ready pod's address.
 type Endpoint struct {
@@ -35,8 +46,11 @@ type Endpoint struct {
 	inFlight *atomic.Int64
 	// failures are the connections that could not be made since the last that could.
 	failures atomic.Int32
-	// out is guarded by the pool's lock.
-	out bool
+	// reached says that one could be made.
+	reached atomic.Bool
+	since   time.Time
+	// out and near are guarded by the pool's lock.
+	out, near bool
 }
 
 // InFlight is how many requests the pod has from this interceptor.
@@ -75,8 +89,10 @@ type Pool struct {
 
 	// limit is how many requests a pod may have; 0: any number.
 	limit atomic.Int64
+	// target is how many requests a pod in the interceptor's zone gets before those elsewhere get any.
+	target atomic.Int64
 	// pickable is replaced, never changed.
-	pickable atomic.Pointer[[]*Endpoint]
+	pickable atomic.Pointer[pickable]
 
 	mu  sync.Mutex
 	all map[string]*Endpoint
@@ -84,27 +100,32 @@ type Pool struct {
 	leaving map[string]*atomic.Int64
 }
 
+// pickable is the pods to pick from: all, and those that are near if there are others.
+type pickable struct{ all, near []*Endpoint }
+
 // NewPool makes an empty pool; available is told, outside of any lock, whenever pods become available or one with a limit has room
 // again. It may Pick.
 func NewPool(clk clock.WithDelayedExecution, available func()) *Pool {
 	p := &Pool{clock: clk, available: available, all: map[string]*Endpoint{}, leaving: map[string]*atomic.Int64{}}
-	p.pickable.Store(&[]*Endpoint{})
+	p.pickable.Store(&pickable{})
+	p.target.Store(1)
 	return p
 }
 
 // Set says which pods are ready.
-func (p *Pool) Set(addresses []string) {
+func (p *Pool) Set(pods []Pod) {
 	p.mu.Lock()
-	all := make(map[string]*Endpoint, len(addresses))
-	for _, address := range addresses {
-		e := p.all[address]
+	all := make(map[string]*Endpoint, len(pods))
+	for _, pod := range pods {
+		e := p.all[pod.Address]
 		if e == nil {
-			e = &Endpoint{Address: address, pool: p, inFlight: p.leaving[address]}
+			e = &Endpoint{Address: pod.Address, pool: p, inFlight: p.leaving[pod.Address], since: p.clock.Now()}
 			if e.inFlight == nil {
 				e.inFlight = new(atomic.Int64)
 			}
 		}
-		all[address] = e
+		e.near = pod.Near
+		all[pod.Address] = e
 	}
 	for address, e := range p.all {
 		if all[address] == nil {
@@ -130,15 +151,25 @@ func (p *Pool) SetLimit(requests int) {
 	}
 }
 
+// SetTarget says how many requests at a time a pod is for: one in the interceptor's own zone that has fewer goes before those elsewhere.
+func (p *Pool) SetTarget(requests int) { p.target.Store(int64(max(requests, 1))) }
+
 // publish replaces the pickable pods. The lock is held.
 func (p *Pool) publish() {
-	pickable := make([]*Endpoint, 0, len(p.all))
+	now := &pickable{all: make([]*Endpoint, 0, len(p.all))}
 	for _, e := range p.all {
-		if !e.out {
-			pickable = append(pickable, e)
+		if e.out {
+			continue
+		}
+		now.all = append(now.all, e)
+		if e.near {
+			now.near = append(now.near, e)
 		}
 	}
-	p.pickable.Store(&pickable)
+	if len(now.near) == len(now.all) {
+		now.near = nil
+	}
+	p.pickable.Store(now)
 }
 
 // tell tells that there are pods to pick, if there are.
@@ -154,7 +185,7 @@ func (p *Pool) Limited() bool { return p.limit.Load() > 0 }
 // Available reports whether there is a pod to pick.
 func (p *Pool) Available() bool {
 	limit := p.limit.Load()
-	return slices.ContainsFunc(*p.pickable.Load(), func(e *Endpoint) bool { return limit <= 0 || e.InFlight() < limit })
+	return slices.ContainsFunc(p.pickable.Load().all, func(e *Endpoint) bool { return limit <= 0 || e.InFlight() < limit })
 }
 
 // Ready is how many pods are ready, those in quarantine included.
@@ -164,16 +195,32 @@ func (p *Pool) Ready() int {
 	return len(p.all)
 }
 
-// Pick returns the pod with the fewest requests, and counts one more for it until Release. It avoids the given one as long as
-// there is another. It returns nil when there is none, or each has as many requests as it may.
+// Pick returns the pod with the fewest requests, of those that are near if one of them has fewer than it is for, and counts one more
+// for it until Release. It avoids the given one as long as there is another. It returns nil when there is none, or each has as many requests as it may.
 func (p *Pool) Pick(avoid *Endpoint) *Endpoint {
-	pods, limit := *p.pickable.Load(), p.limit.Load()
-	if avoid != nil && len(pods) > 1 {
-		if e := pick(slices.DeleteFunc(slices.Clone(pods), func(e *Endpoint) bool { return e == avoid }), limit); e != nil {
+	pods, limit := p.pickable.Load(), p.limit.Load()
+	if len(pods.near) > 0 {
+		most := p.target.Load()
+		if limit > 0 {
+			most = min(most, limit)
+		}
+		if e := pick(without(pods.near, avoid), most); e != nil {
 			return e
 		}
 	}
-	return pick(pods, limit)
+	if avoid != nil && len(pods.all) > 1 {
+		if e := pick(without(pods.all, avoid), limit); e != nil {
+			return e
+		}
+	}
+	return pick(pods.all, limit)
+}
+
+func without(pods []*Endpoint, avoid *Endpoint) []*Endpoint {
+	if avoid == nil {
+		return pods
+	}
+	return slices.DeleteFunc(slices.Clone(pods), func(e *Endpoint) bool { return e == avoid })
 }
 
 func pick(pods []*Endpoint, limit int64) *Endpoint {
@@ -227,6 +274,9 @@ func (p *Pool) Failed(e *Endpoint) {
 	}
 	e.out = true
 	wait := min(quarantineFirst<<min(e.failures.Load(), 10), quarantineMost)
+	if !e.reached.Load() {
+		wait = min(max(p.clock.Since(e.since)/10, quarantineFresh), quarantineMost)
+	}
 	e.failures.Add(1)
 	p.publish()
 	p.clock.AfterFunc(wait, func() {
@@ -242,5 +292,8 @@ func (p *Pool) Failed(e *Endpoint) {
 func (p *Pool) Succeeded(e *Endpoint) {
 	if e.failures.Load() != 0 {
 		e.failures.Store(0)
+	}
+	if !e.reached.Load() {
+		e.reached.Store(true)
 	}
 }

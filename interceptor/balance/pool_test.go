@@ -12,11 +12,11 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 )
 
-func addresses(n int) (a []string) {
+func addresses(n int) (pods []Pod) {
 	for i := range n {
-		a = append(a, fmt.Sprint("10.0.0.", i, ":80"))
+		pods = append(pods, Pod{Address: fmt.Sprint("10.0.0.", i, ":80")})
 	}
-	return a
+	return pods
 }
 
 func TestTheLeastBusyPodIsPicked(t *testing.T) {
@@ -62,6 +62,9 @@ func TestAPodThatFailedIsLeftOutForALongerTimeEachTimeAndComesBack(t *testing.T)
 	heard := func() int { mu.Lock(); defer mu.Unlock(); return told }
 	p.Set(addresses(1))
 	require.Equal(t, 1, heard())
+	once := p.Pick(nil)
+	p.Succeeded(once)
+	once.Release()
 	for i, wait := range []time.Duration{100 * time.Millisecond, 200 * time.Millisecond, 400 * time.Millisecond} {
 		e := p.Pick(nil)
 		require.NotNil(t, e)
@@ -185,7 +188,7 @@ func TestAPickThatStillKnowsAPodThatLeftDoesNotTakeIt(t *testing.T) {
 	p := NewPool(clock.RealClock{}, func() {})
 	p.SetLimit(1)
 	p.Set(addresses(1))
-	known := *p.pickable.Load()
+	known := p.pickable.Load().all
 	p.Set(nil)
 	p.Set(addresses(1))
 	require.NotNil(t, p.Pick(nil))
@@ -198,7 +201,7 @@ func TestALimitHoldsWhilePodsComeAndGo(t *testing.T) {
 	p.Set(addresses(3))
 	var now sync.Map // address -> *atomic.Int64
 	for _, a := range addresses(3) {
-		now.Store(a, new(atomic.Int64))
+		now.Store(a.Address, new(atomic.Int64))
 	}
 	stop := make(chan struct{})
 	var coming sync.WaitGroup
@@ -238,4 +241,66 @@ func TestALimitHoldsWhilePodsComeAndGo(t *testing.T) {
 		require.Zero(t, e.InFlight())
 	}
 	require.Empty(t, p.leaving)
+}
+
+func TestAPodThatIsStartingIsLeftOutForATenthOfItsAge(t *testing.T) {
+	clk := clocktesting.NewFakeClock(time.Unix(0, 0))
+	p := NewPool(clk, func() {})
+	p.Set(addresses(1))
+	for i, c := range []struct{ age, wait time.Duration }{
+		{0, 50 * time.Millisecond}, {time.Second, 100 * time.Millisecond}, {10 * time.Second, time.Second}, {time.Hour, 5 * time.Second},
+	} {
+		clk.SetTime(time.Unix(0, 0).Add(c.age))
+		e := p.Pick(nil)
+		e.Release()
+		p.Failed(e)
+		clk.Step(c.wait - time.Millisecond)
+		require.False(t, p.Available(), i)
+		clk.Step(time.Millisecond)
+		require.Eventually(t, p.Available, 20*time.Second, time.Millisecond, i)
+	}
+}
+
+func TestPodsInTheSameZoneGoFirstAsLongAsTheyCanCarryIt(t *testing.T) {
+	for _, limit := range []int{0, 5} {
+		p := NewPool(clock.RealClock{}, func() {})
+		pods := addresses(3)
+		pods[0].Near = true
+		p.SetTarget(3)
+		p.SetLimit(limit)
+		p.Set(pods)
+		load := func() (n []int64) {
+			for _, pod := range pods {
+				n = append(n, p.all[pod.Address].InFlight())
+			}
+			return n
+		}
+		for range 3 {
+			p.Pick(nil)
+		}
+		require.Equal(t, []int64{3, 0, 0}, load())
+		for range 6 {
+			p.Pick(nil)
+		}
+		require.Equal(t, []int64{3, 3, 3}, load(), "what it is not for, others get, until they have as much")
+		require.NotEqual(t, pods[0].Address, p.Pick(p.all[pods[0].Address]).Address)
+		require.NotNil(t, p.Pick(nil), "limit %d", limit)
+	}
+}
+
+func TestAnEmptyZoneOrATargetThatIsNotKnownIsNoReasonToWait(t *testing.T) {
+	p := NewPool(clock.RealClock{}, func() {})
+	pods := addresses(2)
+	p.Set(pods)
+	require.NotNil(t, p.Pick(nil), "no pod is near")
+	pods[0].Near, pods[1].Near = true, true
+	p.Set(pods)
+	for range 11 {
+		require.NotNil(t, p.Pick(nil), "all are")
+	}
+	require.Equal(t, int64(6), p.all[pods[0].Address].InFlight())
+	pods = pods[:1]
+	p.Set(pods)
+	near := p.all[pods[0].Address]
+	require.Equal(t, near, p.Pick(near), "it is the only one")
 }

@@ -41,7 +41,7 @@ import (
 type Options struct {
 	Kubeconfig                        string
 	Listen, AdminListen, CountsListen string
-	TLSDir                            string
+	TLSDir, Zone                      string
 	ShutdownDelay, DrainTimeout       time.Duration
 	TrustedProxies                    []string
 
@@ -75,6 +75,7 @@ func New() *cobra.Command {
 	f.StringVar(&o.TLSDir, "tls-dir", o.TLSDir, "The directory of tls.crt, tls.key and ca.crt for the counts. Changes are picked up.")
 	f.DurationVar(&o.ShutdownDelay, "shutdown-delay", o.ShutdownDelay, "How long requests are still taken after the signal to end, so that everybody hears of it first.")
 	f.DurationVar(&o.DrainTimeout, "drain-timeout", o.DrainTimeout, "How long after that requests that wait or are being answered may take.")
+	f.StringVar(&o.Zone, "zone", o.Zone, "The zone that this runs in. Pods in it go before those elsewhere as long as they have fewer requests than their app's scaling target. Empty: all are alike.")
 	f.StringSliceVar(&o.TrustedProxies, "trusted-proxies", o.TrustedProxies, "Networks (CIDR) of the proxies in front whose X-Forwarded-For, -Proto and -Host are kept and extended; those of others are replaced.")
 	addLogFlags(cmd)
 	return cmd
@@ -180,7 +181,7 @@ func (o *Options) build(config *rest.Config, creds credentials.TransportCredenti
 	prober := coldstart.NewProber(func(ctx context.Context, namespace, name string) (*corev1.Pod, error) {
 		return reader.CoreV1().Pods(namespace).Get(ctx, name, metav1.GetOptions{})
 	}, transports.HTTP1())
-	i.directory = backend.NewDirectory(apps, slices, prober, i.counters, clk, metrics.Forget)
+	i.directory = backend.NewDirectory(apps, slices, prober, o.Zone, i.counters, clk, metrics.Forget)
 	i.handler = proxy.NewHandler(proxy.Config{Transports: transports, Routes: i.directory, Metrics: metrics, Clock: clk, TrustedProxies: o.trusted})
 	return i, nil
 }

@@ -16,6 +16,7 @@ import (
 	discoveryinformers "k8s.io/client-go/informers/discovery/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/utils/ptr"
 )
 
 // Endpoint is a pod that is not going.
@@ -25,6 +26,8 @@ type Endpoint struct {
 	Ready   bool
 	// Pod is the pod's name, in the Service's namespace, while it is not ready. It is empty for an address that is no pod's.
 	Pod string
+	// Zone is that of its node, if it has one.
+	Zone string
 }
 
 // Set is the pods of a Service.
@@ -94,7 +97,7 @@ func strip(obj any) (any, error) {
 		Labels: map[string]string{discoveryv1.LabelServiceName: slice.Labels[discoveryv1.LabelServiceName]},
 	}
 	for i, e := range slice.Endpoints {
-		kept := discoveryv1.Endpoint{Addresses: e.Addresses, Conditions: e.Conditions}
+		kept := discoveryv1.Endpoint{Addresses: e.Addresses, Conditions: e.Conditions, Zone: e.Zone}
 		if !isReady(e.Conditions) && e.TargetRef != nil && e.TargetRef.Kind == "Pod" {
 			kept.TargetRef = &corev1.ObjectReference{Name: e.TargetRef.Name}
 		}
@@ -136,7 +139,7 @@ func endpointsOf(all []*discoveryv1.EndpointSlice, port *intstr.IntOrString) (se
 			if len(e.Addresses) == 0 || e.Conditions.Terminating != nil && *e.Conditions.Terminating {
 				continue
 			}
-			found := Endpoint{Address: net.JoinHostPort(e.Addresses[0], strconv.Itoa(int(*p.Port))), Ready: isReady(e.Conditions)}
+			found := Endpoint{Address: net.JoinHostPort(e.Addresses[0], strconv.Itoa(int(*p.Port))), Ready: isReady(e.Conditions), Zone: ptr.Deref(e.Zone, "")}
 			if e.TargetRef != nil {
 				found.Pod = e.TargetRef.Name
 			}

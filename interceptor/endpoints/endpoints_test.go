@@ -90,7 +90,7 @@ func TestOnlyWhatIsNeededIsKept(t *testing.T) {
 		Annotations: map[string]string{"x": "y"}, ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "m"}},
 	}
 	for i := range s.Endpoints {
-		s.Endpoints[i].NodeName = ptr.To("node")
+		s.Endpoints[i].NodeName, s.Endpoints[i].Zone = ptr.To("node"), ptr.To("east")
 		s.Endpoints[i].TargetRef = &corev1.ObjectReference{Kind: "Pod", Namespace: "a", Name: fmt.Sprint("b-", i), UID: "1"}
 	}
 	s.Endpoints[2].TargetRef.Kind = "Machine"
@@ -100,11 +100,11 @@ func TestOnlyWhatIsNeededIsKept(t *testing.T) {
 	require.Equal(t, metav1.ObjectMeta{Namespace: "a", Name: "b-1", Labels: map[string]string{discoveryv1.LabelServiceName: "b"}}, got.ObjectMeta)
 	require.Equal(t, "b", serviceOf(got).Name)
 	require.Equal(t, []discoveryv1.Endpoint{
-		{Addresses: []string{"10.0.0.1"}},
-		{Addresses: []string{"10.0.0.2"}, Conditions: discoveryv1.EndpointConditions{Ready: no}, TargetRef: &corev1.ObjectReference{Name: "b-1"}},
-		{Addresses: []string{"10.0.0.3"}, Conditions: discoveryv1.EndpointConditions{Ready: no}},
+		{Addresses: []string{"10.0.0.1"}, Zone: ptr.To("east")},
+		{Addresses: []string{"10.0.0.2"}, Zone: ptr.To("east"), Conditions: discoveryv1.EndpointConditions{Ready: no}, TargetRef: &corev1.ObjectReference{Name: "b-1"}},
+		{Addresses: []string{"10.0.0.3"}, Zone: ptr.To("east"), Conditions: discoveryv1.EndpointConditions{Ready: no}},
 	}, got.Endpoints)
 	require.Equal(t, []Endpoint{
-		{Address: "10.0.0.1:80", Ready: true}, {Address: "10.0.0.2:80", Pod: "b-1"}, {Address: "10.0.0.3:80"},
+		{Address: "10.0.0.1:80", Ready: true, Zone: "east"}, {Address: "10.0.0.2:80", Pod: "b-1", Zone: "east"}, {Address: "10.0.0.3:80", Zone: "east"},
 	}, endpointsOf([]*discoveryv1.EndpointSlice{got}, nil).Endpoints)
 }

@@ -36,6 +36,9 @@ import (
 // patience is far above what anything here takes.
 const patience = 30 * time.Second
 
+// zone is the interceptor's.
+const zone = "east"
+
 // world is an interceptor's data path with a cluster of a test's making: apps and EndpointSlices come through informers, pods
 // are servers on loopback.
 type world struct {
@@ -58,7 +61,7 @@ func newWorld(t *testing.T, change ...func(*Config)) *world {
 	require.NoError(t, err)
 	metrics := NewMetrics(w.registry, w.counters)
 	informer := cache.NewSharedIndexInformer(w.apps, &v1alpha1.HTTPApp{}, 0, cache.Indexers{})
-	directory := backend.NewDirectory(informer, slices, coldstart.NewProber(w.read, transports.HTTP1()), w.counters, clock.RealClock{}, metrics.Forget)
+	directory := backend.NewDirectory(informer, slices, coldstart.NewProber(w.read, transports.HTTP1()), zone, w.counters, clock.RealClock{}, metrics.Forget)
 	w.routes = directory
 	config := Config{Transports: transports, Routes: directory, Metrics: metrics, Clock: clock.RealClock{}}
 	for _, c := range change {
