@@ -98,7 +98,7 @@ func (s *Starter) Enter() *Start {
 	defer s.mu.Unlock()
 	s.waiting++
 	if s.usable == 0 && s.start == nil {
-		s.start = &Start{starter: s}
+		s.start = &Start{starter: s, began: s.clock.Now()}
 	}
 	s.ask()
 	return s.start
@@ -227,6 +227,7 @@ func (s *Starter) proven(ctx context.Context, a *address, plan *plan) {
 // Start is one cold start: some requests came, and there was no pod.
 type Start struct {
 	starter *Starter
+	began   time.Time
 	// answered is guarded by the starter's lock.
 	answered bool
 }

@@ -318,3 +318,23 @@ func TestTheStagesOfAColdStart(t *testing.T) {
 	require.True(t, first)
 	require.Equal(t, "total=3.000, address=3.000, ready=3.000, first-byte=3.000", stages.String())
 }
+
+func TestAStartThatTookLongTellsWhenItsPodWasMade(t *testing.T) {
+	clk := clocktesting.NewFakeClock(time.Unix(1000, 0))
+	a := newApp(t, clk, http.DefaultTransport)
+	a.answers.Store(true)
+	a.Enter()
+	a.Set([]endpoints.Endpoint{notReady(a.at, "shop-5f6d-aaaaa")})
+	a.is("it answered", a.at)
+	a.Leave()
+	a.Set(nil)
+
+	arrived := clk.Now()
+	start := a.Enter()
+	clk.Step(61 * time.Second)
+	a.template.CreationTimestamp = metav1.Unix(1060, 0)
+	a.Set([]endpoints.Endpoint{notReady(a.at, "shop-5f6d-bbbbb")})
+	a.is("it answered", a.at)
+	stages, _ := start.FirstByte(a.at, arrived)
+	require.Equal(t, "total=61.000, created=60.000, address=61.000, probe=61.000, first-byte=61.000", stages.String())
+}

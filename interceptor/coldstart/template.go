@@ -19,6 +19,10 @@ const (
 	// A read that failed is repeated after readAgain, then twice as long, up to readSeldom.
 	readAgain  = 50 * time.Millisecond
 	readSeldom = 2 * time.Second
+	// Pods tell their stages in whole seconds. Of a start that has taken tellingAfter already they say something, and the pod is read
+	// before it is asked, at most for tellingTimeout; of one of a known template, others are asked at once.
+	tellingAfter   = 2 * time.Second
+	tellingTimeout = 50 * time.Millisecond
 	// suffix is the length of what the API server adds to a generateName.
 	suffix = 5
 )
@@ -29,15 +33,14 @@ func (s *Starter) planFor(ctx context.Context, a *address, name string) *plan {
 	s.mu.Lock()
 	plan := s.plan
 	known := plan != nil && len(name) > suffix && name[:len(name)-suffix] == s.template
+	long := s.start != nil && s.clock.Since(s.start.began) >= tellingAfter
 	s.mu.Unlock()
-	if known {
-		go func() { // for its stages
-			ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
-			defer cancel()
-			if pod, err := s.prober.pods(ctx, s.namespace, name); err == nil {
-				s.learn(a, pod)
-			}
-		}()
+	switch {
+	case known && long:
+		s.readStages(ctx, a, name, tellingTimeout)
+		return plan
+	case known:
+		go s.readStages(context.Background(), a, name, readTimeout)
 		return plan
 	}
 	for wait := readAgain; ; wait = min(2*wait, readSeldom) {
@@ -66,6 +69,14 @@ func (s *Starter) planFor(ctx context.Context, a *address, name string) *plan {
 		if !s.sleep(ctx, wait) {
 			return nil
 		}
+	}
+}
+
+func (s *Starter) readStages(ctx context.Context, a *address, name string, longest time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, longest)
+	defer cancel()
+	if pod, err := s.prober.pods(ctx, s.namespace, name); err == nil {
+		s.learn(a, pod)
 	}
 }
 
