@@ -30,6 +30,7 @@ type Backend struct {
 	Counts *queue.App
 	Line   *hold.Line
 	Pods   *balance.Pool
+	Tally  Tally
 
 	starter *coldstart.Starter
 	zone    string
@@ -54,9 +55,25 @@ type Settings struct {
 	Port                                  *intstr.IntOrString
 }
 
-func newBackend(app *v1alpha1.HTTPApp, counters *queue.Counters, prober *coldstart.Prober, zone string, clk Clock) *Backend {
+// Tally is told of each request of an app when it is done.
+type Tally interface {
+	// Done takes the status of the answer, why the interceptor answered itself, if it did, and the time from the request's arrival
+	// to the end of the response.
+	Done(status int, reason string, took time.Duration)
+	// Started takes the stages of a cold start, once.
+	Started(stages coldstart.Stages)
+}
+
+// Tallies has a tally for each app.
+type Tallies interface {
+	Of(app types.NamespacedName) Tally
+	// Forget is called when the app is no more.
+	Forget(app types.NamespacedName)
+}
+
+func newBackend(app *v1alpha1.HTTPApp, counters *queue.Counters, tallies Tallies, prober *coldstart.Prober, zone string, clk Clock) *Backend {
 	name := types.NamespacedName{Namespace: app.Namespace, Name: app.Name}
-	b := &Backend{Name: name, UID: app.UID, Counts: counters.App(name, app.UID), Line: hold.NewLine(clk), zone: zone}
+	b := &Backend{Name: name, UID: app.UID, Counts: counters.App(name, app.UID), Line: hold.NewLine(clk), Tally: tallies.Of(name), zone: zone}
 	b.Pods = balance.NewPool(clk, b.Line.Release)
 	b.starter = coldstart.NewStarter(app.Namespace, prober, clk, b.take)
 	return b

@@ -27,8 +27,7 @@ type Directory struct {
 	slices   *endpoints.Slices
 	prober   *coldstart.Prober
 	zone     string
-	// gone is told of each app that is no more.
-	gone func(types.NamespacedName)
+	tallies  Tallies
 
 	table *routing.Table[*Backend]
 	ready atomic.Bool
@@ -39,11 +38,10 @@ type Directory struct {
 }
 
 // NewDirectory makes a directory of the apps in the informer of their records and the pods in the slices. The prober, if any, asks
-// pods that are not ready yet. Pods in the zone, if it is not empty, go before those elsewhere. gone, if any, is told of each app that is
-// no more.
-func NewDirectory(apps cache.SharedIndexInformer, slices *endpoints.Slices, prober *coldstart.Prober, zone string, counters *queue.Counters, clk Clock, gone func(types.NamespacedName)) *Directory {
+// pods that are not ready yet. Pods in the zone, if it is not empty, go before those elsewhere.
+func NewDirectory(apps cache.SharedIndexInformer, slices *endpoints.Slices, prober *coldstart.Prober, zone string, counters *queue.Counters, tallies Tallies, clk Clock) *Directory {
 	return &Directory{
-		clock: clk, counters: counters, apps: apps, slices: slices, prober: prober, zone: zone, gone: gone,
+		clock: clk, counters: counters, apps: apps, slices: slices, prober: prober, zone: zone, tallies: tallies,
 		table:    routing.NewTable[*Backend](),
 		backends: map[types.NamespacedName]*Backend{}, byService: map[types.NamespacedName][]*Backend{},
 	}
@@ -113,7 +111,7 @@ func (d *Directory) set(obj any) {
 	before := d.backends[name]
 	b := before
 	if b == nil || b.UID != app.UID {
-		b = newBackend(app, d.counters, d.prober, d.zone, d.clock)
+		b = newBackend(app, d.counters, d.tallies, d.prober, d.zone, d.clock)
 	}
 	if before != nil {
 		d.leaveService(before)
@@ -142,9 +140,7 @@ func (d *Directory) remove(name types.NamespacedName) {
 	delete(d.backends, name)
 	d.table.Delete(name)
 	d.end(b)
-	if d.gone != nil {
-		d.gone(name)
-	}
+	d.tallies.Forget(name)
 }
 
 // end ends an app that the table does not lead to any more: no new request can come to it.

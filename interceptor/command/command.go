@@ -180,8 +180,8 @@ func (o *Options) build(config *rest.Config, creds credentials.TransportCredenti
 	transports := proxy.NewTransports()
 	prober := coldstart.NewProber(func(ctx context.Context, namespace, name string) (*corev1.Pod, error) {
 		return reader.CoreV1().Pods(namespace).Get(ctx, name, metav1.GetOptions{})
-	}, transports.HTTP1())
-	i.directory = backend.NewDirectory(apps, slices, prober, o.Zone, i.counters, clk, metrics.Forget)
+	}, transports.Probes())
+	i.directory = backend.NewDirectory(apps, slices, prober, o.Zone, i.counters, metrics, clk)
 	i.handler = proxy.NewHandler(proxy.Config{Transports: transports, Routes: i.directory, Metrics: metrics, Clock: clk, TrustedProxies: o.trusted})
 	return i, nil
 }
@@ -213,14 +213,16 @@ func (i *interceptor) run(ctx context.Context, requests, admin, counts net.Liste
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
-	server := &http.Server{
-		Handler:           i.handler,
+	server, err := proxy.NewServer(i.handler, &http.Server{
 		Protocols:         &protocols,
 		ReadHeaderTimeout: 30 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 1000},
 		BaseContext:       func(net.Listener) context.Context { return inner },
 		ErrorLog:          klog.NewStandardLogger("WARNING"),
+	})
+	if err != nil {
+		return err
 	}
 	adminServer := &http.Server{Handler: i.admin(), ReadHeaderTimeout: 10 * time.Second}
 	countsServer := grpc.NewServer(
@@ -265,7 +267,7 @@ func (i *interceptor) run(ctx context.Context, requests, admin, counts net.Liste
 }
 
 // drain waits until no request is left, upgraded connections included, at most for the drain timeout.
-func (i *interceptor) drain(server *http.Server) {
+func (i *interceptor) drain(server *proxy.Server) {
 	ctx, cancel := context.WithTimeout(context.Background(), i.options.DrainTimeout)
 	defer cancel()
 	klog.InfoS("Draining", "requests", i.counters.Open(), "timeout", i.options.DrainTimeout)

@@ -109,12 +109,13 @@ func (h *Handler) send(ctx context.Context, x *exchange, r *http.Request, pod *b
 		return nil, err
 	}
 	x.status = res.StatusCode
+	x.empty.Store(res.ContentLength == 0)
 	x.client.closeAfter(x.writer)
 	if x.start != nil {
 		stages, first := x.start.FirstByte(pod.Address, x.arrived)
 		res.Header.Set(coldstart.Header, stages.String())
 		if first {
-			h.config.Metrics.started(x.backend.Name, stages)
+			x.backend.Tally.Started(stages)
 		}
 	}
 	if res.StatusCode == http.StatusSwitchingProtocols && x.timer != nil {

@@ -11,6 +11,7 @@ import (
 	"net/http/httputil"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/klog/v2"
@@ -20,6 +21,7 @@ import (
 	"github.com/kedahttp/kedahttp/interceptor/balance"
 	"github.com/kedahttp/kedahttp/interceptor/coldstart"
 	"github.com/kedahttp/kedahttp/interceptor/hold"
+	"github.com/kedahttp/kedahttp/interceptor/http1"
 	"github.com/kedahttp/kedahttp/interceptor/queue"
 	"github.com/kedahttp/kedahttp/interceptor/routing"
 )
@@ -85,6 +87,8 @@ type exchange struct {
 	timer    *time.Timer
 	status   int
 	reason   string
+	// empty says that the response has no body. A flush that is late looks at it too.
+	empty atomic.Bool
 }
 
 type exchangeKey struct{}
@@ -92,6 +96,7 @@ type exchangeKey struct{}
 var (
 	errHeaderTimeout  = errors.New("the response's header did not arrive in time")
 	errRequestTimeout = errors.New("the response was not complete in time")
+	errClientGone     = errors.New("the client left")
 )
 
 // ServeHTTP implements http.Handler: route, count, hold, pick, forward. The last three are in RoundTrip, below the
@@ -100,19 +105,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{incoming: r, writer: w, arrived: h.config.Clock.Now()}
 	table := h.config.Routes.Table()
 	if table == nil {
-		h.refuse(w, r, x, &refusal{
-			status: http.StatusServiceUnavailable, reason: reasonStarting, retryAfter: time.Second,
-			message: "this interceptor is starting and does not know its routes yet",
-		})
+		h.refuse(w, r, x, starting())
 		h.config.Metrics.unrouted(x.status, x.reason)
 		return
 	}
-	b, ok := table.Match(r.Host, r.URL.Path, r.Header)
+	b, ok := table.Match(r.Host, r.URL.Path, routing.HTTPHeader(r.Header))
 	if !ok {
-		h.refuse(w, r, x, &refusal{
-			status: http.StatusNotFound, reason: reasonNoRoute,
-			message: fmt.Sprintf("no app has a route for host %q and path %q", routing.Host(r.Host), r.URL.Path),
-		})
+		h.refuse(w, r, x, noRoute(r.Host, r.URL.Path))
 		h.config.Metrics.unrouted(x.status, x.reason)
 		return
 	}
@@ -133,7 +132,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if x.body != nil {
 			x.body.finish()
 		}
-		h.config.Metrics.routed(b.Name, x.status, x.reason, h.config.Clock.Since(x.arrived))
+		b.Tally.Done(x.status, x.reason, h.config.Clock.Since(x.arrived))
 	}()
 	if r.ProtoMajor == 1 && r.ContentLength != 0 {
 		// A pod may answer while it still reads; and while a body is being read for a held request, answering must not wait
@@ -145,8 +144,29 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if x.client != nil {
 		r.Body = x.client
 	}
+	if r.ProtoMajor == 2 {
+		w = &stream{w, x}
+	}
 	h.reverse.ServeHTTP(w, r)
 }
+
+// stream is the response on a stream of HTTP/2. ReverseProxy flushes the header of every response; that of one without a body has
+// to end the stream: gRPC takes it for trailers then, and for a broken response otherwise.
+type stream struct {
+	http.ResponseWriter
+	exchange *exchange
+}
+
+// FlushError is what http.ResponseController calls.
+func (s *stream) FlushError() error {
+	if s.exchange.empty.Load() {
+		return nil
+	}
+	return http.NewResponseController(s.ResponseWriter).Flush()
+}
+
+// Unwrap is for everything else that http.ResponseController does.
+func (s *stream) Unwrap() http.ResponseWriter { return s.ResponseWriter }
 
 // release takes the request off its pod.
 func (x *exchange) release() {
@@ -184,24 +204,38 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, x *exchange, ow
 
 // explain says why a round trip failed.
 func (x *exchange) explain(ctx context.Context, err error) *refusal {
-	app := x.backend.Name
-	r := &refusal{app: app, cause: err}
-	settings := x.backend.Settings()
 	switch cause := context.Cause(ctx); {
-	case errors.Is(cause, errHeaderTimeout):
+	case errors.Is(cause, errHeaderTimeout), errors.Is(cause, errRequestTimeout):
+		err = cause
+	case ctx.Err() != nil || x.incoming.Context().Err() != nil || x.body != nil && x.body.failed():
+		err = errClientGone
+	}
+	return explain(x.backend, err)
+}
+
+// explain says why a request of an app failed.
+func explain(b *backend.Backend, err error) *refusal {
+	app := b.Name
+	r := &refusal{app: app, cause: err}
+	settings := b.Settings()
+	var malformed *http1.Malformed
+	switch {
+	case errors.As(err, &malformed):
+		r.status, r.reason, r.message = malformed.Status, reasonMalformed, malformed.Message
+	case errors.Is(err, errHeaderTimeout):
 		r.status, r.reason = http.StatusGatewayTimeout, reasonHeaderTimeout
 		r.message = fmt.Sprintf("app %s did not begin its response within %v", app, settings.ResponseHeaderTimeout)
-	case errors.Is(cause, errRequestTimeout):
+	case errors.Is(err, errRequestTimeout):
 		r.status, r.reason = http.StatusGatewayTimeout, reasonRequestTimeout
 		r.message = fmt.Sprintf("app %s did not complete its response within %v", app, settings.RequestTimeout)
-	case ctx.Err() != nil || x.incoming.Context().Err() != nil || x.body != nil && x.body.failed():
+	case errors.Is(err, errClientGone):
 		r.status, r.reason, r.message = statusClientGone, reasonClientGone, "the client left"
 	case errors.Is(err, hold.ErrFull):
 		r.status, r.reason, r.retryAfter = http.StatusServiceUnavailable, reasonQueueFull, 5*time.Second
-		r.message = fmt.Sprintf("app %s has no %s and %d requests wait for it already, as many as spec.queue.maxPending allows", app, x.lacks(), settings.MaxPending)
+		r.message = fmt.Sprintf("app %s has no %s and %d requests wait for it already, as many as spec.queue.maxPending allows", app, lacks(b), settings.MaxPending)
 	case errors.Is(err, hold.ErrTooLong):
 		r.status, r.reason, r.retryAfter = http.StatusServiceUnavailable, reasonQueueTimeout, 5*time.Second
-		r.message = fmt.Sprintf("app %s had no %s for %v, as long as spec.queue.maxWait allows", app, x.lacks(), settings.MaxWait)
+		r.message = fmt.Sprintf("app %s had no %s for %v, as long as spec.queue.maxWait allows", app, lacks(b), settings.MaxWait)
 	case errors.Is(err, backend.ErrGone):
 		r.status, r.reason = http.StatusNotFound, reasonGone
 		r.message = fmt.Sprintf("app %s was deleted while the request waited for it", app)
@@ -213,9 +247,9 @@ func (x *exchange) explain(ctx context.Context, err error) *refusal {
 }
 
 // lacks is what a request waits for.
-func (x *exchange) lacks() string {
-	if x.backend.Pods.Ready() > 0 && x.backend.Pods.Limited() {
-		return fmt.Sprintf("pod with room, as spec.concurrencyLimit allows each %d at a time,", x.backend.Settings().ConcurrencyLimit)
+func lacks(b *backend.Backend) string {
+	if b.Pods.Ready() > 0 && b.Pods.Limited() {
+		return fmt.Sprintf("pod with room, as spec.concurrencyLimit allows each %d at a time,", b.Settings().ConcurrencyLimit)
 	}
 	return "ready pod"
 }
@@ -224,11 +258,13 @@ func (x *exchange) lacks() string {
 func (h *Handler) rewrite(p *httputil.ProxyRequest) {
 	p.Out.Host = p.In.Host
 	p.Out.URL.RawQuery = p.In.URL.RawQuery // as it came, whatever the app makes of it
-	if h.trusts(p.In.RemoteAddr) {
+	remote, err := netip.ParseAddrPort(p.In.RemoteAddr)
+	trusted := err == nil && h.trusts(remote.Addr())
+	if trusted {
 		p.Out.Header["X-Forwarded-For"] = p.In.Header["X-Forwarded-For"] // SetXForwarded appends
 	}
 	p.SetXForwarded()
-	if h.trusts(p.In.RemoteAddr) {
+	if trusted {
 		for _, name := range []string{"X-Forwarded-Proto", "X-Forwarded-Host"} {
 			if v := p.In.Header[name]; len(v) > 0 {
 				p.Out.Header[name] = v
@@ -237,16 +273,9 @@ func (h *Handler) rewrite(p *httputil.ProxyRequest) {
 	}
 }
 
-func (h *Handler) trusts(remote string) bool {
-	if len(h.config.TrustedProxies) == 0 {
-		return false
-	}
-	a, err := netip.ParseAddrPort(remote)
-	if err != nil {
-		return false
-	}
+func (h *Handler) trusts(remote netip.Addr) bool {
 	for _, p := range h.config.TrustedProxies {
-		if p.Contains(a.Addr().Unmap()) {
+		if p.Contains(remote.Unmap()) {
 			return true
 		}
 	}

@@ -151,7 +151,7 @@ func TestAClientThatLeavesWhileItWaitsIsForgottenAtOnce(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			w := newWorld(t)
 			w.app("shop")
-			conn, err := net.Dial("tcp", w.front.Listener.Addr().String())
+			conn, err := net.Dial("tcp", w.address)
 			require.NoError(t, err)
 			_, err = io.WriteString(conn, c.request)
 			require.NoError(t, err)
@@ -216,7 +216,7 @@ func TestARequestThatWaitedForTooLongIsRefused(t *testing.T) {
 func TestAnAnswerDoesNotWaitForASlowUpload(t *testing.T) {
 	w := newWorld(t)
 	w.app("shop", func(a *v1alpha1.HTTPApp) { a.Spec.Queue.MaxWait = &metav1.Duration{Duration: 50 * time.Millisecond} })
-	conn, err := net.Dial("tcp", w.front.Listener.Addr().String())
+	conn, err := net.Dial("tcp", w.address)
 	require.NoError(t, err)
 	defer conn.Close() //nolint:errcheck // the test is over
 	_, err = io.WriteString(conn, "POST / HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 500\r\n\r\nhello")
@@ -357,7 +357,7 @@ func TestAnUpgradedConnectionCountsForItsLifetime(t *testing.T) {
 			}
 		}
 	})))
-	dialer := websocket.Dialer{NetDial: func(network, _ string) (net.Conn, error) { return net.Dial(network, w.front.Listener.Addr().String()) }}
+	dialer := websocket.Dialer{NetDial: func(network, _ string) (net.Conn, error) { return net.Dial(network, w.address) }}
 	c, _, err := dialer.Dial("ws://chat.test/", nil)
 	require.NoError(t, err)
 	w.is("chat", 0, 1)
@@ -430,10 +430,9 @@ func TestTrailersOfARequestThatWaitedArrive(t *testing.T) {
 		body, _ := io.ReadAll(r.Body)
 		fmt.Fprintf(w, "%s of %s", body, r.Trailer.Get("X-Asked")) //nolint:errcheck // the test sees
 	})
-	b, _ := w.routes.Table().Match("shop.test", "/", nil)
 	for range 20 {
 		w.ready("shop", "")
-		w.eventually("no pod is ready", func() bool { return b.Pods.Ready() == 0 })
+		w.eventually("there is no pod", func() bool { return !w.backend("shop").Pods.Available() })
 		end := make(chan struct{})
 		r := w.request("POST", "shop", "/", io.MultiReader(strings.NewReader("bo"), readerFunc(func([]byte) (int, error) {
 			<-end
@@ -475,7 +474,7 @@ func TestHTTP2WithoutTLSIsSpokenOnBothSides(t *testing.T) {
 func TestGRPCPassesThroughAlsoFromZero(t *testing.T) {
 	w := newWorld(t)
 	w.app("grpc", func(a *v1alpha1.HTTPApp) { a.Spec.Protocol = v1alpha1.ProtocolH2C })
-	conn, err := grpc.NewClient("passthrough:///"+w.front.Listener.Addr().String(),
+	conn, err := grpc.NewClient("passthrough:///"+w.address,
 		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithAuthority("grpc.test"))
 	require.NoError(t, err)
 	defer conn.Close() //nolint:errcheck // the test is over

@@ -1,12 +1,13 @@
 package proxy
 
 import (
-	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/kedahttp/kedahttp/interceptor/backend"
 	"github.com/kedahttp/kedahttp/interceptor/coldstart"
 	"github.com/kedahttp/kedahttp/interceptor/queue"
 )
@@ -57,31 +58,62 @@ func (m *Metrics) Forget(app types.NamespacedName) {
 	m.starts.DeletePartialMatch(labels)
 }
 
-func (m *Metrics) routed(app types.NamespacedName, status int, reason string, took time.Duration) {
-	m.requests.WithLabelValues(app.Namespace, app.Name, class(status)).Inc()
-	m.duration.WithLabelValues(app.Namespace, app.Name).Observe(took.Seconds())
-	if reason != "" {
-		m.rejections.WithLabelValues(app.Namespace, app.Name, reason).Inc()
-	}
-}
-
-func (m *Metrics) started(app types.NamespacedName, stages coldstart.Stages) {
-	for _, s := range stages {
-		m.starts.WithLabelValues(app.Namespace, app.Name, s.Name).Observe(s.After.Seconds())
-	}
-}
+// Of returns the series of an app, which are found once and not for each request.
+func (m *Metrics) Of(app types.NamespacedName) backend.Tally { return &series{metrics: m, app: app} }
 
 func (m *Metrics) unrouted(status int, reason string) {
 	m.requests.WithLabelValues("", "", class(status)).Inc()
 	m.rejections.WithLabelValues("", "", reason).Inc()
 }
 
-// class is 2xx and so on; a status that no server may send is other.
-func class(status int) string {
-	if status < 100 || status > 599 {
-		return "other"
+// series are those of one app. Each appears with the first request that it counts.
+type series struct {
+	metrics  *Metrics
+	app      types.NamespacedName
+	requests [6]atomic.Pointer[prometheus.Counter]
+	duration atomic.Pointer[prometheus.Observer]
+}
+
+// Done implements backend.Tally.
+func (s *series) Done(status int, reason string, took time.Duration) {
+	class := classIndex(status)
+	once(&s.requests[class], func() prometheus.Counter {
+		return s.metrics.requests.WithLabelValues(s.app.Namespace, s.app.Name, classes[class])
+	}).Inc()
+	once(&s.duration, func() prometheus.Observer {
+		return s.metrics.duration.WithLabelValues(s.app.Namespace, s.app.Name)
+	}).Observe(took.Seconds())
+	if reason != "" {
+		s.metrics.rejections.WithLabelValues(s.app.Namespace, s.app.Name, reason).Inc()
 	}
-	return strconv.Itoa(status/100) + "xx"
+}
+
+// Started implements backend.Tally.
+func (s *series) Started(stages coldstart.Stages) {
+	for _, stage := range stages {
+		s.metrics.starts.WithLabelValues(s.app.Namespace, s.app.Name, stage.Name).Observe(stage.After.Seconds())
+	}
+}
+
+func once[T any](p *atomic.Pointer[T], find func() T) T {
+	if known := p.Load(); known != nil {
+		return *known
+	}
+	found := find()
+	p.Store(&found)
+	return found
+}
+
+var classes = [...]string{"other", "1xx", "2xx", "3xx", "4xx", "5xx"}
+
+// class is 2xx and so on; a status that no server may send is other.
+func class(status int) string { return classes[classIndex(status)] }
+
+func classIndex(status int) int {
+	if status < 100 || status > 599 {
+		return 0
+	}
+	return status / 100
 }
 
 // countsCollector reads the counts when it is asked for them.

@@ -2,18 +2,24 @@ package proxy
 
 import (
 	"encoding/json"
+	"fmt"
+	"maps"
 	"math"
 	"mime"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/kedahttp/kedahttp/interceptor/routing"
 )
 
 // Reasons for an answer of the interceptor's own. They are labels of a metric: there are no others.
 const (
+	reasonMalformed      = "malformed"
 	reasonNoRoute        = "no_route"
 	reasonStarting       = "starting"
 	reasonQueueFull      = "queue_full"
@@ -47,9 +53,47 @@ func (r *refusal) Error() string {
 
 func (r *refusal) Unwrap() error { return r.cause }
 
+func starting() *refusal {
+	return &refusal{
+		status: http.StatusServiceUnavailable, reason: reasonStarting, retryAfter: time.Second,
+		message: "this interceptor is starting and does not know its routes yet",
+	}
+}
+
+func noRoute(host, path string) *refusal {
+	return &refusal{
+		status: http.StatusNotFound, reason: reasonNoRoute,
+		message: fmt.Sprintf("no app has a route for host %q and path %q", routing.Host(host), path),
+	}
+}
+
 // write answers with text, or with JSON when the client would rather have that.
 func (r *refusal) write(w http.ResponseWriter, req *http.Request) {
-	h := w.Header()
+	header, body := r.answer(req.Header.Values("Accept"))
+	maps.Copy(w.Header(), header)
+	w.WriteHeader(r.status)
+	_, _ = w.Write(body) // the client may be gone
+}
+
+// appendTo appends the whole response of HTTP/1.1.
+func (r *refusal) appendTo(dst []byte, accept string, ofHead, last bool, date []byte) []byte {
+	header, body := r.answer([]string{accept})
+	if last {
+		header.Set("Connection", "close")
+	}
+	dst = fmt.Appendf(dst, "HTTP/1.1 %d %s\r\nDate: %s\r\n", r.status, http.StatusText(r.status), date)
+	for _, name := range slices.Sorted(maps.Keys(header)) {
+		dst = fmt.Appendf(dst, "%s: %s\r\n", name, header.Get(name))
+	}
+	dst = append(dst, "\r\n"...)
+	if ofHead {
+		return dst
+	}
+	return append(dst, body...)
+}
+
+func (r *refusal) answer(accept []string) (http.Header, []byte) {
+	h := http.Header{}
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	if r.retryAfter > 0 {
@@ -57,13 +101,12 @@ func (r *refusal) write(w http.ResponseWriter, req *http.Request) {
 	}
 	body := []byte(r.message + "\n")
 	h.Set("Content-Type", "text/plain; charset=utf-8")
-	if prefersJSON(req.Header.Values("Accept")) {
+	if prefersJSON(accept) {
 		h.Set("Content-Type", "application/json")
 		body = r.json()
 	}
 	h.Set("Content-Length", strconv.Itoa(len(body)))
-	w.WriteHeader(r.status)
-	_, _ = w.Write(body) // the client may be gone
+	return h, body
 }
 
 func (r *refusal) json() []byte {

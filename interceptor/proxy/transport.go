@@ -19,6 +19,8 @@ func (e *dialError) Unwrap() error { return e.error }
 // Transports are the connections to all pods of all apps: one set for HTTP/1.1, one for HTTP/2 in plain text.
 type Transports struct {
 	http1, h2c *http.Transport
+	// links are those of requests that are answered in place.
+	links *links
 }
 
 // NewTransports makes transports without connections.
@@ -45,16 +47,13 @@ func NewTransports() Transports {
 			Protocols:             new(http.Protocols),
 		}
 	}
-	t := Transports{http1: make(), h2c: make()}
+	t := Transports{http1: make(), h2c: make(), links: &links{}}
 	t.http1.Protocols.SetHTTP1(true)
 	t.h2c.Protocols.SetUnencryptedHTTP2(true)
 	// A pod that vanished without a word is found out by a ping.
 	t.h2c.HTTP2 = &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second}
 	return t
 }
-
-// HTTP1 is how pods are reached by HTTP/1.1.
-func (t Transports) HTTP1() http.RoundTripper { return t.http1 }
 
 func (t Transports) close() {
 	t.http1.CloseIdleConnections()

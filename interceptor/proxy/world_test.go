@@ -42,16 +42,22 @@ const zone = "east"
 // world is an interceptor's data path with a cluster of a test's making: apps and EndpointSlices come through informers, pods
 // are servers on loopback.
 type world struct {
-	t        *testing.T
+	t        testing.TB
 	apps     *fcache.FakeControllerSource
 	client   *fake.Clientset
 	counters *queue.Counters
 	routes   Routes
 	registry *prometheus.Registry
-	front    *httptest.Server
+	server   *Server
+	address  string
 }
 
-func newWorld(t *testing.T, change ...func(*Config)) *world {
+func newWorld(t testing.TB, change ...func(*Config)) *world {
+	return newWorldWith(t, &http.Server{}, change...)
+}
+
+// newWorldWith makes one with the timeouts of a server.
+func newWorldWith(t testing.TB, others *http.Server, change ...func(*Config)) *world {
 	w := &world{
 		t: t, apps: fcache.NewFakeControllerSource(), client: fake.NewClientset(),
 		counters: queue.NewCounters(clock.RealClock{}), registry: prometheus.NewRegistry(),
@@ -61,7 +67,7 @@ func newWorld(t *testing.T, change ...func(*Config)) *world {
 	require.NoError(t, err)
 	metrics := NewMetrics(w.registry, w.counters)
 	informer := cache.NewSharedIndexInformer(w.apps, &v1alpha1.HTTPApp{}, 0, cache.Indexers{})
-	directory := backend.NewDirectory(informer, slices, coldstart.NewProber(w.read, transports.HTTP1()), zone, w.counters, clock.RealClock{}, metrics.Forget)
+	directory := backend.NewDirectory(informer, slices, coldstart.NewProber(w.read, transports.Probes()), zone, w.counters, metrics, clock.RealClock{})
 	w.routes = directory
 	config := Config{Transports: transports, Routes: directory, Metrics: metrics, Clock: clock.RealClock{}}
 	for _, c := range change {
@@ -71,14 +77,20 @@ func newWorld(t *testing.T, change ...func(*Config)) *world {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- directory.Run(ctx) }()
-	w.front = httptest.NewUnstartedServer(handler)
-	w.front.Config.Protocols = new(http.Protocols)
-	w.front.Config.Protocols.SetHTTP1(true)
-	w.front.Config.Protocols.SetUnencryptedHTTP2(true)
-	w.front.Start()
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	others.Protocols = protocols
+	server, err := NewServer(handler, others)
+	require.NoError(t, err)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	w.address, w.server = listener.Addr().String(), server
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
 	t.Cleanup(func() {
-		w.front.CloseClientConnections()
-		w.front.Close()
+		require.NoError(t, server.Close())
+		require.ErrorIs(t, await(t, served), http.ErrServerClosed)
 		handler.Close()
 		cancel()
 		require.NoError(t, <-ended)
@@ -113,6 +125,11 @@ func (w *world) app(name string, change ...func(*v1alpha1.HTTPApp)) *v1alpha1.HT
 		return ok && b.UID == a.UID
 	})
 	return a
+}
+
+func (w *world) backend(name string) *backend.Backend {
+	b, _ := w.routes.Table().Match(name+".test", "/", nil)
+	return b
 }
 
 func (w *world) counts(name string) *queue.App {
@@ -180,12 +197,17 @@ func (w *world) ready(app, appProtocol string, addresses ...string) {
 
 // pod is a server that an app's requests are forwarded to.
 func (w *world) pod(h http.HandlerFunc) *httptest.Server {
-	s := httptest.NewUnstartedServer(h)
+	return w.podWith(func(s *http.Server) { s.Handler = h })
+}
+
+func (w *world) podWith(configure func(*http.Server)) *httptest.Server {
+	s := httptest.NewUnstartedServer(nil)
+	configure(s.Config)
 	s.Config.Protocols = new(http.Protocols)
 	s.Config.Protocols.SetHTTP1(true)
 	s.Config.Protocols.SetUnencryptedHTTP2(true)
 	s.Start()
-	w.t.Cleanup(func() { w.front.CloseClientConnections(); s.CloseClientConnections(); s.Close() })
+	w.t.Cleanup(func() { _ = w.server.Close(); s.CloseClientConnections(); s.Close() })
 	return s
 }
 
@@ -200,7 +222,7 @@ func (w *world) awaitInPod(c <-chan struct{}) {
 func at(s *httptest.Server) string { return s.Listener.Addr().String() }
 
 // deadAddress is one that nobody listens on.
-func deadAddress(t *testing.T) string {
+func deadAddress(t testing.TB) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer l.Close() //nolint:errcheck // it was only for the number
@@ -209,7 +231,7 @@ func deadAddress(t *testing.T) string {
 
 // request makes a request for an app.
 func (w *world) request(method, app, path string, body io.Reader) *http.Request {
-	r, err := http.NewRequest(method, w.front.URL+path, body)
+	r, err := http.NewRequest(method, "http://"+w.address+path, body)
 	require.NoError(w.t, err)
 	r.Host = app + ".test"
 	return r
@@ -241,7 +263,7 @@ func background(r *http.Request) <-chan answer {
 	return c
 }
 
-func await[T any](t *testing.T, c <-chan T) T {
+func await[T any](t testing.TB, c <-chan T) T {
 	t.Helper()
 	select {
 	case v := <-c:

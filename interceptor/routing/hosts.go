@@ -3,8 +3,6 @@ package routing
 import (
 	"hash/maphash"
 	"maps"
-	"net/http"
-	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -94,7 +92,7 @@ func (h *host[T]) with(prefix string, rules []rule[T]) *host[T] {
 	return next
 }
 
-func (h hosts[T]) match(name, path string, header http.Header) (to T, ok bool) {
+func (h hosts[T]) match(name, path string, header Header) (to T, ok bool) {
 	all := h.part(name).Load()
 	if all == nil {
 		return to, false
@@ -118,11 +116,11 @@ func (h hosts[T]) match(name, path string, header http.Header) (to T, ok bool) {
 	return match(of.everything, header)
 }
 
-func match[T any](rules []rule[T], header http.Header) (to T, ok bool) {
+func match[T any](rules []rule[T], header Header) (to T, ok bool) {
 rules:
 	for i := range rules {
 		for _, h := range rules[i].headers {
-			if !slices.Contains(header[h.Name], h.Value) {
+			if header == nil || !header.Has(h.Name, h.Value) {
 				continue rules
 			}
 		}

@@ -121,10 +121,22 @@ func (t *Table[T]) rules(keys []routes.Key) []rule[T] {
 	return rules
 }
 
+// Header is the fields of a request's header; nil is none.
+type Header interface {
+	// Has reports whether any field of a name, which is in canonical form, has a value.
+	Has(name, value string) bool
+}
+
+// HTTPHeader is a header of net/http.
+type HTTPHeader http.Header
+
+// Has implements Header.
+func (h HTTPHeader) Has(name, value string) bool { return slices.Contains(h[name], value) }
+
 // Match returns what a request is routed to: the first rule that fits, from the exact host over longer wildcards to shorter
 // ones, there from longer path prefixes to shorter ones, there from more headers to fewer. A host whose rules do not fit
 // leaves the request to the next wildcard.
-func (t *Table[T]) Match(host, path string, header http.Header) (to T, ok bool) {
+func (t *Table[T]) Match(host, path string, header Header) (to T, ok bool) {
 	host = Host(host)
 	if to, ok = t.exact.match(host, path, header); ok || t.wildcard.empty() {
 		return to, ok

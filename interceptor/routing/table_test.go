@@ -76,7 +76,7 @@ func TestARequestGoesToTheMostSpecificRoute(t *testing.T) {
 		"the server itself":                      {"shop.example.com", "*", nil, "shop"},
 	} {
 		t.Run(what, func(t *testing.T) {
-			got, ok := table.Match(c.host, c.path, c.header)
+			got, ok := table.Match(c.host, c.path, HTTPHeader(c.header))
 			require.Equal(t, c.want, got)
 			require.Equal(t, c.want != "", ok)
 		})
@@ -184,7 +184,7 @@ func TestATableThatChangedIsAsOneMadeAnew(t *testing.T) {
 					header.Set(name, pick("1", "2"))
 				}
 			}
-			got, _ := table.Match(host, path, header)
+			got, _ := table.Match(host, path, HTTPHeader(header))
 			if want := all.match(host, path, header); got != want {
 				t.Fatalf("seed %d, step %d: %s%s with %v goes to %q, not to %q", seed, step, host, path, header, got, want)
 			}
@@ -215,7 +215,7 @@ func TestToRouteARequestNothingIsAllocated(t *testing.T) {
 	header := http.Header{"A": {"1"}}
 	for host, want := range map[string]string{"app-7.example.com:8080": "app-7", "else.example.com": "wild", "else.org": ""} {
 		got := ""
-		if n := testing.AllocsPerRun(100, func() { got, _ = table.Match(host, "/x/y", header) }); n > 0 || got != want {
+		if n := testing.AllocsPerRun(100, func() { got, _ = table.Match(host, "/x/y", HTTPHeader(header)) }); n > 0 || got != want {
 			t.Errorf("%s goes to %q with %v allocations", host, got, n)
 		}
 	}

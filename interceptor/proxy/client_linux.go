@@ -1,0 +1,329 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/netip"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/klog/v2"
+
+	"github.com/kedahttp/kedahttp/interceptor/backend"
+	"github.com/kedahttp/kedahttp/interceptor/balance"
+	"github.com/kedahttp/kedahttp/interceptor/coldstart"
+	"github.com/kedahttp/kedahttp/interceptor/hold"
+	"github.com/kedahttp/kedahttp/interceptor/http1"
+	"github.com/kedahttp/kedahttp/interceptor/queue"
+)
+
+// mostHead is how long a request's head may be to be answered in place. net/http decides on longer ones.
+const mostHead = 64 << 10
+
+// phase is what a client's connection is doing, for those who end it from outside.
+type phase = int32
+
+const (
+	// fresh connections wait for their first request.
+	fresh phase = iota
+	// idle connections wait for the next request.
+	idle
+	// reading ones have a part of a head.
+	reading
+	busy
+	expired
+)
+
+// client is a connection of a client, and the request that is being answered on it. It belongs to one goroutine, but for what
+// is behind its lock and the body that a second one may be pumping.
+type client struct {
+	server *Server
+	socket
+	in   input
+	from http1.Client
+	// forget ends the watch for the client's departure.
+	forget func()
+
+	phase atomic.Int32
+	// since is when the phase began, as Unix time in nanoseconds.
+	since atomic.Int64
+
+	// What follows is of one request.
+	request  http1.Request
+	response http1.Response
+	// head is how long the request's head is, and end is where what has arrived of its body ends. whole says that this is all.
+	head, end int
+	whole     bool
+	chunks    http1.Chunks
+	backend   *backend.Backend
+	ticket    queue.Ticket
+	place     hold.Place
+	pod       *balance.Endpoint
+	status    int
+	reason    string
+	// now is when the last thing happened to the request.
+	arrived, now time.Time
+	// start is the cold start that the request waited for, if it did.
+	start *coldstart.Start
+	// begun says that something of the response was sent.
+	begun bool
+	// keep says that the connection serves another request.
+	keep bool
+	pump *pump
+
+	mu     sync.Mutex
+	active bool
+	// number and attempt say which request is being answered, and which part of that: a timer that was late is of another.
+	number, attempt uint64
+	// cause is why the request has to end.
+	cause error
+	// gone says that the client has left, during this request or before.
+	gone bool
+	link *link
+	// cancel ends what the request waits for, if anything.
+	cancel context.CancelCauseFunc
+	timer  *time.Timer
+}
+
+// take answers the requests of a connection.
+func (s *Server) take(conn net.Conn) {
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
+		s.handOver(conn, nil)
+		return
+	}
+	c := &client{server: s}
+	c.since.Store(time.Now().UnixNano())
+	if err := c.open(tcp); err != nil {
+		_ = conn.Close()
+		return
+	}
+	if a, err := netip.ParseAddrPort(conn.RemoteAddr().String()); err == nil {
+		c.from = http1.Client{Address: []byte(a.Addr().String()), Proto: "http", Trusted: s.handler.trusts(a.Addr())}
+	}
+	var err error
+	if c.forget, err = s.departures.add(&c.socket, c.left); err == nil && s.add(c) {
+		c.serve()
+		return
+	}
+	if c.forget != nil {
+		c.forget()
+	}
+	_ = conn.Close()
+}
+
+func (c *client) serve() {
+	handedOver := false
+	defer func() {
+		if p := recover(); p != nil {
+			klog.ErrorS(nil, "A request made the interceptor panic", "panic", p, "stack", string(debug.Stack()))
+		}
+		c.forget()
+		c.server.remove(c)
+		c.in.free()
+		if !handedOver {
+			_ = c.conn.Close()
+		}
+	}()
+	for {
+		var malformed *http1.Malformed
+		c.begun = false
+		err := c.next()
+		switch {
+		case errors.As(err, &malformed):
+			c.server.handler.config.Metrics.unrouted(malformed.Status, reasonMalformed)
+			c.refuse(&refusal{status: malformed.Status, reason: reasonMalformed, message: malformed.Message})
+			c.linger()
+			return
+		case err != nil || !c.begin():
+			return
+		case c.request.Unusual:
+			handedOver = true
+			c.handOver()
+			return
+		}
+		switch c.answer() {
+		case again:
+		case another:
+			handedOver = true
+			c.handOver()
+			return
+		case last:
+			c.linger()
+			return
+		case broken:
+			return
+		}
+		if c.server.ending.Load() {
+			return
+		}
+	}
+}
+
+// next reads the head of the next request.
+func (c *client) next() (err error) {
+	tried := 0
+	for {
+		if len(c.in.b) > 0 && (tried == 0 || http1.Ends(c.in.b, tried)) {
+			c.head, err = c.request.Parse(c.in.b)
+			if c.head > 0 {
+				return c.body()
+			}
+			if err != nil {
+				return err
+			}
+			if c.phase.CompareAndSwap(idle, reading) || c.phase.CompareAndSwap(fresh, reading) {
+				c.since.Store(time.Now().UnixNano())
+			}
+		}
+		if tried = len(c.in.b); tried > mostHead {
+			c.request.Unusual = true
+			return nil
+		}
+		if err := c.fill(&c.in); err != nil {
+			return err
+		}
+	}
+}
+
+// body finds out how much of the request's body has arrived with its head.
+func (c *client) body() error {
+	arrived := c.in.b[c.head:]
+	c.chunks = http1.Chunks{}
+	if !c.request.Chunked {
+		n := min(int64(len(arrived)), c.request.Length)
+		c.end, c.whole = c.head+int(n), n == c.request.Length
+		return nil
+	}
+	n, done, err := c.chunks.Scan(arrived)
+	if err != nil {
+		return errChunks
+	}
+	c.end, c.whole = c.head+n, done
+	return nil
+}
+
+var errChunks = &http1.Malformed{Status: 400, Message: "the body's chunks are not as they have to be"}
+
+// begin makes the connection busy with a request. It is false when somebody has ended it.
+func (c *client) begin() bool {
+	return c.phase.CompareAndSwap(idle, busy) || c.phase.CompareAndSwap(reading, busy) || c.phase.CompareAndSwap(fresh, busy)
+}
+
+// done ends the request that the connection was busy with.
+func (c *client) done(now time.Time) {
+	c.since.Store(now.UnixNano())
+	c.phase.Store(idle)
+}
+
+// expire ends the connection if it is in a phase.
+func (c *client) expire(in phase) {
+	if c.phase.CompareAndSwap(in, expired) {
+		_ = c.conn.SetReadDeadline(past)
+	}
+}
+
+// cut ends the connection whatever it does.
+func (c *client) cut() {
+	c.abort(errClientGone)
+	_ = c.conn.SetDeadline(past)
+}
+
+// left is told that the client has left.
+func (c *client) left() {
+	c.mu.Lock()
+	c.gone = true
+	c.mu.Unlock()
+	c.abort(errClientGone)
+}
+
+// abort ends the request that is being answered, if any.
+func (c *client) abort(cause error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.abortLocked(cause)
+}
+
+// abortAfter ends the request that is being answered now after a time; with attempt, only while what is being done now for it
+// goes on.
+func (c *client) abortAfter(t time.Duration, attempt bool, cause error) *time.Timer {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	number, part := c.number, c.attempt
+	return time.AfterFunc(t, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.number == number && (!attempt || c.attempt == part) {
+			c.abortLocked(cause)
+		}
+	})
+}
+
+// nextAttempt ends the part of the request that timers may have been for.
+func (c *client) nextAttempt() {
+	c.mu.Lock()
+	c.attempt++
+	c.mu.Unlock()
+}
+
+func (c *client) abortLocked(cause error) {
+	if !c.active || c.cause != nil {
+		return
+	}
+	c.cause = cause
+	if c.link != nil {
+		c.link.interrupt()
+	}
+	if c.cancel != nil {
+		c.cancel(cause)
+	}
+	if c.begun || errors.Is(cause, errClientGone) {
+		_ = c.conn.SetWriteDeadline(past)
+	}
+}
+
+// handOver gives the connection to net/http.
+func (c *client) handOver() {
+	c.server.departures.stop(&c.socket)
+	c.forget()
+	c.server.remove(c)
+	read := append([]byte(nil), c.in.b...)
+	c.in.free()
+	c.server.handOver(c.conn, read)
+}
+
+// linger closes the connection so that the client reads the answer first: closing it under a client that still sends would
+// take the answer from it.
+func (c *client) linger() {
+	if c.conn.CloseWrite() != nil {
+		return
+	}
+	c.phase.Store(busy)
+	_ = c.conn.SetReadDeadline(time.Now().Add(linger))
+	for c.fill(&c.in) == nil {
+		c.in.free()
+	}
+}
+
+// refuse answers for the app. The connection ends with it unless the request has been read to its end.
+func (c *client) refuse(r *refusal) {
+	if c.begun {
+		c.keep = false
+		return
+	}
+	c.status, c.reason = r.status, r.reason
+	if r.reason == reasonClientGone {
+		c.keep = false
+		return
+	}
+	if r.reason == reasonBackend {
+		klog.V(2).InfoS("A request failed", "app", r.app, "reason", r.reason, "err", r.cause)
+	}
+	keep := c.keep && c.whole && r.reason != reasonMalformed
+	out := r.appendTo(nil, string(c.request.Get("accept")), string(c.request.Method) == http.MethodHead, !keep, c.server.date.at(time.Now()))
+	c.keep = c.write(out) == nil && keep
+}

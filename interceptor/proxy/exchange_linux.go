@@ -1,0 +1,447 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"unsafe"
+
+	"github.com/kedahttp/kedahttp/interceptor/balance"
+	"github.com/kedahttp/kedahttp/interceptor/coldstart"
+	"github.com/kedahttp/kedahttp/interceptor/hold"
+	"github.com/kedahttp/kedahttp/interceptor/http1"
+	"github.com/kedahttp/kedahttp/interceptor/queue"
+)
+
+// after says what becomes of a client's connection after a request.
+type after int
+
+const (
+	// again: another request may come.
+	again after = iota
+	// another one has to answer the request; nothing was done.
+	another
+	// last: the response was the last one.
+	last
+	// broken: the response could not be sent to its end.
+	broken
+)
+
+var (
+	errBadPath = &http1.Malformed{Status: http.StatusBadRequest, Message: "the path cannot be decoded"}
+	errUpgrade = errors.New("the app changed the protocol unasked")
+	errBroken  = errors.New("the app broke the connection before the end of the response")
+)
+
+// answer answers the request whose head was read: route, count, hold, pick, forward.
+func (c *client) answer() after {
+	h := c.server.handler
+	started := h.config.Clock.Now()
+	c.arrived, c.now, c.start = started, started, nil
+	c.begun, c.status, c.reason = false, 0, ""
+	c.keep = !c.request.Close && !c.server.ending.Load()
+	table := h.config.Routes.Table()
+	if table == nil {
+		return c.unrouted(starting())
+	}
+	path, ok := c.request.DecodedPath()
+	if !ok {
+		c.keep = false
+		return c.unrouted(&refusal{status: errBadPath.Status, reason: reasonMalformed, message: errBadPath.Message})
+	}
+	b, ok := table.Match(text(c.request.Host), text(path), &c.request)
+	if !ok {
+		return c.unrouted(noRoute(string(c.request.Host), string(path)))
+	}
+	if b.H2C() || !c.whole && (!b.Pods.Available() || b.Line.Busy()) {
+		// To hold a request whose body has not arrived takes more than to wait.
+		return another
+	}
+	c.backend = b
+	c.ticket, c.place = queue.Ticket{}, hold.Place{}
+	c.ticket.Accept(b.Counts)
+	defer func() {
+		// Also when a panic ends it: the counts have to be right.
+		c.finish()
+		now := h.config.Clock.Now()
+		b.Tally.Done(c.status, c.reason, now.Sub(started))
+		c.done(now)
+	}()
+	c.mu.Lock()
+	c.active, c.cause = true, nil
+	c.number++
+	if c.gone {
+		c.cause = errClientGone
+	}
+	c.mu.Unlock()
+
+	err := c.forward()
+	torn := err != nil && c.begun
+	if err != nil {
+		c.refuse(explain(b, err))
+	}
+	switch {
+	case c.keep && c.pump.join(c):
+		c.in.drop(c.end)
+		return again
+	case torn || c.reason == reasonClientGone:
+		return broken
+	}
+	return last
+}
+
+// text is bytes as a string, for as long as they do not change.
+func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+// unrouted answers a request that belongs to no app.
+func (c *client) unrouted(r *refusal) after {
+	c.refuse(r)
+	c.server.handler.config.Metrics.unrouted(c.status, c.reason)
+	c.done(c.server.handler.config.Clock.Now())
+	if !c.keep {
+		return last
+	}
+	c.in.drop(c.end)
+	return again
+}
+
+// finish ends what a request may have begun.
+func (c *client) finish() {
+	if c.timer != nil {
+		c.timer.Stop()
+		c.timer = nil
+	}
+	c.mu.Lock()
+	c.active = false
+	c.mu.Unlock()
+	c.pump.stop(c)
+	c.pump = nil
+	c.release()
+	c.ticket.Done()
+}
+
+// release takes the request off its pod.
+func (c *client) release() {
+	if c.pod != nil {
+		c.pod.Release()
+		c.pod = nil
+	}
+}
+
+// forward holds the request while there is no pod, picks one and forwards the request to it, by the rules of
+// Handler.RoundTrip.
+func (c *client) forward() error {
+	b := c.backend
+	var avoid *balance.Endpoint
+	repeated := false
+	for {
+		pod := b.Pick(avoid)
+		if pod == nil {
+			var err error
+			if pod, err = c.hold(avoid); err != nil {
+				return err
+			}
+		}
+		c.pod = pod
+		c.ticket.Forward()
+		err := c.send(pod, repeated)
+		if err == nil {
+			b.Pods.Succeeded(pod)
+			return nil
+		}
+		cause := c.aborted()
+		var unsent *dialError
+		failed := cause == nil && errors.As(err, &unsent)
+		if failed {
+			b.Pods.Failed(pod) // before its room is given to one that waits
+		}
+		c.release()
+		switch {
+		case cause != nil:
+			return cause
+		case c.begun:
+			return err
+		case failed:
+			c.ticket.Hold()
+		case !repeated && c.repeatable():
+			repeated = true
+		default:
+			return err
+		}
+		avoid = pod
+	}
+}
+
+// repeatable reports whether the request may be sent to a pod twice.
+func (c *client) repeatable() bool { return c.whole && c.request.Idempotent() }
+
+func (c *client) aborted() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.cause
+}
+
+// waiting has cancel called when the request has to end; it is called at once if it had to before.
+func (c *client) waiting(cancel context.CancelCauseFunc) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.cancel = cancel
+	if cancel != nil && c.cause != nil {
+		cancel(c.cause)
+	}
+}
+
+// hold waits for a pod. The request is pending meanwhile.
+func (c *client) hold(avoid *balance.Endpoint) (*balance.Endpoint, error) {
+	c.ticket.Hold()
+	b := c.backend
+	if b.Pods.Ready() == 0 {
+		c.ticket.Cold()
+	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	c.waiting(cancel)
+	defer c.waiting(nil)
+	// Many may wait, and for long.
+	c.in.shrink()
+	c.request.Fields = nil
+	pod, start, err := b.Wait(ctx, &c.place, avoid)
+	if start != nil {
+		c.start = start
+	}
+	c.now = c.server.handler.config.Clock.Now()
+	_, _ = c.request.Parse(c.in.b) // it was well-formed before, and is the same
+	return pod, err
+}
+
+// connect returns a connection to the pod.
+func (c *client) connect(pod *balance.Endpoint, fresh bool) (*link, error) {
+	if !fresh {
+		if l := c.server.links.get(pod, c.now, c.repeatable()); l != nil {
+			return l, nil
+		}
+	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	c.waiting(cancel)
+	defer c.waiting(nil)
+	return c.server.links.dial(ctx, pod.Address)
+}
+
+// attach makes a link that of the request. It is false when the request has to end.
+func (c *client) attach(l *link) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cause != nil {
+		return false
+	}
+	c.link = l
+	return true
+}
+
+// detach is false when the link was interrupted.
+func (c *client) detach() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.link = nil
+	return c.cause == nil
+}
+
+// send forwards the request to a pod and passes its response on.
+func (c *client) send(pod *balance.Endpoint, fresh bool) (err error) {
+	l, err := c.connect(pod, fresh)
+	if err != nil {
+		return err
+	}
+	if !c.attach(l) {
+		l.close()
+		return c.aborted()
+	}
+	reusable := false
+	defer func() {
+		if !c.detach() || !reusable || err != nil || len(l.in.b) > 0 {
+			l.close()
+			return
+		}
+		l.in.free()
+		c.server.links.put(pod, l, c.now)
+	}()
+	settings := c.backend.Settings()
+	if t := settings.RequestTimeout; t > 0 && c.timer == nil {
+		c.timer = c.abortAfter(t, false, errRequestTimeout)
+	}
+	if t := settings.ResponseHeaderTimeout; t > 0 {
+		header := c.abortAfter(t, true, errHeaderTimeout)
+		defer header.Stop()
+		defer c.nextAttempt()
+	}
+	out := blocks.Get().(*block)
+	defer blocks.Put(out)
+	head := c.request.AppendTo(out[:0], &c.from)
+	body := c.in.b[c.head:c.end]
+	if c.whole && len(body) <= cap(head)-len(head) {
+		err = l.ask(append(head, body...), &l.in)
+	} else if err = writeBoth(&l.socket, head, body); err == nil && !c.whole {
+		c.pump = startPump(c, l)
+	}
+	if err != nil {
+		return err
+	}
+	for {
+		n, err := l.head(&c.response, string(c.request.Method) == http.MethodHead)
+		if err != nil {
+			return err
+		}
+		switch status := c.response.Status; {
+		case status == http.StatusSwitchingProtocols:
+			return errUpgrade
+		case status < 200:
+			if err := c.write(c.response.AppendTo(out[:0], http1.Way{})); err != nil {
+				return errClientGone
+			}
+		default:
+			if settings.ResponseHeaderTimeout > 0 {
+				c.nextAttempt()
+			}
+			reusable, err = c.deliver(l, n, out)
+			return err
+		}
+		l.in.drop(n)
+	}
+}
+
+// writeBoth writes a head and what is there of the body, in one piece if it fits.
+func writeBoth(to *socket, head, body []byte) error {
+	if len(body) <= cap(head)-len(head) {
+		return to.write(append(head, body...))
+	}
+	if err := to.write(head); err != nil {
+		return err
+	}
+	return to.write(body)
+}
+
+// deliver passes a response on whose head is the first n bytes of what was read of a link.
+func (c *client) deliver(l *link, n int, out *block) (reusable bool, err error) {
+	r := &c.response
+	arrived := l.in.b[n:]
+	chunks := http1.Chunks{Lenient: true}
+	done, take := false, len(arrived)
+	switch {
+	case r.Chunked:
+		if take, done, err = chunks.Scan(arrived); err != nil {
+			return false, err
+		}
+	case !r.Unbounded():
+		take = int(min(int64(take), r.Length))
+		done = int64(take) == r.Length
+	}
+	c.status, c.now = r.Status, c.server.handler.config.Clock.Now()
+	sent := c.pump.settled()
+	c.keep = c.keep && sent && !c.server.ending.Load()
+	way := http1.Way{Close: !c.keep, Chunk: r.Unbounded(), Date: c.server.date.at(c.now)}
+	if c.start != nil {
+		stages, first := c.start.FirstByte(c.pod.Address, c.arrived)
+		way.Name, way.Value = coldstart.Header, stages.String()
+		if first {
+			c.backend.Tally.Started(stages)
+		}
+	}
+	head := r.AppendTo(out[:0], way)
+	c.mu.Lock()
+	c.begun = true
+	if c.cause != nil {
+		_ = c.conn.SetWriteDeadline(past)
+	}
+	c.mu.Unlock()
+	switch {
+	case r.Unbounded():
+		if err := c.write(head); err != nil {
+			return false, errClientGone
+		}
+		l.in.drop(n)
+		return false, c.deliverUnbounded(l, out)
+	default:
+		if err := writeBoth(&c.socket, head, arrived[:take]); err != nil {
+			return false, errClientGone
+		}
+		l.in.drop(n + take)
+	}
+	switch {
+	case done:
+	case r.Chunked:
+		err = c.deliverChunks(l, &chunks)
+	default:
+		err = c.deliverRest(l, r.Length-int64(take))
+	}
+	return sent && !r.Close, err
+}
+
+func (c *client) deliverChunks(l *link, chunks *http1.Chunks) error {
+	for {
+		if err := l.fill(&l.in); err != nil {
+			return errBroken
+		}
+		n, done, err := chunks.Scan(l.in.b)
+		if err != nil {
+			return err
+		}
+		if err := c.write(l.in.b[:n]); err != nil {
+			return errClientGone
+		}
+		l.in.drop(n)
+		if done {
+			return nil
+		}
+	}
+}
+
+// spliceFrom is how long a body has to be to be given from one socket to the other by the kernel.
+const spliceFrom = 128 << 10
+
+func (c *client) deliverRest(l *link, left int64) error {
+	if left >= spliceFrom {
+		n, err := c.conn.ReadFrom(&io.LimitedReader{R: l.conn, N: left})
+		if err == nil && n < left {
+			err = errBroken
+		}
+		return err
+	}
+	for left > 0 {
+		if err := l.fill(&l.in); err != nil {
+			return errBroken
+		}
+		n := min(left, int64(len(l.in.b)))
+		if err := c.write(l.in.b[:n]); err != nil {
+			return errClientGone
+		}
+		l.in.drop(int(n))
+		left -= n
+	}
+	return nil
+}
+
+// deliverUnbounded makes chunks of a body that ends with its connection.
+func (c *client) deliverUnbounded(l *link, out *block) error {
+	for {
+		if len(l.in.b) > 0 {
+			b := strconv.AppendInt(out[:0], int64(len(l.in.b)), 16)
+			b = append(append(append(b, "\r\n"...), l.in.b...), "\r\n"...)
+			if err := c.write(b); err != nil {
+				return errClientGone
+			}
+			l.in.free()
+		}
+		switch err := l.fill(&l.in); {
+		case errors.Is(err, io.EOF):
+			if err := c.write([]byte("0\r\n\r\n")); err != nil {
+				return errClientGone
+			}
+			return nil
+		case err != nil:
+			return errBroken
+		}
+	}
+}

@@ -1,0 +1,40 @@
+//go:build !linux
+
+package proxy
+
+import (
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+)
+
+// Elsewhere than on Linux, where interceptors run, net/http has every connection.
+
+type (
+	client     struct{ since atomic.Int64 }
+	departures struct{}
+	links      struct{}
+)
+
+const (
+	fresh = iota
+	idle
+	reading
+	idleLinks = time.Minute
+)
+
+func (s *Server) take(conn net.Conn) { s.handOver(conn, nil) }
+
+func (*client) expire(int) {}
+func (*client) cut()       {}
+
+func newDepartures() (*departures, error) { return &departures{}, nil }
+func (*departures) run()                  {}
+func (*departures) close()                {}
+
+// Probes is how pods are asked by HTTP/1.1 whether they are ready.
+func (t Transports) Probes() http.RoundTripper { return t.http1 }
+
+func (*links) reap(time.Time) {}
+func (*links) close()         {}

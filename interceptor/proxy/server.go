@@ -1,0 +1,275 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/klog/v2"
+)
+
+// Server takes the connections of clients.
+//
+// Plain requests of HTTP/1.1 are answered in place: their heads are read, changed and forwarded as the bytes that they are. A
+// connection on which something else arrives - HTTP/2, an upgrade, Expect, a request for a pod that speaks HTTP/2 - is handed
+// over to net/http and the Handler, with all that was read of it, for good. Both do the same things in the same order; what
+// decides between them is never what the app is.
+type Server struct {
+	handler *Handler
+	others  *http.Server
+	handed  *handed
+
+	links      *links
+	departures *departures
+	date       dateCache
+	ending     atomic.Bool
+
+	mu        sync.Mutex
+	listener  net.Listener
+	clients   map[*client]struct{}
+	empty     chan struct{}
+	sweeping  chan struct{}
+	sweepOnce sync.Once
+}
+
+// NewServer makes a server. Its timeouts are those of the given one, which answers what is handed over.
+func NewServer(handler *Handler, others *http.Server) (*Server, error) {
+	d, err := newDepartures()
+	if err != nil {
+		return nil, err
+	}
+	others.Handler = handler
+	s := &Server{
+		handler: handler, others: others, handed: &handed{conns: make(chan net.Conn), closed: make(chan struct{})}, departures: d,
+		links: handler.config.Transports.links, clients: map[*client]struct{}{}, empty: make(chan struct{}), sweeping: make(chan struct{}),
+	}
+	return s, nil
+}
+
+// Serve takes connections until the server is shut down or closed, and returns http.ErrServerClosed then.
+func (s *Server) Serve(l net.Listener) error {
+	s.mu.Lock()
+	s.listener = l
+	ending := s.ending.Load()
+	s.mu.Unlock()
+	if ending {
+		_ = l.Close()
+		return http.ErrServerClosed
+	}
+	s.handed.address = l.Addr()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() {
+		if err := s.others.Serve(s.handed); !errors.Is(err, http.ErrServerClosed) {
+			klog.ErrorS(err, "Connections that are handed over are not served any more")
+		}
+	})
+	wg.Go(func() { s.departures.run() })
+	wg.Go(s.sweep)
+	var wait time.Duration
+	for {
+		conn, err := l.Accept()
+		if err == nil {
+			wait = 0
+			go s.take(conn)
+			continue
+		}
+		if s.ending.Load() {
+			return http.ErrServerClosed
+		}
+		// Too many open files pass, as a rule; net/http waits alike.
+		var passing interface{ Temporary() bool }
+		if !errors.As(err, &passing) || !passing.Temporary() {
+			_ = s.Close()
+			return err
+		}
+		wait = min(max(2*wait, 5*time.Millisecond), time.Second)
+		klog.ErrorS(err, "Taking a connection", "retry", wait)
+		time.Sleep(wait)
+	}
+}
+
+// Shutdown takes no more connections, ends idle ones, and waits until all others are done, at most until the context ends.
+// Connections that were upgraded are not waited for.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.end()
+	others := make(chan error, 1)
+	go func() { others <- s.others.Shutdown(ctx) }()
+	select {
+	case <-s.empty:
+	case <-ctx.Done():
+	}
+	return errors.Join(<-others, ctx.Err())
+}
+
+// Close ends all connections.
+func (s *Server) Close() error {
+	s.end()
+	s.mu.Lock()
+	for c := range s.clients {
+		c.cut()
+	}
+	s.mu.Unlock()
+	err := s.others.Close()
+	s.sweepOnce.Do(func() { close(s.sweeping) })
+	s.departures.close()
+	s.links.close()
+	return err
+}
+
+// end closes the listener and the idle connections.
+func (s *Server) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ending.Swap(true) {
+		return
+	}
+	if s.listener != nil {
+		_ = s.listener.Close()
+	}
+	for c := range s.clients {
+		c.expire(fresh)
+		c.expire(idle)
+	}
+	if len(s.clients) == 0 {
+		close(s.empty)
+	}
+}
+
+// add is false when the server is ending.
+func (s *Server) add(c *client) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ending.Load() {
+		return false
+	}
+	s.clients[c] = struct{}{}
+	return true
+}
+
+func (s *Server) remove(c *client) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.clients[c]; !ok {
+		return
+	}
+	delete(s.clients, c)
+	if len(s.clients) == 0 && s.ending.Load() {
+		close(s.empty)
+	}
+}
+
+// sweepEvery is how exact the timeouts of idle connections are. A timer for each would cost each request something.
+const sweepEvery = 2 * time.Second
+
+// sweep ends what has been idle for too long.
+func (s *Server) sweep() {
+	ticker := time.NewTicker(sweepEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-s.sweeping:
+			return
+		}
+		now := time.Now()
+		s.mu.Lock()
+		for c := range s.clients {
+			since := now.Sub(time.Unix(0, c.since.Load()))
+			if most := s.others.IdleTimeout; most > 0 && since > most {
+				c.expire(idle)
+			}
+			if most := s.others.ReadHeaderTimeout; most > 0 && since > most {
+				c.expire(fresh)
+				c.expire(reading)
+			}
+		}
+		s.mu.Unlock()
+		s.links.reap(now.Add(-idleLinks))
+	}
+}
+
+// handOver gives a connection to net/http, with what was read of it.
+func (s *Server) handOver(conn net.Conn, read []byte) {
+	if len(read) > 0 {
+		conn = &replay{Conn: conn, read: read}
+	}
+	select {
+	case s.handed.conns <- conn:
+	case <-s.handed.closed:
+		_ = conn.Close()
+	}
+}
+
+// handed is a listener for connections that others have accepted.
+type handed struct {
+	conns   chan net.Conn
+	closed  chan struct{}
+	once    sync.Once
+	address net.Addr
+}
+
+func (h *handed) Accept() (net.Conn, error) {
+	select {
+	case conn := <-h.conns:
+		return conn, nil
+	case <-h.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (h *handed) Close() error {
+	h.once.Do(func() { close(h.closed) })
+	return nil
+}
+
+func (h *handed) Addr() net.Addr { return h.address }
+
+// replay is a connection of which something was read already.
+type replay struct {
+	net.Conn
+	read []byte
+}
+
+func (c *replay) Read(p []byte) (int, error) {
+	if len(c.read) > 0 {
+		n := copy(p, c.read)
+		c.read = c.read[n:]
+		return n, nil
+	}
+	return c.Conn.Read(p)
+}
+
+// ReadFrom lets bytes go from one socket to another without passing through here.
+func (c *replay) ReadFrom(r io.Reader) (int64, error) { return io.Copy(c.Conn, r) }
+
+// CloseWrite says that no more is sent.
+func (c *replay) CloseWrite() error {
+	if w, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return w.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
+// dateCache is the Date of responses, made once a second.
+type dateCache struct{ last atomic.Pointer[dated] }
+
+type dated struct {
+	second int64
+	text   []byte
+}
+
+func (c *dateCache) at(now time.Time) []byte {
+	second := now.Unix()
+	if d := c.last.Load(); d != nil && d.second == second {
+		return d.text
+	}
+	d := &dated{second, []byte(now.UTC().Format(http.TimeFormat))}
+	c.last.Store(d)
+	return d.text
+}

@@ -1,0 +1,390 @@
+package proxy
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/clock"
+
+	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
+)
+
+// dialogue is a client's connection, byte by byte.
+type dialogue struct {
+	t *testing.T
+	net.Conn
+	in *bufio.Reader
+}
+
+func (w *world) dial(t *testing.T) *dialogue {
+	conn, err := net.Dial("tcp", w.address)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close() })
+	require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
+	return &dialogue{t, conn, bufio.NewReader(conn)}
+}
+
+func (d *dialogue) say(what string) {
+	d.t.Helper()
+	_, err := io.WriteString(d, what)
+	require.NoError(d.t, err)
+}
+
+func (d *dialogue) hear(method string) answer {
+	d.t.Helper()
+	res, err := http.ReadResponse(d.in, &http.Request{Method: method})
+	require.NoError(d.t, err)
+	body, err := io.ReadAll(res.Body)
+	if res.Close {
+		res.Header.Set("Connection", "close")
+	}
+	return answer{res.StatusCode, res.Header, string(body), err}
+}
+
+// ends waits for the end of the connection.
+func (d *dialogue) ends() {
+	d.t.Helper()
+	_, err := d.in.ReadByte()
+	require.ErrorIs(d.t, err, io.EOF)
+}
+
+const get = "GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n"
+
+// connections counts those that a pod gets.
+func connections(s *http.Server) *atomic.Int64 {
+	n := new(atomic.Int64)
+	s.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			n.Add(1)
+		}
+	}
+	return n
+}
+
+func TestConnectionsAreUsedAgainOnBothSides(t *testing.T) {
+	w := newWorld(t)
+	w.app("shop")
+	var n *atomic.Int64
+	pod := w.podWith(func(s *http.Server) {
+		s.Handler = http.HandlerFunc(hello)
+		n = connections(s)
+	})
+	w.ready("shop", "", at(pod))
+	d := w.dial(t)
+	for range 50 {
+		d.say(get)
+		require.Equal(t, "hello", d.hear("GET").body)
+	}
+	require.LessOrEqual(t, n.Load(), int64(1))
+	w.is("shop", 0, 0)
+	require.Equal(t, int64(50), w.counts("shop").Read().Requests)
+}
+
+func TestRequestsThatComeTogetherAreAnsweredInOrder(t *testing.T) {
+	w := newWorld(t)
+	w.app("shop")
+	w.ready("shop", "", at(w.pod(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		fmt.Fprint(w, r.URL.Path, len(body)) //nolint:errcheck // the test sees
+	})))
+	d := w.dial(t)
+	var all strings.Builder
+	for i := range 20 {
+		fmt.Fprintf(&all, "GET /%d HTTP/1.1\r\nHost: shop.test\r\n\r\n", i)
+		fmt.Fprintf(&all, "POST /%d HTTP/1.1\r\nHost: shop.test\r\nContent-Length: %d\r\n\r\n%s", i, i*3000, strings.Repeat("x", i*3000))
+		fmt.Fprintf(&all, "POST /%d HTTP/1.1\r\nHost: shop.test\r\nTransfer-Encoding: chunked\r\n\r\n%s0\r\n\r\n", i, strings.Repeat("a\r\n0123456789\r\n", i*1000))
+	}
+	go d.say(all.String())
+	for i := range 20 {
+		require.Equal(t, fmt.Sprintf("/%d0", i), d.hear("GET").body)
+		require.Equal(t, fmt.Sprintf("/%d%d", i, i*3000), d.hear("POST").body)
+		require.Equal(t, fmt.Sprintf("/%d%d", i, i*10000), d.hear("POST").body)
+	}
+	w.is("shop", 0, 0)
+}
+
+func TestARequestMayArriveByteByByte(t *testing.T) {
+	w := newWorld(t)
+	w.app("shop")
+	w.ready("shop", "", at(w.pod(func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) })))
+	d := w.dial(t)
+	for range 2 {
+		for _, b := range "POST / HTTP/1.1\r\nHost: shop.test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n" {
+			d.say(string(b))
+		}
+		require.Equal(t, "hello", d.hear("POST").body)
+	}
+}
+
+// A pod that ends its idle connections costs no request, also none that must not be repeated.
+func TestAConnectionThatThePodHasClosedIsNotUsed(t *testing.T) {
+	w := newWorld(t)
+	w.app("shop")
+	closed := make(chan struct{}, 10)
+	pod := w.podWith(func(s *http.Server) {
+		s.Handler = http.HandlerFunc(hello)
+		s.IdleTimeout = 5 * time.Millisecond
+		s.ConnState = func(_ net.Conn, state http.ConnState) {
+			if state == http.StateClosed {
+				closed <- struct{}{}
+			}
+		}
+	})
+	w.ready("shop", "", at(pod))
+	d := w.dial(t)
+	for range 5 {
+		d.say("POST / HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 2\r\n\r\nhi")
+		require.Equal(t, 200, d.hear("POST").status)
+		await(t, closed)
+	}
+}
+
+// What a pod says unasked is nobody's answer.
+func TestWhatAPodSaysUnaskedIsNotAnAnswer(t *testing.T) {
+	w := newWorld(t)
+	w.app("shop")
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer listener.Close() //nolint:errcheck // the test is over
+	said := make(chan struct{}, 10)
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close() //nolint:errcheck // the test is over
+				r := bufio.NewReader(conn)
+				for {
+					if _, err := http.ReadRequest(r); err != nil {
+						return
+					}
+					_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood")
+					<-said // the answer was passed on
+					_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad")
+					said <- struct{}{}
+				}
+			}()
+		}
+	}()
+	w.ready("shop", "", listener.Addr().String())
+	d := w.dial(t)
+	for range 5 {
+		d.say(get)
+		require.Equal(t, "good", d.hear("GET").body)
+		said <- struct{}{}
+		await(t, said)
+		<-time.After(2 * surelySilent)
+	}
+}
+
+func TestAnUploadIsAnsweredBeforeItsEnd(t *testing.T) {
+	w := newWorld(t)
+	w.app("shop")
+	w.ready("shop", "", at(w.pod(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.ReadFull(r.Body, make([]byte, 5))
+		http.Error(w, "enough", http.StatusRequestEntityTooLarge)
+	})))
+	d := w.dial(t)
+	d.say("POST / HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 100000000\r\n\r\nhello")
+	a := d.hear("POST")
+	require.Equal(t, http.StatusRequestEntityTooLarge, a.status)
+	require.Equal(t, "close", a.header.Get("Connection"))
+	d.ends()
+	w.is("shop", 0, 0)
+}
+
+func TestBothDirectionsMayFlowAtOnce(t *testing.T) {
+	w := newWorld(t)
+	w.app("shop")
+	w.ready("shop", "", at(w.pod(func(rw http.ResponseWriter, r *http.Request) {
+		c := http.NewResponseController(rw)
+		_ = c.EnableFullDuplex()
+		in := bufio.NewReader(r.Body)
+		for {
+			line, err := in.ReadString('\n')
+			if err != nil {
+				return
+			}
+			fmt.Fprint(rw, "echo ", line) //nolint:errcheck // the test sees
+			_ = c.Flush()
+		}
+	})))
+	in, out := io.Pipe()
+	answered := make(chan *http.Response, 1)
+	go func() {
+		res, err := http.DefaultClient.Do(w.request("POST", "shop", "/", in))
+		if err == nil {
+			answered <- res
+		}
+	}()
+	_, err := io.WriteString(out, "0\n")
+	require.NoError(t, err)
+	res := await(t, answered)
+	defer res.Body.Close() //nolint:errcheck // read to its end
+	lines := bufio.NewReader(res.Body)
+	for i := range 10 {
+		line, err := lines.ReadString('\n')
+		require.NoError(t, err)
+		require.Equal(t, fmt.Sprintf("echo %d\n", i), line)
+		_, err = fmt.Fprintf(out, "%d\n", i+1)
+		require.NoError(t, err)
+	}
+	require.NoError(t, out.Close())
+	_, err = io.ReadAll(lines)
+	require.NoError(t, err)
+	w.is("shop", 0, 0)
+}
+
+func TestTheServerEndsWithoutCuttingAnybodyOff(t *testing.T) {
+	w := newWorld(t)
+	w.app("shop")
+	arrived, finish := make(chan struct{}, 2), make(chan struct{})
+	w.ready("shop", "", at(w.pod(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/slow" {
+			arrived <- struct{}{}
+			<-finish
+		}
+		hello(w, r)
+	})))
+	silent, idle, slow, old := w.dial(t), w.dial(t), w.dial(t), w.dial(t)
+	idle.say(get)
+	require.Equal(t, "hello", idle.hear("GET").body)
+	slow.say("GET /slow HTTP/1.1\r\nHost: shop.test\r\n\r\n")
+	old.say("GET /slow HTTP/1.0\r\nHost: shop.test\r\n\r\n")
+	await(t, arrived)
+	await(t, arrived)
+	ended := make(chan error, 1)
+	go func() { ended <- w.server.Shutdown(context.Background()) }()
+	idle.ends()
+	silent.ends()
+	require.Eventually(t, func() bool {
+		conn, err := net.Dial("tcp", w.address)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err != nil
+	}, patience, time.Millisecond, "nobody is let in any more")
+	require.Empty(t, ended)
+	close(finish)
+	a := slow.hear("GET")
+	require.Equal(t, "hello", a.body)
+	require.Equal(t, "close", a.header.Get("Connection"))
+	slow.ends()
+	require.Equal(t, "hello", old.hear("GET").body)
+	require.NoError(t, await(t, ended))
+}
+
+func TestConnectionsThatDoNothingEnd(t *testing.T) {
+	w := newWorldWith(t, &http.Server{ReadHeaderTimeout: time.Millisecond, IdleTimeout: time.Millisecond})
+	w.app("shop")
+	w.ready("shop", "", at(w.pod(hello)))
+	silent, slow, idle := w.dial(t), w.dial(t), w.dial(t)
+	slow.say("GET / HTTP/1.1\r\nHost:")
+	idle.say(get)
+	require.Equal(t, "hello", idle.hear("GET").body)
+	for _, d := range []*dialogue{silent, slow, idle} {
+		d.ends()
+	}
+}
+
+// A timeout of one request does not hit the next one of its connection.
+func TestATimeoutIsOfItsRequestAlone(t *testing.T) {
+	w := newWorld(t)
+	w.app("shop", func(a *v1alpha1.HTTPApp) {
+		a.Spec.Timeouts.Request = &metav1.Duration{Duration: 200 * time.Millisecond}
+		a.Spec.Timeouts.ResponseHeader = &metav1.Duration{Duration: 100 * time.Millisecond}
+	})
+	w.ready("shop", "", at(w.pod(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/stuck" {
+			<-r.Context().Done()
+		}
+		hello(w, r)
+	})))
+	d := w.dial(t)
+	for began := time.Now(); time.Since(began) < 300*time.Millisecond; {
+		d.say(get)
+		require.Equal(t, 200, d.hear("GET").status)
+	}
+	d.say("GET /stuck HTTP/1.1\r\nHost: shop.test\r\n\r\n")
+	require.Equal(t, http.StatusGatewayTimeout, d.hear("GET").status)
+	d.say(get)
+	require.Equal(t, 200, d.hear("GET").status, "the connection goes on")
+	w.is("shop", 0, 0)
+}
+
+func TestAClientThatLeavesDuringAnUploadIsForgottenAtOnce(t *testing.T) {
+	w := newWorld(t)
+	w.app("shop")
+	left := make(chan error, 1)
+	w.ready("shop", "", at(w.pod(func(_ http.ResponseWriter, r *http.Request) {
+		_, err := io.Copy(io.Discard, r.Body)
+		left <- err
+	})))
+	d := w.dial(t)
+	d.say("POST / HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 100000\r\n\r\n" + strings.Repeat("x", 30000))
+	w.is("shop", 0, 1)
+	require.NoError(t, d.Close())
+	w.is("shop", 0, 0)
+	require.Error(t, await(t, left))
+}
+
+func TestAPanicEndsItsConnectionAlone(t *testing.T) {
+	clk := &panickingClock{}
+	w := newWorld(t, func(c *Config) { c.Clock = clk })
+	w.app("shop")
+	w.ready("shop", "", at(w.pod(hello)))
+	bad, good := w.dial(t), w.dial(t)
+	good.say(get)
+	require.Equal(t, 200, good.hear("GET").status)
+	clk.left.Store(2) // when the response arrives
+	bad.say(get)
+	bad.ends()
+	w.is("shop", 0, 0)
+	good.say(get)
+	require.Equal(t, 200, good.hear("GET").status)
+	w.is("shop", 0, 0)
+}
+
+// panickingClock panics once, when it has been asked so often.
+type panickingClock struct {
+	clock.RealClock
+	left atomic.Int64
+}
+
+func (c *panickingClock) Now() time.Time {
+	if c.left.Add(-1) == 0 {
+		panic(errTest)
+	}
+	return c.RealClock.Now()
+}
+
+// What is unusual goes to net/http with its connection, and what comes behind it on the connection too.
+func TestAConnectionIsHandedOverWithAllThatWasRead(t *testing.T) {
+	w := newWorld(t)
+	w.app("shop")
+	w.ready("shop", "", at(w.pod(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		fmt.Fprint(w, r.URL.Path, " ", string(body)) //nolint:errcheck // the test sees
+	})))
+	d := w.dial(t)
+	d.say("GET /1 HTTP/1.1\r\nHost: shop.test\r\n\r\n" +
+		"POST /2 HTTP/1.1\r\nHost: shop.test\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n" +
+		"GET /3 HTTP/1.1\r\nHost: shop.test\r\n\r\n")
+	for _, want := range []string{"/1 ", "/2 hello", "/3 "} {
+		require.Equal(t, want, d.hear("GET").body)
+	}
+	w.is("shop", 0, 0)
+	require.Equal(t, int64(3), w.counts("shop").Read().Requests)
+}

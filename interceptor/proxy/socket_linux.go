@@ -1,0 +1,142 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"net"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// past is a deadline that ends what is going on.
+var past = time.Unix(1, 0)
+
+// socket is a connection that has no memory while nothing arrives, and costs none to use. One goroutine may read and one may
+// write.
+type socket struct {
+	conn *net.TCPConn
+	raw  syscall.RawConn
+
+	// What follows are the arguments and results of the functions below, which are made once.
+	to       *input
+	readErr  error
+	from     []byte
+	writeErr error
+	quiet    bool
+
+	readable, answered, writable func(fd uintptr) bool
+	peeked                       func(fd uintptr)
+}
+
+func (s *socket) open(conn *net.TCPConn) (err error) {
+	s.conn = conn
+	s.raw, err = conn.SyscallConn()
+	s.readable, s.answered, s.writable, s.peeked = s.onReadable, s.onAnswered, s.onWritable, s.onPeek
+	return err
+}
+
+// fill waits until there is something to read, and adds it to what is there. Its error is io.EOF at the end.
+func (s *socket) fill(to *input) error {
+	s.to, s.readErr = to, nil
+	if err := s.raw.Read(s.readable); err != nil {
+		return err
+	}
+	return s.readErr
+}
+
+// ask writes all of p and waits for what comes back. To a socket on which nothing can have arrived before it is one call less
+// than write and fill: there is no use in trying to read at once.
+func (s *socket) ask(p []byte, to *input) error {
+	s.from, s.writeErr = p, nil
+	s.to, s.readErr = to, nil
+	err := s.raw.Read(s.answered)
+	s.from = nil
+	switch {
+	case s.writeErr != nil:
+		return s.writeErr
+	case err != nil:
+		return err
+	}
+	return s.readErr
+}
+
+// onAnswered is called before the wait, when everything that arrives from now on ends it, and after.
+func (s *socket) onAnswered(fd uintptr) bool {
+	if len(s.from) == 0 {
+		return s.onReadable(fd)
+	}
+	if !s.onWritable(fd) {
+		s.writeErr = errors.Join(s.raw.Write(s.writable), s.writeErr)
+	}
+	return s.writeErr != nil
+}
+
+func (s *socket) onReadable(fd uintptr) bool {
+	room := s.to.room()
+	for {
+		n, err := call(unix.SYS_READ, fd, room)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err == unix.EAGAIN:
+			if len(s.to.b) == 0 {
+				s.to.free()
+			}
+			return false
+		case err != 0:
+			s.readErr = err
+		case n == 0:
+			s.readErr = io.EOF
+		default:
+			s.to.b = s.to.b[:len(s.to.b)+n]
+		}
+		return true
+	}
+}
+
+// write writes all of it.
+func (s *socket) write(p []byte) error {
+	s.from, s.writeErr = p, nil
+	err := s.raw.Write(s.writable)
+	s.from = nil
+	return errors.Join(err, s.writeErr)
+}
+
+func (s *socket) onWritable(fd uintptr) bool {
+	for len(s.from) > 0 {
+		n, err := call(unix.SYS_WRITE, fd, s.from)
+		switch {
+		case err == unix.EINTR:
+		case err == unix.EAGAIN:
+			return false
+		case err != 0:
+			s.writeErr = err
+			return true
+		default:
+			s.from = s.from[n:]
+		}
+	}
+	return true
+}
+
+// silent reports whether the connection is open and nothing has arrived on it.
+func (s *socket) silent() bool {
+	s.quiet = false
+	return s.raw.Control(s.peeked) == nil && s.quiet
+}
+
+func (s *socket) onPeek(fd uintptr) {
+	var b [1]byte
+	_, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+	s.quiet = err == unix.EAGAIN
+}
+
+// call reads from or writes to a socket. As sockets here never block, the scheduler is not told of the call: it would look for
+// others to run meanwhile.
+func call(trap, fd uintptr, p []byte) (n int, err syscall.Errno) {
+	r, _, err := unix.RawSyscall(trap, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
+	return int(r), err
+}
