@@ -17,6 +17,8 @@ const most = 4096
 // Shared lets apps that are kept in memory have in common what is the same in many: which fields a manager manages, and what
 // containers need, take more than a third of an app. An app that shares must not be changed any more, as is the rule for
 // what informers keep.
+//
+// +k8s:deepcopy-gen=false
 type Shared struct {
 	mu        sync.Mutex
 	strings   map[string]string
