@@ -49,6 +49,22 @@ func TestARequestMovesThroughTheCountsExactlyOnce(t *testing.T) {
 	require.Equal(t, Reading{Requests: 1, ColdStarts: 1, LastRequest: time.Unix(1000, 0)}, r)
 }
 
+func TestATicketThatWasPassedOnIsTheSameRequest(t *testing.T) {
+	clk := clocktesting.NewFakeClock(time.Unix(1000, 0))
+	a := NewCounters(clk).App(shop, "1")
+	var tick Ticket
+	tick.Accept(a)
+	tick.Cold()
+	before := a.Read()
+	heir := tick.Pass()
+	tick.Forward()
+	tick.Done()
+	heir.Cold()
+	require.Equal(t, before, a.Read())
+	heir.Done()
+	require.Equal(t, Reading{Requests: 1, ColdStarts: 1, LastRequest: time.Unix(1000, 0)}, a.Read())
+}
+
 func TestTheIntegralIsTheTimeThatRequestsSpent(t *testing.T) {
 	clk := clocktesting.NewFakeClock(time.Unix(1000, 0))
 	a := NewCounters(clk).App(shop, "1")
