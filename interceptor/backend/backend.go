@@ -33,9 +33,12 @@ type Backend struct {
 	Tally  Tally
 
 	starter *coldstart.Starter
+	wishes  wishes
+	clock   Clock
 	zone    string
 
 	settings atomic.Pointer[Settings]
+	fallback atomic.Pointer[Fallback]
 	// h2c is what the Service says; the spec goes before it.
 	h2c atomic.Bool
 }
@@ -53,6 +56,8 @@ type Settings struct {
 	Protocol                              v1alpha1.Protocol
 	Service                               types.NamespacedName
 	Port                                  *intstr.IntOrString
+	// Placeholder is the response to requests for which there is no pod; nil: they wait.
+	Placeholder *Placeholder
 }
 
 // Tally is told of each request of an app when it is done.
@@ -73,8 +78,12 @@ type Tallies interface {
 
 func newBackend(app *v1alpha1.HTTPApp, counters *queue.Counters, tallies Tallies, prober *coldstart.Prober, zone string, clk Clock) *Backend {
 	name := types.NamespacedName{Namespace: app.Namespace, Name: app.Name}
-	b := &Backend{Name: name, UID: app.UID, Counts: counters.App(name, app.UID), Line: hold.NewLine(clk), Tally: tallies.Of(name), zone: zone}
-	b.Pods = balance.NewPool(clk, b.Line.Release)
+	b := &Backend{Name: name, UID: app.UID, Counts: counters.App(name, app.UID), Line: hold.NewLine(clk), Tally: tallies.Of(name), clock: clk, zone: zone}
+	b.wishes.line = hold.NewLine(clk)
+	b.Pods = balance.NewPool(clk, func() {
+		b.Line.Release()
+		b.wishes.line.Release()
+	})
 	b.starter = coldstart.NewStarter(app.Namespace, prober, clk, b.take)
 	return b
 }
@@ -131,6 +140,7 @@ func settingsOf(app *v1alpha1.HTTPApp) *Settings {
 		Protocol:         app.Spec.Protocol,
 		Service:          types.NamespacedName{Namespace: app.Namespace, Name: app.Spec.ServiceName},
 		Port:             app.Spec.Port,
+		Placeholder:      placeholderOf(app.Spec.ColdStart),
 	}
 	if s.Service.Name == "" {
 		s.Service.Name = app.Name
@@ -159,7 +169,11 @@ func (b *Backend) set(known endpoints.Set) {
 func (b *Backend) take(usable []endpoints.Endpoint) {
 	pods := make([]balance.Pod, len(usable))
 	for i, e := range usable {
-		pods[i] = balance.Pod{Address: e.Address, Near: b.zone != "" && e.Zone == b.zone}
+		pods[i] = podOf(e, b.zone)
 	}
 	b.Pods.Set(pods)
+}
+
+func podOf(e endpoints.Endpoint, zone string) balance.Pod {
+	return balance.Pod{Address: e.Address, Near: zone != "" && e.Zone == zone}
 }

@@ -93,11 +93,11 @@ func TestNoRequestWaitsWhileThereIsRoom(t *testing.T) {
 					}
 					n.(*atomic.Int64).Add(-1)
 					if rand.IntN(8) > 0 {
-						b.Pods.Succeeded(pod)
+						pod.Succeeded()
 						pod.Release()
 						return
 					}
-					b.Pods.Failed(pod)
+					pod.Failed()
 					pod.Release()
 					avoid = pod
 				}

@@ -114,12 +114,18 @@ func (d *Directory) set(obj any) {
 		b = newBackend(app, d.counters, d.tallies, d.prober, d.zone, d.clock)
 	}
 	if before != nil {
-		d.leaveService(before)
+		d.leaveServices(before)
 	}
 	s := settingsOf(app)
 	b.settings.Store(s)
+	f := fallbackOf(app, b.Fallback(), d.clock)
 	d.backends[name] = b
 	d.byService[s.Service] = append(d.byService[s.Service], b)
+	if f != nil {
+		d.byService[f.Service] = append(d.byService[f.Service], b)
+		f.set(d.slices.Of(f.Service, f.port), d.zone)
+	}
+	b.fallback.Store(f)
 	b.Pods.SetLimit(s.ConcurrencyLimit)
 	b.Pods.SetTarget(s.Target)
 	b.set(d.slices.Of(s.Service, s.Port))
@@ -136,7 +142,7 @@ func (d *Directory) remove(name types.NamespacedName) {
 	if b == nil {
 		return
 	}
-	d.leaveService(b)
+	d.leaveServices(b)
 	delete(d.backends, name)
 	d.table.Delete(name)
 	d.end(b)
@@ -146,17 +152,23 @@ func (d *Directory) remove(name types.NamespacedName) {
 // end ends an app that the table does not lead to any more: no new request can come to it.
 func (d *Directory) end(b *Backend) {
 	b.Line.Close(ErrGone)
+	b.wishes.line.Close(ErrGone)
 	d.counters.Remove(b.Name, b.UID)
 	klog.InfoS("An app is gone", "app", b.Name)
 }
 
-func (d *Directory) leaveService(b *Backend) {
-	service := b.Settings().Service
-	left := slices.DeleteFunc(d.byService[service], func(other *Backend) bool { return other == b })
-	if len(left) == 0 {
-		delete(d.byService, service)
-	} else {
-		d.byService[service] = left
+func (d *Directory) leaveServices(b *Backend) {
+	services := []types.NamespacedName{b.Settings().Service}
+	if f := b.Fallback(); f != nil {
+		services = append(services, f.Service)
+	}
+	for _, service := range services {
+		left := slices.DeleteFunc(d.byService[service], func(other *Backend) bool { return other == b })
+		if len(left) == 0 {
+			delete(d.byService, service)
+		} else {
+			d.byService[service] = left
+		}
 	}
 }
 
@@ -164,6 +176,21 @@ func (d *Directory) serviceChanged(service types.NamespacedName) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, b := range d.byService[service] {
-		b.set(d.slices.Of(service, b.Settings().Port))
+		if s := b.Settings(); s.Service == service {
+			b.set(d.slices.Of(service, s.Port))
+		}
+		if f := b.Fallback(); f != nil && f.Service == service {
+			f.set(d.slices.Of(service, f.port), d.zone)
+		}
+	}
+}
+
+// Drain ends what remains in the counts of requests that were answered in their apps' places, now and later: an interceptor that
+// ends waits until nothing is left in them.
+func (d *Directory) Drain() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, b := range d.backends {
+		b.wishes.line.Close(errDraining)
 	}
 }

@@ -266,7 +266,8 @@ func least(pods []*Endpoint) *Endpoint {
 }
 
 // Failed leaves a pod out for a moment: it could not be connected to.
-func (p *Pool) Failed(e *Endpoint) {
+func (e *Endpoint) Failed() {
+	p := e.pool
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if e.out || p.all[e.Address] != e {
@@ -289,7 +290,7 @@ func (p *Pool) Failed(e *Endpoint) {
 }
 
 // Succeeded forgets a pod's failures.
-func (p *Pool) Succeeded(e *Endpoint) {
+func (e *Endpoint) Succeeded() {
 	if e.failures.Load() != 0 {
 		e.failures.Store(0)
 	}

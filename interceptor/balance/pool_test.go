@@ -63,14 +63,14 @@ func TestAPodThatFailedIsLeftOutForALongerTimeEachTimeAndComesBack(t *testing.T)
 	p.Set(addresses(1))
 	require.Equal(t, 1, heard())
 	once := p.Pick(nil)
-	p.Succeeded(once)
+	once.Succeeded()
 	once.Release()
 	for i, wait := range []time.Duration{100 * time.Millisecond, 200 * time.Millisecond, 400 * time.Millisecond} {
 		e := p.Pick(nil)
 		require.NotNil(t, e)
 		e.Release()
-		p.Failed(e)
-		p.Failed(e) // two requests at the same time: one failure
+		e.Failed()
+		e.Failed() // two requests at the same time: one failure
 		require.Nil(t, p.Pick(nil))
 		require.False(t, p.Available())
 		require.Equal(t, 1, p.Ready(), "it is ready all the same")
@@ -80,8 +80,8 @@ func TestAPodThatFailedIsLeftOutForALongerTimeEachTimeAndComesBack(t *testing.T)
 		require.Eventually(t, func() bool { return p.Available() && heard() == i+2 }, 20*time.Second, time.Millisecond)
 	}
 	e := p.Pick(nil)
-	p.Succeeded(e)
-	p.Failed(e)
+	e.Succeeded()
+	e.Failed()
 	clk.Step(100 * time.Millisecond)
 	require.Eventually(t, p.Available, 20*time.Second, time.Millisecond, "from the beginning again")
 }
@@ -92,7 +92,7 @@ func TestAFailureOfAPodThatIsGoneDoesNotHitItsSuccessor(t *testing.T) {
 	e := p.Pick(nil)
 	p.Set(nil)
 	p.Set(addresses(1))
-	p.Failed(e)
+	e.Failed()
 	require.True(t, p.Available())
 }
 
@@ -253,7 +253,7 @@ func TestAPodThatIsStartingIsLeftOutForATenthOfItsAge(t *testing.T) {
 		clk.SetTime(time.Unix(0, 0).Add(c.age))
 		e := p.Pick(nil)
 		e.Release()
-		p.Failed(e)
+		e.Failed()
 		clk.Step(c.wait - time.Millisecond)
 		require.False(t, p.Available(), i)
 		clk.Step(time.Millisecond)

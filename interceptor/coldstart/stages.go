@@ -6,8 +6,14 @@ import (
 	"time"
 )
 
-// Header is the name of the header that says how long the stages of a cold start took.
+// Header is the name of the header that says how long the stages of a cold start took, or who answered while it went on.
 const Header = "X-KedaHTTP-Cold-Start"
+
+// Who answers in the place of an app that is starting.
+const (
+	Placeholder = "placeholder"
+	Fallback    = "fallback"
+)
 
 // The stages of a cold start. They are labels of a metric: there are no others.
 const (

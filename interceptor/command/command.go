@@ -270,6 +270,7 @@ func (i *interceptor) run(ctx context.Context, requests, admin, counts net.Liste
 func (i *interceptor) drain(server *proxy.Server) {
 	ctx, cancel := context.WithTimeout(context.Background(), i.options.DrainTimeout)
 	defer cancel()
+	i.directory.Drain()
 	klog.InfoS("Draining", "requests", i.counters.Open(), "timeout", i.options.DrainTimeout)
 	if err := server.Shutdown(ctx); err != nil {
 		klog.InfoS("Cutting off what did not end in time", "requests", i.counters.Open())

@@ -55,8 +55,8 @@ func (c *client) answer() after {
 	if !ok {
 		return c.unrouted(noRoute(string(c.request.Host), string(path)))
 	}
-	if b.H2C() || !c.whole && (!b.Pods.Available() || b.Line.Busy()) {
-		// To hold a request whose body has not arrived takes more than to wait.
+	if b.H2C() || !c.whole && (!b.Pods.Available() || b.Line.Busy()) || b.Fallback() != nil && b.Pods.Ready() == 0 {
+		// To hold a request whose body has not arrived takes more than to wait, and so does to look for somebody else.
 		return another
 	}
 	c.backend = b
@@ -80,7 +80,11 @@ func (c *client) answer() after {
 	err := c.forward()
 	torn := err != nil && c.begun
 	if err != nil {
-		c.refuse(explain(b, err))
+		var own *refusal
+		if !errors.As(err, &own) {
+			own = explain(b, nil, err)
+		}
+		c.refuse(own)
 	}
 	switch {
 	case c.keep && c.pump.join(c):
@@ -148,14 +152,14 @@ func (c *client) forward() error {
 		c.ticket.Forward()
 		err := c.send(pod, repeated)
 		if err == nil {
-			b.Pods.Succeeded(pod)
+			pod.Succeeded()
 			return nil
 		}
 		cause := c.aborted()
 		var unsent *dialError
 		failed := cause == nil && errors.As(err, &unsent)
 		if failed {
-			b.Pods.Failed(pod) // before its room is given to one that waits
+			pod.Failed() // before its room is given to one that waits
 		}
 		c.release()
 		switch {
@@ -199,6 +203,10 @@ func (c *client) hold(avoid *balance.Endpoint) (*balance.Endpoint, error) {
 	b := c.backend
 	if b.Pods.Ready() == 0 {
 		c.ticket.Cold()
+		if own := placeholder(b, text(c.request.Method), []string{text(c.request.Get("accept"))}); own != nil {
+			b.Wish(&c.ticket)
+			return nil, own
+		}
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)

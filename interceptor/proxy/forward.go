@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/kedahttp/kedahttp/interceptor/backend"
 	"github.com/kedahttp/kedahttp/interceptor/balance"
 	"github.com/kedahttp/kedahttp/interceptor/coldstart"
 )
@@ -24,6 +25,7 @@ func (h *Handler) RoundTrip(r *http.Request) (*http.Response, error) {
 	repeated := false
 	for {
 		pod := b.Pick(avoid)
+		x.fallback = nil
 		if pod == nil {
 			var err error
 			if pod, err = h.hold(ctx, x, r, avoid); err != nil {
@@ -34,13 +36,13 @@ func (h *Handler) RoundTrip(r *http.Request) (*http.Response, error) {
 		x.ticket.Forward()
 		res, err := h.send(ctx, x, r, pod)
 		if err == nil {
-			b.Pods.Succeeded(pod)
+			pod.Succeeded()
 			return res, nil
 		}
 		var unsent *dialError
 		failed := ctx.Err() == nil && errors.As(err, &unsent)
 		if failed {
-			b.Pods.Failed(pod) // before its room is given to one that waits
+			pod.Failed() // before its room is given to one that waits
 		}
 		x.release()
 		switch {
@@ -57,21 +59,73 @@ func (h *Handler) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 }
 
-// hold waits for a pod. The request is pending meanwhile.
+// hold waits for a pod. The request is pending meanwhile. While there is no pod at all, what spec.coldStart names may answer.
 func (h *Handler) hold(ctx context.Context, x *exchange, r *http.Request, avoid *balance.Endpoint) (*balance.Endpoint, error) {
 	x.ticket.Hold()
-	settings := x.backend.Settings()
-	if x.backend.Pods.Ready() == 0 {
+	b, settings := x.backend, x.backend.Settings()
+	fallback := b.Fallback()
+	var first time.Duration // how long to wait for the app alone
+	if b.Pods.Ready() == 0 {
 		x.ticket.Cold()
+		if fallback != nil {
+			first = fallback.After - h.config.Clock.Since(x.arrived)
+		}
+		if first <= 0 {
+			if pod, err := x.meanwhile(fallback, avoid); pod != nil || err != nil {
+				return pod, err
+			}
+		}
 	}
-	if x.body == nil && r.Body != nil && x.incoming.ProtoMajor == 1 && (x.backend.Line.Busy() || !x.backend.Pods.Available()) && x.backend.Line.Len() < settings.MaxPending {
+	if x.body == nil && r.Body != nil && x.incoming.ProtoMajor == 1 && (b.Line.Busy() || !b.Pods.Available()) && b.Line.Len() < settings.MaxPending {
 		x.body = newHeldBody(r.Body, x.incoming.Trailer, &h.budget, func() { x.cancel(context.Canceled) })
 	}
+	if first > 0 {
+		alone, cancel := context.WithTimeoutCause(ctx, first, errAlone)
+		pod, err := x.wait(alone, avoid)
+		cancel()
+		if err == nil || ctx.Err() != nil || errors.Is(err, backend.ErrGone) {
+			return pod, err
+		}
+		if b.Pods.Ready() == 0 {
+			if pod, err := x.meanwhile(fallback, avoid); pod != nil || err != nil {
+				return pod, err
+			}
+		}
+		if !errors.Is(err, errAlone) {
+			return nil, err
+		}
+	}
+	return x.wait(ctx, avoid)
+}
+
+// errAlone says that a request has waited for the app for as long as nobody else answers it.
+var errAlone = errors.New("the time for the app alone is over")
+
+func (x *exchange) wait(ctx context.Context, avoid *balance.Endpoint) (*balance.Endpoint, error) {
 	pod, start, err := x.backend.Wait(ctx, &x.place, avoid)
 	if start != nil {
 		x.start = start
 	}
 	return pod, err
+}
+
+// meanwhile returns a pod of the fallback Service, or the placeholder as an error, or neither.
+func (x *exchange) meanwhile(fallback *backend.Fallback, avoid *balance.Endpoint) (*balance.Endpoint, error) {
+	if fallback != nil {
+		if pod := fallback.Pick(avoid); pod != nil {
+			x.fallback = fallback
+			return pod, nil
+		}
+	}
+	in := x.incoming
+	if in.Header.Get("Upgrade") != "" {
+		return nil, nil
+	}
+	if own := placeholder(x.backend, in.Method, in.Header.Values("Accept")); own != nil {
+		x.backend.Wish(&x.ticket)
+		return nil, own
+	}
+	return nil, nil
 }
 
 // send forwards the request to a pod.
@@ -91,7 +145,7 @@ func (h *Handler) send(ctx context.Context, x *exchange, r *http.Request, pod *b
 		out.Body = keepOpen{r.Body}
 	}
 	transport := h.config.Transports.http1
-	if x.backend.H2C() {
+	if x.fallback == nil && x.backend.H2C() || x.fallback != nil && x.fallback.H2C() {
 		transport = h.config.Transports.h2c
 	}
 	if t := settings.RequestTimeout; t > 0 && x.timer == nil {
@@ -111,7 +165,14 @@ func (h *Handler) send(ctx context.Context, x *exchange, r *http.Request, pod *b
 	x.status = res.StatusCode
 	x.empty.Store(res.ContentLength == 0)
 	x.client.closeAfter(x.writer)
-	if x.start != nil {
+	switch {
+	case x.fallback != nil:
+		res.Header.Set(coldstart.Header, coldstart.Fallback)
+		if x.incoming.ProtoMajor == 1 && res.StatusCode != http.StatusSwitchingProtocols {
+			// The next connection is answered in place again.
+			x.writer.Header().Set("Connection", "close")
+		}
+	case x.start != nil:
 		stages, first := x.start.FirstByte(pod.Address, x.arrived)
 		res.Header.Set(coldstart.Header, stages.String())
 		if first {

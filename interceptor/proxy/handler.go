@@ -75,8 +75,9 @@ type exchange struct {
 	arrived time.Time
 	// start is the cold start that the request waited for, if it did.
 	start *coldstart.Start
-	// pod has the request, if any.
-	pod *balance.Endpoint
+	// pod has the request, if any; it is the app's, or that of the Service that answers in its place.
+	pod      *balance.Endpoint
+	fallback *backend.Fallback
 	// client is the body of an HTTP/1 request, and body what was read of it while the request waited; if any.
 	client *clientBody
 	body   *heldBody
@@ -127,6 +128,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			x.timer.Stop()
 		}
 		x.release()
+		if x.fallback != nil {
+			b.Wish(&x.ticket)
+		}
 		x.ticket.Done()
 		x.client.finish(w)
 		if x.body != nil {
@@ -210,12 +214,16 @@ func (x *exchange) explain(ctx context.Context, err error) *refusal {
 	case ctx.Err() != nil || x.incoming.Context().Err() != nil || x.body != nil && x.body.failed():
 		err = errClientGone
 	}
-	return explain(x.backend, err)
+	return explain(x.backend, x.fallback, err)
 }
 
-// explain says why a request of an app failed.
-func explain(b *backend.Backend, err error) *refusal {
+// explain says why a request of an app failed, or of the fallback that answered it.
+func explain(b *backend.Backend, fallback *backend.Fallback, err error) *refusal {
 	app := b.Name
+	who := "app " + app.String()
+	if fallback != nil {
+		who = fmt.Sprintf("Service %s, which answers while %s has no ready pod,", fallback.Service, who)
+	}
 	r := &refusal{app: app, cause: err}
 	settings := b.Settings()
 	var malformed *http1.Malformed
@@ -224,10 +232,10 @@ func explain(b *backend.Backend, err error) *refusal {
 		r.status, r.reason, r.message = malformed.Status, reasonMalformed, malformed.Message
 	case errors.Is(err, errHeaderTimeout):
 		r.status, r.reason = http.StatusGatewayTimeout, reasonHeaderTimeout
-		r.message = fmt.Sprintf("app %s did not begin its response within %v", app, settings.ResponseHeaderTimeout)
+		r.message = fmt.Sprintf("%s did not begin its response within %v", who, settings.ResponseHeaderTimeout)
 	case errors.Is(err, errRequestTimeout):
 		r.status, r.reason = http.StatusGatewayTimeout, reasonRequestTimeout
-		r.message = fmt.Sprintf("app %s did not complete its response within %v", app, settings.RequestTimeout)
+		r.message = fmt.Sprintf("%s did not complete its response within %v", who, settings.RequestTimeout)
 	case errors.Is(err, errClientGone):
 		r.status, r.reason, r.message = statusClientGone, reasonClientGone, "the client left"
 	case errors.Is(err, hold.ErrFull):
@@ -241,7 +249,7 @@ func explain(b *backend.Backend, err error) *refusal {
 		r.message = fmt.Sprintf("app %s was deleted while the request waited for it", app)
 	default:
 		r.status, r.reason = http.StatusBadGateway, reasonBackend
-		r.message = fmt.Sprintf("app %s broke the connection before it began its response", app)
+		r.message = who + " broke the connection before it began its response"
 	}
 	return r
 }

@@ -3,6 +3,7 @@ package proxy
 import (
 	"encoding/json"
 	"fmt"
+	"iter"
 	"maps"
 	"math"
 	"mime"
@@ -14,6 +15,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/kedahttp/kedahttp/interceptor/backend"
+	"github.com/kedahttp/kedahttp/interceptor/coldstart"
 	"github.com/kedahttp/kedahttp/interceptor/routing"
 )
 
@@ -29,6 +32,7 @@ const (
 	reasonRequestTimeout = "request_timeout"
 	reasonBackend        = "backend"
 	reasonClientGone     = "client_gone"
+	reasonPlaceholder    = "placeholder"
 )
 
 // statusClientGone is nginx's code for a client that left before the answer; nobody ever receives it.
@@ -42,6 +46,8 @@ type refusal struct {
 	message    string
 	retryAfter time.Duration
 	cause      error
+	// fixed is what is said instead of the message, if anything.
+	fixed *backend.Placeholder
 }
 
 func (r *refusal) Error() string {
@@ -99,11 +105,22 @@ func (r *refusal) answer(accept []string) (http.Header, []byte) {
 	if r.retryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(r.retryAfter.Seconds()))))
 	}
-	body := []byte(r.message + "\n")
-	h.Set("Content-Type", "text/plain; charset=utf-8")
-	if prefersJSON(accept) {
+	if r.reason == reasonPlaceholder {
+		h.Set(coldstart.Header, coldstart.Placeholder)
+	}
+	var body []byte
+	switch {
+	case r.status == http.StatusNoContent || r.status == http.StatusNotModified:
+		return h, nil // RFC 9112 section 6.3: without a body, whatever is said of one
+	case r.fixed != nil:
+		h.Set("Content-Type", r.fixed.ContentType)
+		body = pageOf(r.fixed)
+	case prefersJSON(accept):
 		h.Set("Content-Type", "application/json")
 		body = r.json()
+	default:
+		h.Set("Content-Type", "text/plain; charset=utf-8")
+		body = []byte(r.message + "\n")
 	}
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	return h, body
@@ -132,17 +149,9 @@ func (r *refusal) json() []byte {
 // prefersJSON reports whether JSON is wanted more than text (RFC 9110 section 12.5.1), with the exception that */* alone is text.
 func prefersJSON(accept []string) bool {
 	var wantJSON, wantText float64
-	for _, part := range strings.Split(strings.Join(accept, ","), ",") {
-		media, params, err := mime.ParseMediaType(strings.TrimSpace(part))
-		if err != nil {
-			continue
-		}
-		q := 1.0
-		if v, err := strconv.ParseFloat(params["q"], 64); err == nil {
-			q = v
-		}
+	for media, q := range ranges(accept) {
 		switch {
-		case media == "application/json" || strings.HasSuffix(media, "+json") && strings.HasPrefix(media, "application/"):
+		case isJSON(media):
 			wantJSON = max(wantJSON, q)
 		case media == "*/*" || strings.HasPrefix(media, "text/"):
 			wantText = max(wantText, q)
@@ -150,4 +159,27 @@ func prefersJSON(accept []string) bool {
 	}
 	// application/json, */*;q=0.8 and the equal weights of application/json, text/plain, */* mean JSON.
 	return wantJSON > 0 && wantJSON >= wantText
+}
+
+func isJSON(media string) bool {
+	return media == "application/json" || strings.HasSuffix(media, "+json") && strings.HasPrefix(media, "application/")
+}
+
+// ranges are the media ranges of an Accept header, with their weights.
+func ranges(accept []string) iter.Seq2[string, float64] {
+	return func(yield func(string, float64) bool) {
+		for _, part := range strings.Split(strings.Join(accept, ","), ",") {
+			media, params, err := mime.ParseMediaType(strings.TrimSpace(part))
+			if err != nil {
+				continue
+			}
+			q := 1.0
+			if v, err := strconv.ParseFloat(params["q"], 64); err == nil {
+				q = v
+			}
+			if !yield(media, q) {
+				return
+			}
+		}
+	}
 }

@@ -16,8 +16,8 @@ import (
 // Server takes the connections of clients.
 //
 // Plain requests of HTTP/1.1 are answered in place: their heads are read, changed and forwarded as the bytes that they are. A
-// connection on which something else arrives - HTTP/2, an upgrade, Expect, a request for a pod that speaks HTTP/2 - is handed
-// over to net/http and the Handler, with all that was read of it, for good. Both do the same things in the same order; what
+// connection on which something else arrives - HTTP/2, an upgrade, Expect, a request for a pod that speaks HTTP/2 or for an app whose
+// fallback is to answer - is handed over to net/http and the Handler, with all that was read of it, for good. Both do the same things in the same order; what
 // decides between them is never what the app is.
 type Server struct {
 	handler *Handler

@@ -392,18 +392,18 @@ func schema_apiserver_apis_apps_v1alpha1_ColdStart(ref common.ReferenceCallback)
 	return common.OpenAPIDefinition{
 		Schema: spec.Schema{
 			SchemaProps: spec.SchemaProps{
-				Description: "ColdStart says what callers get while the app wakes, other than waiting.",
+				Description: "ColdStart says what callers get while the app has no ready pod, other than waiting. The header X-KedaHTTP-Cold-Start of the response names which: fallback or placeholder. The app is woken as by a request that waits. With both, the fallback goes first, and the placeholder is for when that has no ready pod either.",
 				Type:        []string{"object"},
 				Properties: map[string]spec.Schema{
 					"fallback": {
 						SchemaProps: spec.SchemaProps{
-							Description: "A Service of the same namespace that answers meanwhile.",
+							Description: "A Service of the same namespace that answers meanwhile. When it has no ready pod either, requests wait for the app.",
 							Ref:         ref(v1alpha1.FallbackService{}.OpenAPIModelName()),
 						},
 					},
 					"placeholder": {
 						SchemaProps: spec.SchemaProps{
-							Description: "A fixed response meanwhile.",
+							Description: "A fixed response to GET and HEAD meanwhile, with Retry-After; other requests, and those that ask for an upgrade, wait: they would be lost. Callers whose Accept header excludes its media type or prefers JSON get 503 with a message as text or JSON.",
 							Ref:         ref(v1alpha1.Placeholder{}.OpenAPIModelName()),
 						},
 					},
@@ -432,7 +432,7 @@ func schema_apiserver_apis_apps_v1alpha1_FallbackService(ref common.ReferenceCal
 					},
 					"port": {
 						SchemaProps: spec.SchemaProps{
-							Description: "The port of the Service.",
+							Description: "The port of the Service. Of a Service with several ports it is the number at which the pods listen, its targetPort.",
 							Default:     0,
 							Type:        []string{"integer"},
 							Format:      "int32",
@@ -640,7 +640,7 @@ func schema_apiserver_apis_apps_v1alpha1_HTTPAppSpec(ref common.ReferenceCallbac
 					},
 					"coldStart": {
 						SchemaProps: spec.SchemaProps{
-							Description: "What callers get while the app wakes, other than waiting. Accepted, not acted on yet.",
+							Description: "What callers get while the app has no ready pod, other than waiting. The app is woken all the same.",
 							Ref:         ref(v1alpha1.ColdStart{}.OpenAPIModelName()),
 						},
 					},
@@ -819,7 +819,7 @@ func schema_apiserver_apis_apps_v1alpha1_Placeholder(ref common.ReferenceCallbac
 					},
 					"body": {
 						SchemaProps: spec.SchemaProps{
-							Description: "The body, at most 64 KiB.",
+							Description: "The body, at most 64 KiB. Default: none, or for text/html a page that says that the app is starting and reloads itself.",
 							Type:        []string{"string"},
 							Format:      "",
 						},

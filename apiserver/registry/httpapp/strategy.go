@@ -127,7 +127,6 @@ func notActedOn(spec *v1alpha1.HTTPAppSpec) []string {
 	}
 	warn(spec.Protocol == v1alpha1.ProtocolHTTPS, "spec.protocol: https")
 	warn(spec.Timeouts.Idle != nil, "spec.timeouts.idle")
-	warn(spec.ColdStart != nil, "spec.coldStart")
 	warn(spec.TLS != nil, "spec.tls")
 	return warnings
 }

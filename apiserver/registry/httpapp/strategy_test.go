@@ -101,9 +101,13 @@ func TestAWarningNamesTheOlderAppThatOwnsARoute(t *testing.T) {
 func TestAWarningNamesWhatIsNotActedOnYet(t *testing.T) {
 	app := newApp("new", 0, "a.com")
 	app.Spec.TLS = &v1alpha1.TLS{SecretName: "x"}
+	app.Spec.Timeouts.Idle = &metav1.Duration{}
 	app.Spec.ColdStart = &v1alpha1.ColdStart{}
 	warnings := strings.Join(strategy{}.WarningsOnCreate(t.Context(), app), "\n")
-	for _, field := range []string{"spec.tls", "spec.coldStart"} {
+	if strings.Contains(warnings, "coldStart") {
+		t.Errorf("what is acted on is warned about:\n%s", warnings)
+	}
+	for _, field := range []string{"spec.tls", "spec.timeouts.idle"} {
 		if !strings.Contains(warnings, field+" is accepted and not acted on yet") {
 			t.Errorf("nothing about %s in\n%s", field, warnings)
 		}

@@ -85,7 +85,7 @@ type HTTPAppSpec struct {
 	// How long requests and connections may take.
 	// +optional
 	Timeouts Timeouts `json:"timeouts,omitempty"`
-	// What callers get while the app wakes, other than waiting. Accepted, not acted on yet.
+	// What callers get while the app has no ready pod, other than waiting. The app is woken all the same.
 	// +optional
 	ColdStart *ColdStart `json:"coldStart,omitempty"`
 	// The certificate for the app's hosts. Accepted, not acted on yet.
@@ -218,12 +218,15 @@ type Timeouts struct {
 	Idle *metav1.Duration `json:"idle,omitempty"`
 }
 
-// ColdStart says what callers get while the app wakes, other than waiting.
+// ColdStart says what callers get while the app has no ready pod, other than waiting. The header X-KedaHTTP-Cold-Start of the
+// response names which: fallback or placeholder. The app is woken as by a request that waits. With both, the fallback goes first,
+// and the placeholder is for when that has no ready pod either.
 type ColdStart struct {
-	// A Service of the same namespace that answers meanwhile.
+	// A Service of the same namespace that answers meanwhile. When it has no ready pod either, requests wait for the app.
 	// +optional
 	Fallback *FallbackService `json:"fallback,omitempty"`
-	// A fixed response meanwhile.
+	// A fixed response to GET and HEAD meanwhile, with Retry-After; other requests, and those that ask for an upgrade, wait: they
+	// would be lost. Callers whose Accept header excludes its media type or prefers JSON get 503 with a message as text or JSON.
 	// +optional
 	Placeholder *Placeholder `json:"placeholder,omitempty"`
 }
@@ -232,7 +235,7 @@ type ColdStart struct {
 type FallbackService struct {
 	// The name of the Service.
 	ServiceName string `json:"serviceName"`
-	// The port of the Service.
+	// The port of the Service. Of a Service with several ports it is the number at which the pods listen, its targetPort.
 	Port int32 `json:"port"`
 	// How long a request waits for the app first. Default: 0, not at all.
 	// +optional
@@ -247,7 +250,7 @@ type Placeholder struct {
 	// The media type of the body. Default: text/html; charset=utf-8.
 	// +optional
 	ContentType string `json:"contentType,omitempty"`
-	// The body, at most 64 KiB.
+	// The body, at most 64 KiB. Default: none, or for text/html a page that says that the app is starting and reloads itself.
 	// +optional
 	Body string `json:"body,omitempty"`
 }

@@ -9,11 +9,14 @@ package v1alpha1
 // ColdStartApplyConfiguration represents a declarative configuration of the ColdStart type for use
 // with apply.
 //
-// ColdStart says what callers get while the app wakes, other than waiting.
+// ColdStart says what callers get while the app has no ready pod, other than waiting. The header X-KedaHTTP-Cold-Start of the
+// response names which: fallback or placeholder. The app is woken as by a request that waits. With both, the fallback goes first,
+// and the placeholder is for when that has no ready pod either.
 type ColdStartApplyConfiguration struct {
-	// A Service of the same namespace that answers meanwhile.
+	// A Service of the same namespace that answers meanwhile. When it has no ready pod either, requests wait for the app.
 	Fallback *FallbackServiceApplyConfiguration `json:"fallback,omitempty"`
-	// A fixed response meanwhile.
+	// A fixed response to GET and HEAD meanwhile, with Retry-After; other requests, and those that ask for an upgrade, wait: they
+	// would be lost. Callers whose Accept header excludes its media type or prefers JSON get 503 with a message as text or JSON.
 	Placeholder *PlaceholderApplyConfiguration `json:"placeholder,omitempty"`
 }
 

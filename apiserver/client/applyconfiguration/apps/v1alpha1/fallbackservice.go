@@ -17,7 +17,7 @@ import (
 type FallbackServiceApplyConfiguration struct {
 	// The name of the Service.
 	ServiceName *string `json:"serviceName,omitempty"`
-	// The port of the Service.
+	// The port of the Service. Of a Service with several ports it is the number at which the pods listen, its targetPort.
 	Port *int32 `json:"port,omitempty"`
 	// How long a request waits for the app first. Default: 0, not at all.
 	After *v1.Duration `json:"after,omitempty"`

@@ -43,7 +43,7 @@ type HTTPAppSpecApplyConfiguration struct {
 	Queue *QueueApplyConfiguration `json:"queue,omitempty"`
 	// How long requests and connections may take.
 	Timeouts *TimeoutsApplyConfiguration `json:"timeouts,omitempty"`
-	// What callers get while the app wakes, other than waiting. Accepted, not acted on yet.
+	// What callers get while the app has no ready pod, other than waiting. The app is woken all the same.
 	ColdStart *ColdStartApplyConfiguration `json:"coldStart,omitempty"`
 	// The certificate for the app's hosts. Accepted, not acted on yet.
 	TLS *TLSApplyConfiguration `json:"tls,omitempty"`

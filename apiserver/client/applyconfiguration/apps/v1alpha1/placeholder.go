@@ -15,7 +15,7 @@ type PlaceholderApplyConfiguration struct {
 	StatusCode *int32 `json:"statusCode,omitempty"`
 	// The media type of the body. Default: text/html; charset=utf-8.
 	ContentType *string `json:"contentType,omitempty"`
-	// The body, at most 64 KiB.
+	// The body, at most 64 KiB. Default: none, or for text/html a page that says that the app is starting and reloads itself.
 	Body *string `json:"body,omitempty"`
 }
 
