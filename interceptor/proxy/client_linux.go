@@ -130,18 +130,15 @@ func (c *client) serve() {
 		}
 	}()
 	for {
-		var malformed *http1.Malformed
 		c.begun = false
-		err := c.next()
-		switch {
-		case errors.As(err, &malformed):
-			c.server.handler.config.Metrics.unrouted(malformed.Status, reasonMalformed)
-			c.refuse(&refusal{status: malformed.Status, reason: reasonMalformed, message: malformed.Message})
-			c.linger()
+		if err := c.next(); err != nil {
+			c.refuseMalformed(err)
 			return
-		case err != nil || !c.begin():
+		}
+		if !c.begin() {
 			return
-		case c.request.Unusual:
+		}
+		if c.request.Unusual {
 			handedOver = true
 			c.handOver()
 			return
@@ -162,6 +159,17 @@ func (c *client) serve() {
 			return
 		}
 	}
+}
+
+// refuseMalformed answers a request that cannot be understood; other errors are of the connection.
+func (c *client) refuseMalformed(err error) {
+	var malformed *http1.Malformed
+	if !errors.As(err, &malformed) {
+		return
+	}
+	c.server.handler.config.Metrics.unrouted(malformed.Status, reasonMalformed)
+	c.refuse(&refusal{status: malformed.Status, reason: reasonMalformed, message: malformed.Message})
+	c.linger()
 }
 
 // next reads the head of the next request.

@@ -1,0 +1,68 @@
+package proxy
+
+import (
+	"io"
+	"net"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// exchangeOnce makes a function that does one request, and a pod that answers it; neither allocates.
+func exchangeOnce(t testing.TB) func() {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close() //nolint:errcheck // the other end has left
+				in, out := make([]byte, 4096), []byte("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello")
+				for {
+					if _, err := conn.Read(in); err != nil {
+						return
+					}
+					if _, err := conn.Write(out); err != nil {
+						return
+					}
+				}
+			}()
+		}
+	}()
+	w := newWorld(t)
+	w.app("shop")
+	w.ready("shop", "", listener.Addr().String())
+	w.eventually("there is a pod", func() bool { return w.backend("shop").Pods.Available() })
+	conn, err := net.Dial("tcp", w.address)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close() })
+	request, answer := []byte("GET /api/items?id=5 HTTP/1.1\r\nHost: shop.test\r\nUser-Agent: test\r\nAccept: */*\r\n\r\n"), make([]byte, 4096)
+	once := func() {
+		if _, err := conn.Write(request); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := io.ReadAtLeast(conn, answer, 1); err != nil || n < 16 || string(answer[9:12]) != "200" || string(answer[n-5:n]) != "hello" {
+			t.Fatal(string(answer[:n]), err)
+		}
+	}
+	once()
+	return once
+}
+
+func TestARequestThatIsAnsweredInPlaceAllocatesNothing(t *testing.T) {
+	once := exchangeOnce(t)
+	// Whatever else goes on in the process is not one allocation a request.
+	require.Zero(t, testing.AllocsPerRun(2000, once))
+}
+
+func BenchmarkARequestThatIsAnsweredInPlace(b *testing.B) {
+	once := exchangeOnce(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		once()
+	}
+}
