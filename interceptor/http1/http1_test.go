@@ -124,6 +124,10 @@ func TestWhatIsUnusualIsLeftToOthers(t *testing.T) {
 	_, err := r.Parse([]byte("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n"))
 	require.NoError(t, err)
 	require.False(t, r.Unusual, "an upgrade that nobody connects to this connection is none")
+	_, err = r.Parse([]byte("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n"))
+	require.NoError(t, err)
+	require.False(t, r.Unusual, "an upgrade to HTTP/2 is not for the app")
+	require.NotContains(t, string(r.AppendTo(nil, &Client{})), "h2c")
 }
 
 func TestAConnectionFieldTakesNoFramingAway(t *testing.T) {

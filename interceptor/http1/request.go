@@ -104,7 +104,9 @@ func (r *Request) Parse(b []byte) (n int, err error) {
 		case expect, trailer:
 			r.Unusual = true
 		case upgrade:
-			upgrades = true
+			// To HTTP/2 is for this hop alone (RFC 9113 section 3.1 has done away with it): a pod that took it would speak HTTP/2 to
+			// whoever sits behind, past everything here.
+			upgrades = upgrades || !is(f.Value, "h2c")
 		case te:
 			for element, rest := next(f.Value); len(element) > 0 || rest != nil; element, rest = next(rest) {
 				r.trailers = r.trailers || is(element, "trailers")

@@ -45,6 +45,8 @@ type client struct {
 	socket
 	in   input
 	from http1.Client
+	// reads is onArrived, made once.
+	reads func(fd uintptr) bool
 	// forget ends the watch for the client's departure.
 	forget func()
 
@@ -71,8 +73,9 @@ type client struct {
 	start *coldstart.Start
 	// begun says that something of the response was sent.
 	begun bool
-	// keep says that the connection serves another request.
+	// keep says that the connection serves another request, and last what became of the connection after the last one.
 	keep bool
+	last after
 	pump *pump
 
 	mu     sync.Mutex
@@ -97,6 +100,7 @@ func (s *Server) take(conn net.Conn) {
 		return
 	}
 	c := &client{server: s}
+	c.reads = c.onArrived
 	c.since.Store(time.Now().UnixNano())
 	if err := c.open(tcp); err != nil {
 		_ = conn.Close()
@@ -130,20 +134,20 @@ func (c *client) serve() {
 		}
 	}()
 	for {
-		c.begun = false
-		if err := c.next(); err != nil {
+		err := c.next()
+		switch {
+		case err != nil:
 			c.refuseMalformed(err)
 			return
-		}
-		if !c.begin() {
+		case c.last != again: // it has been answered
+		case !c.begin():
 			return
+		case c.request.Unusual:
+			c.last = another
+		default:
+			c.last = c.answer()
 		}
-		if c.request.Unusual {
-			handedOver = true
-			c.handOver()
-			return
-		}
-		switch c.answer() {
+		switch c.last {
 		case again:
 		case another:
 			handedOver = true
@@ -153,9 +157,6 @@ func (c *client) serve() {
 			c.linger()
 			return
 		case broken:
-			return
-		}
-		if c.server.ending.Load() {
 			return
 		}
 	}
@@ -172,9 +173,10 @@ func (c *client) refuseMalformed(err error) {
 	c.linger()
 }
 
-// next reads the head of the next request.
+// next reads the head of the next request. When it returns with another last than again, the request has been answered.
 func (c *client) next() (err error) {
 	tried := 0
+	c.begun, c.last = false, again
 	for {
 		if len(c.in.b) > 0 && (tried == 0 || http1.Ends(c.in.b, tried)) {
 			c.head, err = c.request.Parse(c.in.b)
@@ -192,10 +194,50 @@ func (c *client) next() (err error) {
 			c.request.Unusual = true
 			return nil
 		}
-		if err := c.fill(&c.in); err != nil {
+		if tried == 0 && c.server.ending.Load() {
+			return http.ErrServerClosed
+		}
+		if err := c.arrive(); err != nil || c.last != again {
 			return err
 		}
 	}
+}
+
+// arrive waits until there is something to read. Requests that arrive whole are answered here, one after the other: having read
+// all there was, the connection waits for the next one without trying to read it.
+func (c *client) arrive() error {
+	c.to, c.readErr = &c.in, nil
+	if err := c.raw.Read(c.reads); err != nil {
+		return err
+	}
+	return c.readErr
+}
+
+// onArrived is called before the wait, as something may be there already, and whenever something has arrived since the last call.
+func (c *client) onArrived(fd uintptr) bool {
+	first := len(c.in.b) == 0
+	if !c.onReadable(fd) {
+		return false
+	}
+	all := len(c.in.b) < cap(c.in.b)
+	if !first || c.readErr != nil || !c.arrivedWhole() {
+		return true
+	}
+	if !c.begin() {
+		c.last = broken
+		return true
+	}
+	c.last = c.answer()
+	return c.last != again || len(c.in.b) > 0 || !all || c.server.ending.Load()
+}
+
+// arrivedWhole reports whether what was read begins with a request that can be answered in place and has no more to come.
+func (c *client) arrivedWhole() bool {
+	var err error
+	if c.head, err = c.request.Parse(c.in.b); err != nil || c.head == 0 || c.request.Unusual {
+		return false
+	}
+	return c.body() == nil && c.whole
 }
 
 // body finds out how much of the request's body has arrived with its head.

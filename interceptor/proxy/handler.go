@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -104,6 +105,14 @@ var (
 // ReverseProxy that knows what to do with headers, trailers, streams and upgrades.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{incoming: r, writer: w, arrived: h.config.Clock.Now()}
+	if r.Method == http.MethodConnect {
+		h.refuse(w, r, x, &refusal{status: http.StatusMethodNotAllowed, reason: reasonMalformed, message: "CONNECT: this is no forward proxy"})
+		h.config.Metrics.unrouted(x.status, x.reason)
+		return
+	}
+	if strings.EqualFold(r.Header.Get("Upgrade"), "h2c") {
+		r.Header.Del("Upgrade") // for this hop alone; see http1.Request
+	}
 	table := h.config.Routes.Table()
 	if table == nil {
 		h.refuse(w, r, x, starting())

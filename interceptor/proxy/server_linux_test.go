@@ -388,3 +388,24 @@ func TestAConnectionIsHandedOverWithAllThatWasRead(t *testing.T) {
 	w.is("shop", 0, 0)
 	require.Equal(t, int64(3), w.counts("shop").Read().Requests)
 }
+
+func TestNobodyTunnelsThroughToAPod(t *testing.T) {
+	w := newWorld(t)
+	w.app("shop")
+	seen := make(chan *http.Request, 10)
+	w.ready("shop", "", at(w.pod(func(_ http.ResponseWriter, r *http.Request) { seen <- r })))
+	for _, more := range []string{"", "Expect: 100-continue\r\n"} { // in place, and by net/http
+		d := w.dial(t)
+		d.say("GET / HTTP/1.1\r\nHost: shop.test\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n" + more + "\r\n")
+		require.Equal(t, 200, d.hear("GET").status)
+		got := await(t, seen)
+		require.Empty(t, got.Header.Get("Upgrade")+got.Header.Get("Http2-Settings"))
+	}
+	r, err := http.NewRequest(http.MethodConnect, "http://"+w.address, nil)
+	require.NoError(t, err)
+	r.Host = "shop.test:80"
+	for _, client := range []*http.Client{http.DefaultClient, h2cClient(t)} {
+		require.Equal(t, http.StatusMethodNotAllowed, doWith(client, r).status)
+	}
+	require.Empty(t, seen)
+}
