@@ -222,6 +222,9 @@ func TestLiveCountsAreFieldsOfTheObject(t *testing.T) {
 	if err := u.field("httpapp/live", "{.status.traffic.pending}", "0"); err != nil {
 		t.Error(err)
 	}
+	// Requests may be served before the cluster says that the pod is ready, which is written.
+	u.kubectl("wait", "--for=jsonpath={.status.readyReplicas}=1", "httpapp/live", "--timeout=60s")
+	u.kubectl("wait", "--for=condition=Ready", "httpapp/live", "--timeout=60s")
 	version := u.kubectl("get", "httpapp", "live", "-o", "jsonpath={.metadata.resourceVersion}")
 	stop()
 	u.eventually(soon, "no request in flight", func() error {
