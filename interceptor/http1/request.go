@@ -238,9 +238,9 @@ func (r *Request) DecodedPath() (path []byte, ok bool) {
 	return []byte(decoded), err == nil
 }
 
-// Idempotent reports whether doing the request twice is the same as once (RFC 9110 section 9.2.2).
-func (r *Request) Idempotent() bool {
-	switch string(r.Method) {
+// Idempotent reports whether doing a request of a method twice is the same as once (RFC 9110 section 9.2.2).
+func Idempotent[T string | []byte](method T) bool {
+	switch string(method) {
 	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete:
 		return true
 	}

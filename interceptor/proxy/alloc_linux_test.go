@@ -10,32 +10,20 @@ import (
 
 // exchangeOnce makes a function that does one request, and a pod that answers it; neither allocates.
 func exchangeOnce(t testing.TB) func() {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = listener.Close() })
-	go func() {
+	pod := bytePod(t, func(conn net.Conn) {
+		in, out := make([]byte, 4096), []byte("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello")
 		for {
-			conn, err := listener.Accept()
-			if err != nil {
+			if _, err := conn.Read(in); err != nil {
 				return
 			}
-			go func() {
-				defer conn.Close() //nolint:errcheck // the other end has left
-				in, out := make([]byte, 4096), []byte("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello")
-				for {
-					if _, err := conn.Read(in); err != nil {
-						return
-					}
-					if _, err := conn.Write(out); err != nil {
-						return
-					}
-				}
-			}()
+			if _, err := conn.Write(out); err != nil {
+				return
+			}
 		}
-	}()
+	})
 	w := newWorld(t)
 	w.app("shop")
-	w.ready("shop", "", listener.Addr().String())
+	w.ready("shop", "", pod)
 	w.eventually("there is a pod", func() bool { return w.backend("shop").Pods.Available() })
 	conn, err := net.Dial("tcp", w.address)
 	require.NoError(t, err)

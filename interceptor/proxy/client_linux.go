@@ -164,19 +164,19 @@ func (c *client) serve() {
 
 // refuseMalformed answers a request that cannot be understood; other errors are of the connection.
 func (c *client) refuseMalformed(err error) {
-	var malformed *http1.Malformed
-	if !errors.As(err, &malformed) {
+	var m *http1.Malformed
+	if !errors.As(err, &m) {
 		return
 	}
-	c.server.handler.config.Metrics.unrouted(malformed.Status, reasonMalformed)
-	c.refuse(&refusal{status: malformed.Status, reason: reasonMalformed, message: malformed.Message})
+	c.refuse(malformed(m))
+	c.server.handler.config.Metrics.unrouted(c.status, c.reason)
 	c.linger()
 }
 
 // next reads the head of the next request. When it returns with another last than again, the request has been answered.
 func (c *client) next() (err error) {
 	tried := 0
-	c.begun, c.last = false, again
+	c.last = again
 	for {
 		if len(c.in.b) > 0 && (tried == 0 || http1.Ends(c.in.b, tried)) {
 			c.head, err = c.request.Parse(c.in.b)
@@ -257,8 +257,6 @@ func (c *client) body() error {
 	return nil
 }
 
-var errChunks = &http1.Malformed{Status: 400, Message: "the body's chunks are not as they have to be"}
-
 // begin makes the connection busy with a request. It is false when somebody has ended it.
 func (c *client) begin() bool {
 	return c.phase.CompareAndSwap(idle, busy) || c.phase.CompareAndSwap(reading, busy) || c.phase.CompareAndSwap(fresh, busy)
@@ -266,6 +264,7 @@ func (c *client) begin() bool {
 
 // done ends the request that the connection was busy with.
 func (c *client) done(now time.Time) {
+	c.begun = false
 	c.since.Store(now.UnixNano())
 	c.phase.Store(idle)
 }

@@ -31,6 +31,7 @@ const (
 
 var (
 	errBadPath = &http1.Malformed{Status: http.StatusBadRequest, Message: "the path cannot be decoded"}
+	errChunks  = &http1.Malformed{Status: http.StatusBadRequest, Message: "the body's chunks are not as they have to be"}
 	errUpgrade = errors.New("the app changed the protocol unasked")
 	errBroken  = errors.New("the app broke the connection before the end of the response")
 )
@@ -40,7 +41,7 @@ func (c *client) answer() after {
 	h := c.server.handler
 	started := h.config.Clock.Now()
 	c.arrived, c.now, c.start = started, started, nil
-	c.begun, c.status, c.reason = false, 0, ""
+	c.status, c.reason = 0, ""
 	c.keep = !c.request.Close && !c.server.ending.Load()
 	table := h.config.Routes.Table()
 	if table == nil {
@@ -48,8 +49,7 @@ func (c *client) answer() after {
 	}
 	path, ok := c.request.DecodedPath()
 	if !ok {
-		c.keep = false
-		return c.unrouted(&refusal{status: errBadPath.Status, reason: reasonMalformed, message: errBadPath.Message})
+		return c.unrouted(malformed(errBadPath))
 	}
 	b, ok := table.Match(text(c.request.Host), text(path), &c.request)
 	if !ok {
@@ -78,7 +78,7 @@ func (c *client) answer() after {
 	c.mu.Unlock()
 
 	err := c.forward()
-	torn := err != nil && c.begun
+	torn := c.deactivate() || err != nil && c.begun
 	if err != nil {
 		var own *refusal
 		if !errors.As(err, &own) {
@@ -87,7 +87,7 @@ func (c *client) answer() after {
 		c.refuse(own)
 	}
 	switch {
-	case c.keep && c.pump.join(c):
+	case !torn && c.keep && c.pump.join(c):
 		c.in.drop(c.end)
 		return again
 	case torn || c.reason == reasonClientGone:
@@ -111,15 +111,22 @@ func (c *client) unrouted(r *refusal) after {
 	return again
 }
 
+// deactivate lets nobody end the request any more. It is true when somebody did while its response was being sent, even if that
+// was complete by then: nothing else can be sent on the connection.
+func (c *client) deactivate() (cut bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.active = false
+	return c.begun && c.cause != nil
+}
+
 // finish ends what a request may have begun.
 func (c *client) finish() {
 	if c.timer != nil {
 		c.timer.Stop()
 		c.timer = nil
 	}
-	c.mu.Lock()
-	c.active = false
-	c.mu.Unlock()
+	c.deactivate()
 	c.pump.stop(c)
 	c.pump = nil
 	c.release()
@@ -179,7 +186,7 @@ func (c *client) forward() error {
 }
 
 // repeatable reports whether the request may be sent to a pod twice.
-func (c *client) repeatable() bool { return c.whole && c.request.Idempotent() }
+func (c *client) repeatable() bool { return c.whole && http1.Idempotent(c.request.Method) }
 
 func (c *client) aborted() error {
 	c.mu.Lock()

@@ -10,6 +10,7 @@ import (
 	"github.com/kedahttp/kedahttp/interceptor/backend"
 	"github.com/kedahttp/kedahttp/interceptor/balance"
 	"github.com/kedahttp/kedahttp/interceptor/coldstart"
+	"github.com/kedahttp/kedahttp/interceptor/http1"
 )
 
 // RoundTrip implements http.RoundTripper: it holds the request while there is no pod, picks one and forwards the request.
@@ -187,12 +188,8 @@ func (h *Handler) send(ctx context.Context, x *exchange, r *http.Request, pod *b
 
 // idempotent reports whether doing the request twice is the same as once.
 func idempotent(r *http.Request) bool {
-	switch r.Method {
-	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete:
-		// An upgrade is the beginning of something else.
-		return r.Header.Get("Upgrade") == ""
-	}
-	return false
+	// An upgrade is the beginning of something else.
+	return http1.Idempotent(r.Method) && r.Header.Get("Upgrade") == ""
 }
 
 type keepOpen struct{ io.Reader }

@@ -235,10 +235,10 @@ func explain(b *backend.Backend, fallback *backend.Fallback, err error) *refusal
 	}
 	r := &refusal{app: app, cause: err}
 	settings := b.Settings()
-	var malformed *http1.Malformed
+	var bad *http1.Malformed
 	switch {
-	case errors.As(err, &malformed):
-		r.status, r.reason, r.message = malformed.Status, reasonMalformed, malformed.Message
+	case errors.As(err, &bad):
+		r.status, r.reason, r.message = bad.Status, reasonMalformed, bad.Message
 	case errors.Is(err, errHeaderTimeout):
 		r.status, r.reason = http.StatusGatewayTimeout, reasonHeaderTimeout
 		r.message = fmt.Sprintf("%s did not begin its response within %v", who, settings.ResponseHeaderTimeout)

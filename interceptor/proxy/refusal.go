@@ -17,6 +17,7 @@ import (
 
 	"github.com/kedahttp/kedahttp/interceptor/backend"
 	"github.com/kedahttp/kedahttp/interceptor/coldstart"
+	"github.com/kedahttp/kedahttp/interceptor/http1"
 	"github.com/kedahttp/kedahttp/interceptor/routing"
 )
 
@@ -64,6 +65,10 @@ func starting() *refusal {
 		status: http.StatusServiceUnavailable, reason: reasonStarting, retryAfter: time.Second,
 		message: "this interceptor is starting and does not know its routes yet",
 	}
+}
+
+func malformed(m *http1.Malformed) *refusal {
+	return &refusal{status: m.Status, reason: reasonMalformed, message: m.Message}
 }
 
 func noRoute(host, path string) *refusal {

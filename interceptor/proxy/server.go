@@ -17,8 +17,7 @@ import (
 //
 // Plain requests of HTTP/1.1 are answered in place: their heads are read, changed and forwarded as the bytes that they are. A
 // connection on which something else arrives - HTTP/2, an upgrade, Expect, a request for a pod that speaks HTTP/2 or for an app whose
-// fallback is to answer - is handed over to net/http and the Handler, with all that was read of it, for good. Both do the same things in the same order; what
-// decides between them is never what the app is.
+// fallback is to answer - is handed over to net/http and the Handler, with all that was read of it, for good. Both do the same things in the same order.
 type Server struct {
 	handler *Handler
 	others  *http.Server
@@ -90,7 +89,10 @@ func (s *Server) Serve(l net.Listener) error {
 		}
 		wait = min(max(2*wait, 5*time.Millisecond), time.Second)
 		klog.ErrorS(err, "Taking a connection", "retry", wait)
-		time.Sleep(wait)
+		select {
+		case <-time.After(wait):
+		case <-s.sweeping:
+		}
 	}
 }
 

@@ -153,32 +153,19 @@ func TestAConnectionThatThePodHasClosedIsNotUsed(t *testing.T) {
 func TestWhatAPodSaysUnaskedIsNotAnAnswer(t *testing.T) {
 	w := newWorld(t)
 	w.app("shop")
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer listener.Close() //nolint:errcheck // the test is over
 	said := make(chan struct{}, 10)
-	go func() {
+	w.ready("shop", "", bytePod(t, func(conn net.Conn) {
+		r := bufio.NewReader(conn)
 		for {
-			conn, err := listener.Accept()
-			if err != nil {
+			if _, err := http.ReadRequest(r); err != nil {
 				return
 			}
-			go func() {
-				defer conn.Close() //nolint:errcheck // the test is over
-				r := bufio.NewReader(conn)
-				for {
-					if _, err := http.ReadRequest(r); err != nil {
-						return
-					}
-					_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood")
-					<-said // the answer was passed on
-					_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad")
-					said <- struct{}{}
-				}
-			}()
+			_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood")
+			<-said // the answer was passed on
+			_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad")
+			said <- struct{}{}
 		}
-	}()
-	w.ready("shop", "", listener.Addr().String())
+	}))
 	d := w.dial(t)
 	for range 5 {
 		d.say(get)

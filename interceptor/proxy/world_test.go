@@ -219,6 +219,26 @@ func (w *world) awaitInPod(c <-chan struct{}) {
 	}
 }
 
+// bytePod is a pod that says just what it is made to say on each connection; it returns where it listens.
+func bytePod(t testing.TB, serve func(net.Conn)) (address string) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close() //nolint:errcheck // it has said all
+				serve(conn)
+			}()
+		}
+	}()
+	return listener.Addr().String()
+}
+
 func at(s *httptest.Server) string { return s.Listener.Addr().String() }
 
 // deadAddress is one that nobody listens on.
