@@ -153,7 +153,7 @@ func TestAConnectionThatThePodHasClosedIsNotUsed(t *testing.T) {
 func TestWhatAPodSaysUnaskedIsNotAnAnswer(t *testing.T) {
 	w := newWorld(t)
 	w.app("shop")
-	said := make(chan struct{}, 10)
+	passedOn, said := make(chan struct{}), make(chan struct{})
 	w.ready("shop", "", bytePod(t, func(conn net.Conn) {
 		r := bufio.NewReader(conn)
 		for {
@@ -161,7 +161,7 @@ func TestWhatAPodSaysUnaskedIsNotAnAnswer(t *testing.T) {
 				return
 			}
 			_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood")
-			<-said // the answer was passed on
+			<-passedOn
 			_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad")
 			said <- struct{}{}
 		}
@@ -170,7 +170,7 @@ func TestWhatAPodSaysUnaskedIsNotAnAnswer(t *testing.T) {
 	for range 5 {
 		d.say(get)
 		require.Equal(t, "good", d.hear("GET").body)
-		said <- struct{}{}
+		passedOn <- struct{}{}
 		await(t, said)
 		<-time.After(2 * surelySilent)
 	}
