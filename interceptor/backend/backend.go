@@ -76,15 +76,18 @@ type Tallies interface {
 	Forget(app types.NamespacedName)
 }
 
-func newBackend(app *v1alpha1.HTTPApp, counters *queue.Counters, tallies Tallies, prober *coldstart.Prober, zone string, clk Clock) *Backend {
+func newBackend(app *v1alpha1.HTTPApp, c *Config) *Backend {
 	name := types.NamespacedName{Namespace: app.Namespace, Name: app.Name}
-	b := &Backend{Name: name, UID: app.UID, Counts: counters.App(name, app.UID), Line: hold.NewLine(clk), Tally: tallies.Of(name), clock: clk, zone: zone}
-	b.wishes.line = hold.NewLine(clk)
-	b.Pods = balance.NewPool(clk, func() {
+	b := &Backend{
+		Name: name, UID: app.UID, Counts: c.Counters.App(name, app.UID), Line: hold.NewLine(c.Clock, c.Space), Tally: c.Tallies.Of(name),
+		clock: c.Clock, zone: c.Zone,
+	}
+	b.wishes.line = hold.NewLine(c.Clock, nil)
+	b.Pods = balance.NewPool(c.Clock, func() {
 		b.Line.Release()
 		b.wishes.line.Release()
 	})
-	b.starter = coldstart.NewStarter(app.Namespace, prober, clk, b.take)
+	b.starter = coldstart.NewStarter(app.Namespace, c.Prober, c.Clock, b.take)
 	return b
 }
 

@@ -48,7 +48,7 @@ func TestNoRequestWaitsWhileThereIsRoom(t *testing.T) {
 	for round := range 150 {
 		app := &v1alpha1.HTTPApp{}
 		app.Name, app.UID = "shop", "uid"
-		b := newBackend(app, queue.NewCounters(clk), noTallies{}, nil, "", clk)
+		b := newBackend(app, &Config{Counters: queue.NewCounters(clk), Tallies: noTallies{}, Clock: clk})
 		limits := []int{1, 2, 3}
 		if round%2 == 0 {
 			limits = limits[:1]
@@ -136,7 +136,7 @@ func TestNoRequestWaitsWhileThereIsRoom(t *testing.T) {
 
 func TestOneThatComesNowGoesBehindThoseThatWait(t *testing.T) {
 	clk := fakeClock{clocktesting.NewFakeClock(time.Unix(0, 0))}
-	b := newBackend(&v1alpha1.HTTPApp{}, queue.NewCounters(clk), noTallies{}, nil, "", clk)
+	b := newBackend(&v1alpha1.HTTPApp{}, &Config{Counters: queue.NewCounters(clk), Tallies: noTallies{}, Clock: clk})
 	b.settings.Store(&Settings{MaxPending: 10, MaxWait: time.Hour})
 	b.Pods.SetLimit(1)
 	b.Pods.Set(at("10.0.0.1:80"))
@@ -171,7 +171,7 @@ func TestOneThatComesNowGoesBehindThoseThatWait(t *testing.T) {
 func TestOneThatComesNowLeavesAFreePlaceToThoseThatWait(t *testing.T) {
 	clk := fakeClock{clocktesting.NewFakeClock(time.Unix(0, 0))}
 	for _, limit := range []int{1, 0} {
-		b := newBackend(&v1alpha1.HTTPApp{}, queue.NewCounters(clk), noTallies{}, nil, "", clk)
+		b := newBackend(&v1alpha1.HTTPApp{}, &Config{Counters: queue.NewCounters(clk), Tallies: noTallies{}, Clock: clk})
 		b.Pods.SetLimit(limit)
 		b.Pods.Set(at("10.0.0.1:80"))
 		ctx, cancel := context.WithCancel(t.Context())

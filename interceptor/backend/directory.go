@@ -14,6 +14,7 @@ import (
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 	"github.com/kedahttp/kedahttp/interceptor/coldstart"
 	"github.com/kedahttp/kedahttp/interceptor/endpoints"
+	"github.com/kedahttp/kedahttp/interceptor/hold"
 	"github.com/kedahttp/kedahttp/interceptor/queue"
 	"github.com/kedahttp/kedahttp/interceptor/routing"
 )
@@ -21,13 +22,7 @@ import (
 // Directory keeps the backends of all apps and the table that leads to them. A change of an app costs as much as the app is
 // large, however many there are.
 type Directory struct {
-	clock    Clock
-	counters *queue.Counters
-	apps     cache.SharedIndexInformer
-	slices   *endpoints.Slices
-	prober   *coldstart.Prober
-	zone     string
-	tallies  Tallies
+	Config
 
 	table *routing.Table[*Backend]
 	ready atomic.Bool
@@ -37,11 +32,26 @@ type Directory struct {
 	byService map[types.NamespacedName][]*Backend
 }
 
-// NewDirectory makes a directory of the apps in the informer of their records and the pods in the slices. The prober, if any, asks
-// pods that are not ready yet. Pods in the zone, if it is not empty, go before those elsewhere.
-func NewDirectory(apps cache.SharedIndexInformer, slices *endpoints.Slices, prober *coldstart.Prober, zone string, counters *queue.Counters, tallies Tallies, clk Clock) *Directory {
+// Config is what a Directory needs.
+type Config struct {
+	// Apps is the informer of their records. The directory runs it.
+	Apps   cache.SharedIndexInformer
+	Slices *endpoints.Slices
+	// Prober asks pods that are not ready yet; nil: nobody does.
+	Prober *coldstart.Prober
+	// Space is for the requests that wait; nil: there is no bound but each app's own.
+	Space *hold.Space
+	// Zone, if it is not empty, is where pods go before those elsewhere.
+	Zone     string
+	Counters *queue.Counters
+	Tallies  Tallies
+	Clock    Clock
+}
+
+// NewDirectory makes a directory, which is empty until it runs.
+func NewDirectory(config Config) *Directory {
 	return &Directory{
-		clock: clk, counters: counters, apps: apps, slices: slices, prober: prober, zone: zone, tallies: tallies,
+		Config:   config,
 		table:    routing.NewTable[*Backend](),
 		backends: map[types.NamespacedName]*Backend{}, byService: map[types.NamespacedName][]*Backend{},
 	}
@@ -63,7 +73,7 @@ func (d *Directory) Ready() bool { return d.ready.Load() }
 func (d *Directory) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	apps, err := d.apps.AddEventHandler(cache.ResourceEventHandlerFuncs{
+	apps, err := d.Apps.AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc: func(obj any) { d.set(obj) },
 		UpdateFunc: func(before, after any) {
 			if !sameSpec(before, after) {
@@ -79,12 +89,12 @@ func (d *Directory) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("watching the apps: %w", err)
 	}
-	pods, err := d.slices.OnChange(d.serviceChanged)
+	pods, err := d.Slices.OnChange(d.serviceChanged)
 	if err != nil {
 		return fmt.Errorf("watching the pods: %w", err)
 	}
-	wg.Go(func() { d.apps.RunWithContext(ctx) })
-	wg.Go(func() { d.slices.Informer().RunWithContext(ctx) })
+	wg.Go(func() { d.Apps.RunWithContext(ctx) })
+	wg.Go(func() { d.Slices.Informer().RunWithContext(ctx) })
 	if cache.WaitForCacheSync(ctx.Done(), apps.HasSynced, pods.HasSynced) {
 		d.ready.Store(true)
 		<-ctx.Done()
@@ -111,24 +121,24 @@ func (d *Directory) set(obj any) {
 	before := d.backends[name]
 	b := before
 	if b == nil || b.UID != app.UID {
-		b = newBackend(app, d.counters, d.tallies, d.prober, d.zone, d.clock)
+		b = newBackend(app, &d.Config)
 	}
 	if before != nil {
 		d.leaveServices(before)
 	}
 	s := settingsOf(app)
 	b.settings.Store(s)
-	f := fallbackOf(app, b.Fallback(), d.clock)
+	f := fallbackOf(app, b.Fallback(), d.Clock)
 	d.backends[name] = b
 	d.byService[s.Service] = append(d.byService[s.Service], b)
 	if f != nil {
 		d.byService[f.Service] = append(d.byService[f.Service], b)
-		f.set(d.slices.Of(f.Service, f.port), d.zone)
+		f.set(d.Slices.Of(f.Service, f.port), d.Zone)
 	}
 	b.fallback.Store(f)
 	b.Pods.SetLimit(s.ConcurrencyLimit)
 	b.Pods.SetTarget(s.Target)
-	b.set(d.slices.Of(s.Service, s.Port))
+	b.set(d.Slices.Of(s.Service, s.Port))
 	d.table.Set(app, b)
 	if before != nil && before != b {
 		d.end(before)
@@ -146,14 +156,14 @@ func (d *Directory) remove(name types.NamespacedName) {
 	delete(d.backends, name)
 	d.table.Delete(name)
 	d.end(b)
-	d.tallies.Forget(name)
+	d.Tallies.Forget(name)
 }
 
 // end ends an app that the table does not lead to any more: no new request can come to it.
 func (d *Directory) end(b *Backend) {
 	b.Line.Close(ErrGone)
 	b.wishes.line.Close(ErrGone)
-	d.counters.Remove(b.Name, b.UID)
+	d.Counters.Remove(b.Name, b.UID)
 	klog.InfoS("An app is gone", "app", b.Name)
 }
 
@@ -177,10 +187,10 @@ func (d *Directory) serviceChanged(service types.NamespacedName) {
 	defer d.mu.Unlock()
 	for _, b := range d.byService[service] {
 		if s := b.Settings(); s.Service == service {
-			b.set(d.slices.Of(service, s.Port))
+			b.set(d.Slices.Of(service, s.Port))
 		}
 		if f := b.Fallback(); f != nil && f.Service == service {
-			f.set(d.slices.Of(service, f.port), d.zone)
+			f.set(d.Slices.Of(service, f.port), d.Zone)
 		}
 	}
 }

@@ -21,7 +21,7 @@ func answered(b *Backend) {
 
 func TestAWishStandsUntilItsTimeAfterTheLastRequestIsOver(t *testing.T) {
 	clk := fakeClock{clocktesting.NewFakeClock(time.Unix(0, 0))}
-	b := newBackend(&v1alpha1.HTTPApp{}, queue.NewCounters(clk), noTallies{}, nil, "", clk)
+	b := newBackend(&v1alpha1.HTTPApp{}, &Config{Counters: queue.NewCounters(clk), Tallies: noTallies{}, Clock: clk})
 	b.settings.Store(&Settings{MaxWait: time.Minute})
 	pending := func() int64 { return b.Counts.Read().Pending }
 	waits := func() bool { return clk.HasWaiters() && b.wishes.line.Len() == 1 }
@@ -48,7 +48,7 @@ func TestAWishStandsUntilItsTimeAfterTheLastRequestIsOver(t *testing.T) {
 
 func TestAWishIsInNobodysWay(t *testing.T) {
 	clk := fakeClock{clocktesting.NewFakeClock(time.Unix(0, 0))}
-	b := newBackend(&v1alpha1.HTTPApp{}, queue.NewCounters(clk), noTallies{}, nil, "", clk)
+	b := newBackend(&v1alpha1.HTTPApp{}, &Config{Counters: queue.NewCounters(clk), Tallies: noTallies{}, Clock: clk})
 	b.settings.Store(&Settings{MaxWait: time.Minute})
 	b.Pods.SetLimit(1)
 	answered(b)

@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -32,6 +33,7 @@ import (
 	"github.com/kedahttp/kedahttp/interceptor/backend"
 	"github.com/kedahttp/kedahttp/interceptor/coldstart"
 	"github.com/kedahttp/kedahttp/interceptor/endpoints"
+	"github.com/kedahttp/kedahttp/interceptor/hold"
 	"github.com/kedahttp/kedahttp/interceptor/proxy"
 	"github.com/kedahttp/kedahttp/interceptor/queue"
 	"github.com/kedahttp/kedahttp/interceptor/queue/wire"
@@ -44,6 +46,8 @@ type Options struct {
 	TLSDir, Zone                      string
 	ShutdownDelay, DrainTimeout       time.Duration
 	TrustedProxies                    []string
+	MaxHeldRequests                   int
+	MaxHeldBytes                      resource.QuantityValue
 
 	trusted []netip.Prefix
 }
@@ -53,6 +57,7 @@ func New() *cobra.Command {
 	o := &Options{
 		Listen: ":8080", AdminListen: ":9901", CountsListen: ":9443", TLSDir: "/var/run/kedahttp/tls",
 		ShutdownDelay: 5 * time.Second, DrainTimeout: 60 * time.Second,
+		MaxHeldRequests: 20000, MaxHeldBytes: resource.QuantityValue{Quantity: resource.MustParse("128Mi")},
 	}
 	cmd := &cobra.Command{
 		Use:           "interceptor",
@@ -76,6 +81,8 @@ func New() *cobra.Command {
 	f.DurationVar(&o.ShutdownDelay, "shutdown-delay", o.ShutdownDelay, "How long requests are still taken after the signal to end, so that everybody hears of it first.")
 	f.DurationVar(&o.DrainTimeout, "drain-timeout", o.DrainTimeout, "How long after that requests that wait or are being answered may take.")
 	f.StringVar(&o.Zone, "zone", o.Zone, "The zone that this runs in. Pods in it go before those elsewhere as long as they have fewer requests than their app's scaling target. Empty: all are alike.")
+	f.IntVar(&o.MaxHeldRequests, "max-held-requests", o.MaxHeldRequests, "The most requests that may wait for pods, of all apps together; one more is answered with 503. Each takes about 8 kB of memory, its head and body not counted.")
+	f.Var(&o.MaxHeldBytes, "max-held-bytes", "How much memory the heads and bodies of the requests that wait may take, of all apps together: a half for heads, a half for bodies, and no app more than a quarter. Of bodies no more is read then, and requests whose heads are too many are answered with 503.")
 	f.StringSliceVar(&o.TrustedProxies, "trusted-proxies", o.TrustedProxies, "Networks (CIDR) of the proxies in front whose X-Forwarded-For, -Proto and -Host are kept and extended; those of others are replaced.")
 	addLogFlags(cmd)
 	return cmd
@@ -96,6 +103,9 @@ func (o *Options) Complete() error {
 			return fmt.Errorf("--trusted-proxies: %w", err)
 		}
 		o.trusted = append(o.trusted, p.Masked())
+	}
+	if o.MaxHeldRequests < 1 || o.MaxHeldBytes.Value() < 1 {
+		return errors.New("--max-held-requests and --max-held-bytes have to be positive: no app would ever wake")
 	}
 	if o.ShutdownDelay < 0 || o.DrainTimeout < 0 {
 		return errors.New("--shutdown-delay and --drain-timeout cannot be negative")
@@ -181,7 +191,10 @@ func (o *Options) build(config *rest.Config, creds credentials.TransportCredenti
 	prober := coldstart.NewProber(func(ctx context.Context, namespace, name string) (*corev1.Pod, error) {
 		return reader.CoreV1().Pods(namespace).Get(ctx, name, metav1.GetOptions{})
 	}, transports.Probes())
-	i.directory = backend.NewDirectory(apps, slices, prober, o.Zone, i.counters, metrics, clk)
+	i.directory = backend.NewDirectory(backend.Config{
+		Apps: apps, Slices: slices, Prober: prober, Space: hold.NewSpace(o.MaxHeldRequests, o.MaxHeldBytes.Value()), Zone: o.Zone,
+		Counters: i.counters, Tallies: metrics, Clock: clk,
+	})
 	i.handler = proxy.NewHandler(proxy.Config{Transports: transports, Routes: i.directory, Metrics: metrics, Clock: clk, TrustedProxies: o.trusted})
 	return i, nil
 }

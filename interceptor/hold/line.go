@@ -15,6 +15,8 @@ import (
 var (
 	// ErrFull says that as many requests wait as may.
 	ErrFull = errors.New("as many requests as may wait are waiting")
+	// ErrCrowded says that in all lines together as many requests wait as may, or take as much memory.
+	ErrCrowded = errors.New("the space for requests that wait is full")
 	// ErrTooLong says that a request waited for as long as it may.
 	ErrTooLong = errors.New("no pod became ready in time")
 )
@@ -22,6 +24,7 @@ var (
 // Line is the requests of one app that wait.
 type Line struct {
 	clock clock.WithTicker
+	share
 
 	// some is how many wait or are about to: no release is lost between their last look at the pods and their wait.
 	some atomic.Int64
@@ -35,6 +38,9 @@ type Line struct {
 // Place is where one request stands. It is kept while the request lives, so that one that has to wait again stands where it
 // stood.
 type Place struct {
+	// Bytes is how much memory the request takes while it waits, as far as its client has a say in that.
+	Bytes int
+
 	arrival uint64
 	since   time.Time
 	take    func() bool
@@ -43,8 +49,10 @@ type Place struct {
 	err      error
 }
 
-// NewLine makes an empty line.
-func NewLine(clk clock.WithTicker) *Line { return &Line{clock: clk} }
+// NewLine makes an empty line. Its requests take of the space, if there is one.
+func NewLine(clk clock.WithTicker, space *Space) *Line {
+	return &Line{clock: clk, share: share{space: space}}
+}
 
 // Len is how many requests wait.
 func (l *Line) Len() int {
@@ -60,7 +68,7 @@ func (l *Line) Busy() bool { return l.some.Load() > 0 }
 // its first wait began. When Wait returns nil the request has it, even if its client left at the same moment. Take is tried at
 // once if nobody is before the request, and with each Release: whoever makes it possible calls that afterwards, so no release
 // is missed. It is called with the line locked. A request that waits for the first time is refused with ErrFull when most wait
-// already.
+// already, and with ErrCrowded when there is no space.
 func (l *Line) Wait(ctx context.Context, p *Place, most int, longest time.Duration, take func() bool) error {
 	l.some.Add(1)
 	defer l.some.Add(-1)
@@ -78,9 +86,16 @@ func (l *Line) Wait(ctx context.Context, p *Place, most int, longest time.Durati
 			l.mu.Unlock()
 			return ErrFull
 		}
+		if !l.enter(p, false) {
+			l.mu.Unlock()
+			return ErrCrowded
+		}
 		l.arrived++
 		p.arrival, p.since = l.arrived, l.clock.Now()
+	} else {
+		l.enter(p, true)
 	}
+	defer l.leave(p)
 	p.take, p.released = take, make(chan struct{})
 	e := l.insert(p)
 	left := longest - l.clock.Since(p.since)

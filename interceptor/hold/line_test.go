@@ -57,7 +57,7 @@ func standing(l *Line) (arrivals []uint64) {
 }
 
 func TestRequestsWaitInTheOrderOfTheirArrivalAlsoWhenTheyWaitAgain(t *testing.T) {
-	l := NewLine(clock.RealClock{})
+	l := NewLine(clock.RealClock{}, nil)
 	var r room
 	places := make([]Place, 5)
 	released := make(chan error, 10)
@@ -85,13 +85,13 @@ func TestRequestsWaitInTheOrderOfTheirArrivalAlsoWhenTheyWaitAgain(t *testing.T)
 }
 
 func TestNobodyWaitsWhenThereIsNoNeedTo(t *testing.T) {
-	l := NewLine(clock.RealClock{})
+	l := NewLine(clock.RealClock{}, nil)
 	var p Place
 	require.NoError(t, l.Wait(t.Context(), &p, 0, time.Hour, always))
 }
 
 func TestALineHasABoundThatDoesNotHitThoseWhoWaitedBefore(t *testing.T) {
-	l := NewLine(clock.RealClock{})
+	l := NewLine(clock.RealClock{}, nil)
 	var r room
 	var first, second, third Place
 	released := make(chan error, 3)
@@ -111,7 +111,7 @@ func TestALineHasABoundThatDoesNotHitThoseWhoWaitedBefore(t *testing.T) {
 
 func TestTheTimeOfAllWaitsOfARequestCounts(t *testing.T) {
 	clk := clocktesting.NewFakeClock(time.Unix(0, 0))
-	l := NewLine(clk)
+	l := NewLine(clk, nil)
 	var r room
 	var p Place
 	result := make(chan error, 1)
@@ -129,7 +129,7 @@ func TestTheTimeOfAllWaitsOfARequestCounts(t *testing.T) {
 }
 
 func TestAClientThatLeavesMakesRoomAtOnce(t *testing.T) {
-	l := NewLine(clock.RealClock{})
+	l := NewLine(clock.RealClock{}, nil)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	left := errors.New("left")
 	result := make(chan error, 1)
@@ -142,7 +142,7 @@ func TestAClientThatLeavesMakesRoomAtOnce(t *testing.T) {
 }
 
 func TestAClosedLineEndsEveryWait(t *testing.T) {
-	l := NewLine(clock.RealClock{})
+	l := NewLine(clock.RealClock{}, nil)
 	gone := errors.New("gone")
 	result := make(chan error, 1)
 	var p, q Place
@@ -153,7 +153,7 @@ func TestAClosedLineEndsEveryWait(t *testing.T) {
 }
 
 func TestNoReleaseIsMissed(t *testing.T) {
-	l := NewLine(clock.RealClock{})
+	l := NewLine(clock.RealClock{}, nil)
 	for range 2000 {
 		var ready atomic.Bool
 		var wg sync.WaitGroup
@@ -173,7 +173,7 @@ func TestNoReleaseIsMissed(t *testing.T) {
 
 // As many as there is room for, those that came first; whoever comes while others wait is behind them.
 func TestALineIsPaced(t *testing.T) {
-	l := NewLine(clock.RealClock{})
+	l := NewLine(clock.RealClock{}, nil)
 	var r room
 	places := make([]Place, 4)
 	released := make(chan int, len(places))
@@ -204,7 +204,7 @@ func TestALineIsPaced(t *testing.T) {
 }
 
 func TestAClientThatLeavesWhenItIsItsTurnHasWhatItWaitedForOrAnotherGetsIt(t *testing.T) {
-	l := NewLine(clock.RealClock{})
+	l := NewLine(clock.RealClock{}, nil)
 	for range 500 {
 		var r room
 		ctx, cancel := context.WithCancel(t.Context())

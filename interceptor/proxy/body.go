@@ -13,10 +13,14 @@ import (
 const (
 	// bufferEach is how much of one held request's body is read while it waits: nearly all bodies are shorter.
 	bufferEach = 1 << 20
-	// bufferAll is how much all held requests' bodies together may take. When it is used up, no more is read of any.
-	bufferAll = 64 << 20
-	readSize  = 4 << 10
+	readSize   = 4 << 10
 )
+
+// memory is what the bodies of held requests may take. When it is used up, no more is read of any.
+type memory interface {
+	Buffer(n int) bool
+	Unbuffer(n int)
+}
 
 // linger is how long a client may go on sending after it has got its answer. Ending the connection under a client that sends
 // could cost it the answer.
@@ -73,28 +77,6 @@ func (b *clientBody) finish(w http.ResponseWriter) {
 	_ = c.SetReadDeadline(time.Now().Add(linger))
 }
 
-// budget is the memory for the bodies of held requests, shared by all of them.
-type budget struct {
-	mu   sync.Mutex
-	left int
-}
-
-func (b *budget) take(n int) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.left < n {
-		return false
-	}
-	b.left -= n
-	return true
-}
-
-func (b *budget) give(n int) {
-	b.mu.Lock()
-	b.left += n
-	b.mu.Unlock()
-}
-
 // heldBody reads the beginning of a body while its request waits, up to a bound.
 //
 // There is no other way to learn that the client of an HTTP/1 request left: net/http watches a connection only once the body
@@ -102,16 +84,17 @@ func (b *budget) give(n int) {
 // noticed at once; one with a longer body only when its request is forwarded or has waited for too long.
 type heldBody struct {
 	from   io.Reader
-	budget *budget
+	memory memory
 	// arrived are the trailers, which the server fills in when it has read the body. trailer has them from when the reader has,
 	// who looks at it before.
 	arrived, trailer http.Header
 
-	mu      sync.Mutex
-	cond    sync.Cond
-	buf     []byte
-	taken   int
-	budgets int
+	mu    sync.Mutex
+	cond  sync.Cond
+	buf   []byte
+	taken int
+	// granted is what was taken of the memory.
+	granted int
 	err     error // that came after buf
 	pumping bool
 	stop    bool
@@ -121,8 +104,8 @@ type heldBody struct {
 }
 
 // newHeldBody begins to read; broken is told when the client leaves meanwhile. The trailers are those of the request.
-func newHeldBody(from io.Reader, trailer http.Header, b *budget, broken func()) *heldBody {
-	h := &heldBody{from: from, arrived: trailer, trailer: maps.Clone(trailer), budget: b, broken: broken, pumping: true}
+func newHeldBody(from io.Reader, trailer http.Header, m memory, broken func()) *heldBody {
+	h := &heldBody{from: from, arrived: trailer, trailer: maps.Clone(trailer), memory: m, broken: broken, pumping: true}
 	h.cond.L = &h.mu
 	go h.pump()
 	return h
@@ -139,9 +122,9 @@ func (h *heldBody) pump() {
 	for {
 		h.mu.Lock()
 		room := min(bufferEach-len(h.buf), readSize)
-		more := !h.stop && room > 0 && h.budget.take(room)
+		more := !h.stop && room > 0 && h.memory.Buffer(room)
 		if more {
-			h.budgets += room
+			h.granted += room
 		}
 		h.mu.Unlock()
 		if !more {
@@ -151,8 +134,8 @@ func (h *heldBody) pump() {
 		h.mu.Lock()
 		h.buf = append(h.buf, chunk[:n]...)
 		h.err = err
-		h.budgets -= room - n
-		h.budget.give(room - n)
+		h.granted -= room - n
+		h.memory.Unbuffer(room - n)
 		h.cond.Broadcast()
 		h.mu.Unlock()
 		if err != nil {
@@ -209,8 +192,8 @@ func (h *heldBody) read(p []byte) (int, error) {
 // drop frees the buffer. The lock is held.
 func (h *heldBody) drop() {
 	h.buf, h.taken = nil, 0
-	h.budget.give(h.budgets)
-	h.budgets = 0
+	h.memory.Unbuffer(h.granted)
+	h.granted = 0
 }
 
 // finish ends the reading when the request is over, after that of the client's body.

@@ -222,6 +222,7 @@ func (c *client) hold(avoid *balance.Endpoint) (*balance.Endpoint, error) {
 	// Many may wait, and for long.
 	c.in.shrink()
 	c.request.Fields = nil
+	c.place.Bytes = cap(c.in.b)
 	pod, start, err := b.Wait(ctx, &c.place, avoid)
 	if start != nil {
 		c.start = start

@@ -78,7 +78,7 @@ func (h *Handler) hold(ctx context.Context, x *exchange, r *http.Request, avoid 
 		}
 	}
 	if x.body == nil && r.Body != nil && x.incoming.ProtoMajor == 1 && (b.Line.Busy() || !b.Pods.Available()) && b.Line.Len() < settings.MaxPending {
-		x.body = newHeldBody(r.Body, x.incoming.Trailer, &h.budget, func() { x.cancel(context.Canceled) })
+		x.body = newHeldBody(r.Body, x.incoming.Trailer, b.Line, func() { x.cancel(context.Canceled) })
 	}
 	if first > 0 {
 		alone, cancel := context.WithTimeoutCause(ctx, first, errAlone)
@@ -103,11 +103,23 @@ func (h *Handler) hold(ctx context.Context, x *exchange, r *http.Request, avoid 
 var errAlone = errors.New("the time for the app alone is over")
 
 func (x *exchange) wait(ctx context.Context, avoid *balance.Endpoint) (*balance.Endpoint, error) {
+	x.place.Bytes = sizeOf(x.incoming)
 	pod, start, err := x.backend.Wait(ctx, &x.place, avoid)
 	if start != nil {
 		x.start = start
 	}
 	return pod, err
+}
+
+// sizeOf is about how many bytes the head of a request has.
+func sizeOf(r *http.Request) int {
+	n := len(r.Method) + len(r.RequestURI)
+	for name, values := range r.Header {
+		for _, v := range values {
+			n += len(name) + len(v)
+		}
+	}
+	return n
 }
 
 // meanwhile returns a pod of the fallback Service, or the placeholder as an error, or neither.

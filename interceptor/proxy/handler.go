@@ -47,12 +47,11 @@ type Config struct {
 type Handler struct {
 	config  Config
 	reverse *httputil.ReverseProxy
-	budget  budget
 }
 
 // NewHandler makes a handler.
 func NewHandler(config Config) *Handler {
-	h := &Handler{config: config, budget: budget{left: bufferAll}}
+	h := &Handler{config: config}
 	h.reverse = &httputil.ReverseProxy{
 		Rewrite:   h.rewrite,
 		Transport: h,
@@ -250,6 +249,9 @@ func explain(b *backend.Backend, fallback *backend.Fallback, err error) *refusal
 	case errors.Is(err, hold.ErrFull):
 		r.status, r.reason, r.retryAfter = http.StatusServiceUnavailable, reasonQueueFull, 5*time.Second
 		r.message = fmt.Sprintf("app %s has no %s and %d requests wait for it already, as many as spec.queue.maxPending allows", app, lacks(b), settings.MaxPending)
+	case errors.Is(err, hold.ErrCrowded):
+		r.status, r.reason, r.retryAfter = http.StatusServiceUnavailable, reasonCrowded, 5*time.Second
+		r.message = fmt.Sprintf("app %s has no %s, and this interceptor has no space for one more request that waits, as --max-held-requests and --max-held-bytes set it", app, lacks(b))
 	case errors.Is(err, hold.ErrTooLong):
 		r.status, r.reason, r.retryAfter = http.StatusServiceUnavailable, reasonQueueTimeout, 5*time.Second
 		r.message = fmt.Sprintf("app %s had no %s for %v, as long as spec.queue.maxWait allows", app, lacks(b), settings.MaxWait)

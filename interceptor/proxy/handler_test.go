@@ -28,6 +28,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
+	"github.com/kedahttp/kedahttp/interceptor/hold"
 )
 
 func hello(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") } //nolint:errcheck // the test sees
@@ -200,6 +201,48 @@ func TestARequestTooManyIsRefusedAtOnce(t *testing.T) {
 # TYPE kedahttp_interceptor_rejections_total counter
 kedahttp_interceptor_rejections_total{app="shop",namespace="default",reason="queue_full"} 2
 `), "kedahttp_interceptor_rejections_total"))
+}
+
+func TestTheRequestsOfAllAppsTogetherMayTakeOnlySoMuch(t *testing.T) {
+	w := newWorldIn(t, hold.NewSpace(3, 64<<10), &http.Server{})
+	w.app("shop")
+	w.app("cafe")
+	waiting := []<-chan answer{
+		background(w.request("GET", "shop", "/", nil)), background(w.request("GET", "shop", "/", nil)),
+		background(w.request("POST", "shop", "/", strings.NewReader("with a body"))),
+	}
+	w.is("shop", 3, 0)
+	refused := func(app, what string, change func(*http.Request)) {
+		t.Helper()
+		for _, unusual := range []bool{false, true} {
+			r := w.request("GET", app, "/", nil)
+			if unusual {
+				r.Header.Set("Connection", "Upgrade")
+				r.Header.Set("Upgrade", "websocket")
+			}
+			if change != nil {
+				change(r)
+			}
+			a := do(r)
+			require.Equal(t, http.StatusServiceUnavailable, a.status, what)
+			require.NotEmpty(t, a.header.Get("Retry-After"))
+			require.Contains(t, a.body, "--max-held-requests", what)
+			require.Contains(t, a.body, "default/"+app)
+		}
+	}
+	refused("cafe", "as many requests wait as may", nil)
+	w.ready("shop", "", at(w.pod(hello)))
+	for _, c := range waiting {
+		require.Equal(t, 200, await(t, c).status)
+	}
+	w.is("shop", 0, 0)
+	refused("cafe", "its head takes more than an app's quarter of a half", func(r *http.Request) {
+		r.Header.Set("X-Long", strings.Repeat("x", 9<<10))
+	})
+	last := background(w.request("GET", "cafe", "/", nil))
+	w.is("cafe", 1, 0)
+	w.ready("cafe", "", at(w.pod(hello)))
+	require.Equal(t, 200, await(t, last).status)
 }
 
 func TestARequestThatWaitedForTooLongIsRefused(t *testing.T) {

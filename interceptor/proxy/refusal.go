@@ -27,6 +27,7 @@ const (
 	reasonNoRoute        = "no_route"
 	reasonStarting       = "starting"
 	reasonQueueFull      = "queue_full"
+	reasonCrowded        = "interceptor_full"
 	reasonQueueTimeout   = "queue_timeout"
 	reasonGone           = "app_gone"
 	reasonHeaderTimeout  = "response_header_timeout"

@@ -30,6 +30,7 @@ import (
 	"github.com/kedahttp/kedahttp/interceptor/backend"
 	"github.com/kedahttp/kedahttp/interceptor/coldstart"
 	"github.com/kedahttp/kedahttp/interceptor/endpoints"
+	"github.com/kedahttp/kedahttp/interceptor/hold"
 	"github.com/kedahttp/kedahttp/interceptor/queue"
 )
 
@@ -58,6 +59,11 @@ func newWorld(t testing.TB, change ...func(*Config)) *world {
 
 // newWorldWith makes one with the timeouts of a server.
 func newWorldWith(t testing.TB, others *http.Server, change ...func(*Config)) *world {
+	return newWorldIn(t, hold.NewSpace(1000, 64<<20), others, change...)
+}
+
+// newWorldIn makes one with a space for requests that wait.
+func newWorldIn(t testing.TB, space *hold.Space, others *http.Server, change ...func(*Config)) *world {
 	w := &world{
 		t: t, apps: fcache.NewFakeControllerSource(), client: fake.NewClientset(),
 		counters: queue.NewCounters(clock.RealClock{}), registry: prometheus.NewRegistry(),
@@ -67,7 +73,10 @@ func newWorldWith(t testing.TB, others *http.Server, change ...func(*Config)) *w
 	require.NoError(t, err)
 	metrics := NewMetrics(w.registry, w.counters)
 	informer := cache.NewSharedIndexInformer(w.apps, &v1alpha1.HTTPApp{}, 0, cache.Indexers{})
-	directory := backend.NewDirectory(informer, slices, coldstart.NewProber(w.read, transports.Probes()), zone, w.counters, metrics, clock.RealClock{})
+	directory := backend.NewDirectory(backend.Config{
+		Apps: informer, Slices: slices, Prober: coldstart.NewProber(w.read, transports.Probes()), Space: space, Zone: zone,
+		Counters: w.counters, Tallies: metrics, Clock: clock.RealClock{},
+	})
 	w.routes = directory
 	config := Config{Transports: transports, Routes: directory, Metrics: metrics, Clock: clock.RealClock{}}
 	for _, c := range change {
