@@ -65,6 +65,8 @@ type Tally interface {
 	// Done takes the status of the answer, why the interceptor answered itself, if it did, and the time from the request's arrival
 	// to the end of the response.
 	Done(status int, reason string, took time.Duration)
+	// Retried is told why a request was not done by the pod that it was sent to, and goes to another or to the same again.
+	Retried(reason string)
 	// Started takes the stages of a cold start, once.
 	Started(stages coldstart.Stages)
 }

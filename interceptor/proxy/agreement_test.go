@@ -301,6 +301,7 @@ func TestClientsAreToldTheSameAsByTheStandardLibrary(t *testing.T) {
 			w := newWorld(t)
 			w.app("a")
 			w.ready("a", "", pod)
+			w.eventually("there is a pod", func() bool { return w.backend("a").Pods.Available() })
 			ask := func(address string) (got told) {
 				r, err := http.NewRequest(c.method, "http://"+address+"/", nil)
 				require.NoError(t, err)

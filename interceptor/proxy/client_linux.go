@@ -269,6 +269,9 @@ func (c *client) done(now time.Time) {
 	c.phase.Store(idle)
 }
 
+// busy reports whether a request is being answered.
+func (c *client) busy() bool { return c.phase.Load() == busy }
+
 // expire ends the connection if it is in a phase.
 func (c *client) expire(in phase) {
 	if c.phase.CompareAndSwap(in, expired) {

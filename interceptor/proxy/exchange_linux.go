@@ -176,8 +176,10 @@ func (c *client) forward() error {
 			return err
 		case failed:
 			c.ticket.Hold()
+			b.Tally.Retried(retryConnect)
 		case !repeated && c.repeatable():
 			repeated = true
+			b.Tally.Retried(retryRepeated)
 		default:
 			return err
 		}

@@ -51,8 +51,10 @@ func (h *Handler) RoundTrip(r *http.Request) (*http.Response, error) {
 			return nil, err
 		case failed:
 			x.ticket.Hold()
+			b.Tally.Retried(retryConnect)
 		case !repeated && idempotent(r) && r.Body == nil:
 			repeated = true
+			b.Tally.Retried(retryRepeated)
 		default:
 			return nil, err
 		}
@@ -160,6 +162,9 @@ func (h *Handler) send(ctx context.Context, x *exchange, r *http.Request, pod *b
 	transport := h.config.Transports.http1
 	if x.fallback == nil && x.backend.H2C() || x.fallback != nil && x.fallback.H2C() {
 		transport = h.config.Transports.h2c
+	} else {
+		x.busy = &transport.busy
+		x.busy.Add(1)
 	}
 	if t := settings.RequestTimeout; t > 0 && x.timer == nil {
 		x.timer = time.AfterFunc(t, func() { x.cancel(errRequestTimeout) })
@@ -192,8 +197,12 @@ func (h *Handler) send(ctx context.Context, x *exchange, r *http.Request, pod *b
 			x.backend.Tally.Started(stages)
 		}
 	}
-	if res.StatusCode == http.StatusSwitchingProtocols && x.timer != nil {
-		x.timer.Stop() // a connection, not a response
+	if res.StatusCode == http.StatusSwitchingProtocols {
+		x.upgraded = true
+		h.config.Metrics.connections.upgraded.Add(1)
+		if x.timer != nil {
+			x.timer.Stop() // a connection, not a response
+		}
 	}
 	return res, nil
 }

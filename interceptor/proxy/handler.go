@@ -52,6 +52,7 @@ type Handler struct {
 // NewHandler makes a handler.
 func NewHandler(config Config) *Handler {
 	h := &Handler{config: config}
+	config.Metrics.connections.ofPods(config.Transports)
 	h.reverse = &httputil.ReverseProxy{
 		Rewrite:   h.rewrite,
 		Transport: h,
@@ -78,6 +79,8 @@ type exchange struct {
 	// pod has the request, if any; it is the app's, or that of the Service that answers in its place.
 	pod      *balance.Endpoint
 	fallback *backend.Fallback
+	// busy counts the connection to the pod.
+	busy *atomic.Int64
 	// client is the body of an HTTP/1 request, and body what was read of it while the request waited; if any.
 	client *clientBody
 	body   *heldBody
@@ -88,6 +91,8 @@ type exchange struct {
 	timer    *time.Timer
 	status   int
 	reason   string
+	// upgraded says that the connection is for something else from now on.
+	upgraded bool
 	// empty says that the response has no body. A flush that is late looks at it too.
 	empty atomic.Bool
 }
@@ -136,6 +141,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			x.timer.Stop()
 		}
 		x.release()
+		if x.upgraded {
+			h.config.Metrics.connections.upgraded.Add(-1)
+		}
 		if x.fallback != nil {
 			b.Wish(&x.ticket)
 		}
@@ -185,6 +193,10 @@ func (x *exchange) release() {
 	if x.pod != nil {
 		x.pod.Release()
 		x.pod = nil
+	}
+	if x.busy != nil {
+		x.busy.Add(-1)
+		x.busy = nil
 	}
 }
 

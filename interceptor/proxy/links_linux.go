@@ -5,6 +5,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/kedahttp/kedahttp/interceptor/balance"
@@ -26,9 +27,12 @@ type link struct {
 	in input
 	// since is when it was put away.
 	since time.Time
+	// open counts it until it is closed, which it is once.
+	open *atomic.Int64
 }
 
 func (l *link) close() {
+	l.open.Add(-1)
 	_ = l.conn.Close()
 	l.in.free()
 }
@@ -58,6 +62,7 @@ func (l *link) head(r *http1.Response, ofHead bool) (n int, err error) {
 type links struct {
 	dialer net.Dialer
 	pods   sync.Map // of *balance.Endpoint to *linksOf
+	open   atomic.Int64
 
 	mu sync.Mutex
 	// spare are those of probes, by address.
@@ -136,12 +141,27 @@ func (ls *links) dial(ctx context.Context, address string) (*link, error) {
 	if err != nil {
 		return nil, &dialError{err}
 	}
-	l := &link{since: time.Now()}
-	if err := l.open(conn.(*net.TCPConn)); err != nil {
+	l := &link{since: time.Now(), open: &ls.open}
+	if err := l.socket.open(conn.(*net.TCPConn)); err != nil {
 		_ = conn.Close()
 		return nil, &dialError{err}
 	}
+	ls.open.Add(1)
 	return l, nil
+}
+
+// connections counts all that are open, and those that nobody uses.
+func (ls *links) connections() (open, idle int64) {
+	ls.mu.Lock()
+	idle = int64(len(ls.spare))
+	ls.mu.Unlock()
+	ls.pods.Range(func(_, of any) bool {
+		of.(*linksOf).mu.Lock()
+		idle += int64(len(of.(*linksOf).idle))
+		of.(*linksOf).mu.Unlock()
+		return true
+	})
+	return ls.open.Load(), idle
 }
 
 // reap closes the links that nobody has used since a moment.

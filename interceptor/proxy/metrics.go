@@ -18,7 +18,10 @@ type Metrics struct {
 	requests   *prometheus.CounterVec
 	duration   *prometheus.HistogramVec
 	rejections *prometheus.CounterVec
+	retries    *prometheus.CounterVec
 	starts     *prometheus.HistogramVec
+
+	connections openConnections
 }
 
 // NewMetrics registers the metrics, those of the counts included.
@@ -38,6 +41,10 @@ func NewMetrics(r prometheus.Registerer, counters *queue.Counters) *Metrics {
 			Name: "kedahttp_interceptor_rejections_total",
 			Help: "Requests that the interceptor answered itself or could not answer, by reason.",
 		}, append(app, "reason")),
+		retries: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "kedahttp_interceptor_retries_total",
+			Help: "Times that a request was tried again: connect (no connection to the pod, so that nothing was sent) or repeated (the connection broke before the response).",
+		}, append(app, "reason")),
 		starts: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "kedahttp_interceptor_cold_start_seconds",
 			Help: "Time from the first request's arrival to each stage of a cold start: created and scheduled (the pod, by the cluster's clock, rounded down to a second), " +
@@ -45,7 +52,7 @@ func NewMetrics(r prometheus.Registerer, counters *queue.Counters) *Metrics {
 			Buckets: []float64{.1, .25, .5, .75, 1, 1.5, 2.5, 5, 10, 30, 60, 120},
 		}, append(app, "stage")),
 	}
-	r.MustRegister(m.requests, m.duration, m.rejections, m.starts, &countsCollector{counters: counters})
+	r.MustRegister(m.requests, m.duration, m.rejections, m.retries, m.starts, &countsCollector{counters: counters}, &m.connections)
 	return m
 }
 
@@ -55,6 +62,7 @@ func (m *Metrics) Forget(app types.NamespacedName) {
 	m.requests.DeletePartialMatch(labels)
 	m.duration.DeletePartialMatch(labels)
 	m.rejections.DeletePartialMatch(labels)
+	m.retries.DeletePartialMatch(labels)
 	m.starts.DeletePartialMatch(labels)
 }
 
@@ -86,6 +94,11 @@ func (s *series) Done(status int, reason string, took time.Duration) {
 	if reason != "" {
 		s.metrics.rejections.WithLabelValues(s.app.Namespace, s.app.Name, reason).Inc()
 	}
+}
+
+// Retried implements backend.Tally.
+func (s *series) Retried(reason string) {
+	s.metrics.retries.WithLabelValues(s.app.Namespace, s.app.Name, reason).Inc()
 }
 
 // Started implements backend.Tally.

@@ -28,6 +28,7 @@ func (s *Server) take(conn net.Conn) { s.handOver(conn, nil) }
 
 func (*client) expire(int) {}
 func (*client) cut()       {}
+func (*client) busy() bool { return false }
 
 func newDepartures() (*departures, error) { return &departures{}, nil }
 func (*departures) run()                  {}
@@ -38,3 +39,5 @@ func (t Transports) Probes() http.RoundTripper { return t.http1 }
 
 func (*links) reap(time.Time) {}
 func (*links) close()         {}
+
+func (*links) connections() (open, idle int64) { return 0, 0 }

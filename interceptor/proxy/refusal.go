@@ -37,6 +37,12 @@ const (
 	reasonPlaceholder    = "placeholder"
 )
 
+// Reasons for trying a request again. They are labels of a metric, too.
+const (
+	retryConnect  = "connect"
+	retryRepeated = "repeated"
+)
+
 // statusClientGone is nginx's code for a client that left before the answer; nobody ever receives it.
 const statusClientGone = 499
 

@@ -23,6 +23,7 @@ type Server struct {
 	others  *http.Server
 	handed  *handed
 
+	states     states
 	links      *links
 	departures *departures
 	date       dateCache
@@ -47,6 +48,9 @@ func NewServer(handler *Handler, others *http.Server) (*Server, error) {
 		handler: handler, others: others, handed: &handed{conns: make(chan net.Conn), closed: make(chan struct{})}, departures: d,
 		links: handler.config.Transports.links, clients: map[*client]struct{}{}, empty: make(chan struct{}), sweeping: make(chan struct{}),
 	}
+	s.states.all = map[net.Conn]http.ConnState{}
+	others.ConnState = s.states.set
+	handler.config.Metrics.connections.ofServer(s)
 	return s, nil
 }
 

@@ -314,13 +314,15 @@ func TestATimeoutIsOfItsRequestAlone(t *testing.T) {
 func TestAClientThatLeavesDuringAnUploadIsForgottenAtOnce(t *testing.T) {
 	w := newWorld(t)
 	w.app("shop")
-	left := make(chan error, 1)
+	arrived, left := make(chan struct{}), make(chan error, 1)
 	w.ready("shop", "", at(w.pod(func(_ http.ResponseWriter, r *http.Request) {
+		close(arrived)
 		_, err := io.Copy(io.Discard, r.Body)
 		left <- err
 	})))
 	d := w.dial(t)
 	d.say("POST / HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 100000\r\n\r\n" + strings.Repeat("x", 30000))
+	await(t, arrived)
 	w.is("shop", 0, 1)
 	require.NoError(t, d.Close())
 	w.is("shop", 0, 0)

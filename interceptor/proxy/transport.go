@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,23 +19,31 @@ func (e *dialError) Unwrap() error { return e.error }
 
 // Transports are the connections to all pods of all apps: one set for HTTP/1.1, one for HTTP/2 in plain text.
 type Transports struct {
-	http1, h2c *http.Transport
+	http1, h2c *transport
 	// links are those of requests that are answered in place.
 	links *links
+}
+
+// transport counts its connections, and those that are busy where each has one request at a time.
+type transport struct {
+	*http.Transport
+	open, busy atomic.Int64
 }
 
 // NewTransports makes transports without connections.
 func NewTransports() Transports {
 	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}
-	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
-		conn, err := dialer.DialContext(ctx, network, address)
-		if err != nil {
-			return nil, &dialError{err}
+	make := func() *transport {
+		t := &transport{}
+		dial := func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := dialer.DialContext(ctx, network, address)
+			if err != nil {
+				return nil, &dialError{err}
+			}
+			t.open.Add(1)
+			return &counted{TCPConn: conn.(*net.TCPConn), open: &t.open}, nil
 		}
-		return conn, nil
-	}
-	make := func() *http.Transport {
-		return &http.Transport{
+		t.Transport = &http.Transport{
 			DialContext: dial,
 			// What pods send goes to the client as it is.
 			DisableCompression:    true,
@@ -46,6 +55,7 @@ func NewTransports() Transports {
 			ReadBufferSize:        8 << 10,
 			Protocols:             new(http.Protocols),
 		}
+		return t
 	}
 	t := Transports{http1: make(), h2c: make(), links: &links{}}
 	t.http1.Protocols.SetHTTP1(true)

@@ -1,0 +1,122 @@
+package proxy
+
+import (
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+var connectionsDesc = prometheus.NewDesc("kedahttp_interceptor_open_connections",
+	"Connections of clients and to pods, by what they do. busy: a request is being answered on them; upgraded: they carry something else than requests; "+
+		"shared: any number of requests, by HTTP/2.", []string{"peer", "state"}, nil)
+
+// openConnections are counted when somebody asks, as far as there is anybody to ask.
+type openConnections struct {
+	mu      sync.Mutex
+	servers []*Server
+	pods    []Transports
+	// upgraded are those of clients that nobody else knows of any more.
+	upgraded atomic.Int64
+}
+
+func (c *openConnections) ofServer(s *Server) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.servers = append(c.servers, s)
+}
+
+func (c *openConnections) ofPods(t Transports) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.pods = append(c.pods, t)
+}
+
+func (c *openConnections) Describe(ch chan<- *prometheus.Desc) { ch <- connectionsDesc }
+
+func (c *openConnections) Collect(ch chan<- prometheus.Metric) {
+	c.mu.Lock()
+	servers, pods := c.servers, c.pods
+	c.mu.Unlock()
+	var clients, toPods struct{ idle, busy, others int64 }
+	for _, s := range servers {
+		idle, busy := s.connections()
+		handedIdle, handedBusy := s.states.count()
+		clients.idle += idle + handedIdle
+		clients.busy += busy + handedBusy
+	}
+	clients.others = c.upgraded.Load()
+	for _, t := range pods {
+		open, idle := t.links.connections()
+		busy := t.http1.busy.Load()
+		toPods.idle += idle + max(t.http1.open.Load()-busy, 0)
+		toPods.busy += max(open-idle, 0) + busy
+		toPods.others += t.h2c.open.Load()
+	}
+	tell := func(peer, state string, n int64) {
+		ch <- prometheus.MustNewConstMetric(connectionsDesc, prometheus.GaugeValue, float64(n), peer, state)
+	}
+	tell("client", "idle", clients.idle)
+	tell("client", "busy", clients.busy)
+	tell("client", "upgraded", clients.others)
+	tell("pod", "idle", toPods.idle)
+	tell("pod", "busy", toPods.busy)
+	tell("pod", "shared", toPods.others)
+}
+
+// connections counts those on which requests are answered in place.
+func (s *Server) connections() (idle, busy int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.clients {
+		if c.busy() {
+			busy++
+		}
+	}
+	return int64(len(s.clients)) - busy, busy
+}
+
+// states are those of the connections that net/http has.
+type states struct {
+	mu  sync.Mutex
+	all map[net.Conn]http.ConnState
+}
+
+// set is a server's ConnState.
+func (s *states) set(conn net.Conn, state http.ConnState) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch state {
+	case http.StateClosed, http.StateHijacked:
+		delete(s.all, conn)
+	default:
+		s.all[conn] = state
+	}
+}
+
+func (s *states) count() (idle, busy int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, state := range s.all {
+		if state == http.StateActive {
+			busy++
+		}
+	}
+	return int64(len(s.all)) - busy, busy
+}
+
+// counted is a connection to a pod that counts as open until it is closed.
+type counted struct {
+	*net.TCPConn
+	open   *atomic.Int64
+	closed atomic.Bool
+}
+
+func (c *counted) Close() error {
+	if !c.closed.Swap(true) {
+		c.open.Add(-1)
+	}
+	return c.TCPConn.Close()
+}
