@@ -163,6 +163,9 @@ func describe(out io.Writer, app *v1alpha1.HTTPApp, events []corev1.Event, now t
 		if t.LastRequestTime != nil {
 			fmt.Fprintf(w, "Last request\t%s ago; %d cold starts\n", duration.HumanDuration(now.Sub(t.LastRequestTime.Time)), t.ColdStarts)
 		}
+		if s := t.LastColdStart; s != nil {
+			fmt.Fprintf(w, "Last cold start\t%s ago, in %s: %s\n", duration.HumanDuration(now.Sub(s.Time.Time)), s.Total.Duration, stages(s))
+		}
 	}
 	for _, c := range app.Status.Conditions {
 		fmt.Fprintf(w, "%s\t%s\t%s: %s\n", c.Type, c.Status, c.Reason, c.Message)
@@ -179,6 +182,14 @@ func describe(out io.Writer, app *v1alpha1.HTTPApp, events []corev1.Event, now t
 		fmt.Fprintf(w, "%s ago\t%s\t%s\n", duration.HumanDuration(now.Sub(when(e))), e.Reason, strings.TrimSpace(e.Message))
 	}
 	return w.Flush()
+}
+
+func stages(start *v1alpha1.CompleteColdStart) string {
+	var all []string
+	for _, stage := range start.Stages {
+		all = append(all, fmt.Sprintf("%s %s", stage.Name, stage.After.Duration))
+	}
+	return strings.Join(all, ", ")
 }
 
 func bounds(s v1alpha1.Scaling) string {

@@ -102,7 +102,20 @@ func (v *View) Join(app *v1alpha1.HTTPApp) {
 		// To the second: two servers are told of it at moments that differ by the time that an update travels.
 		t.LastRequestTime = microTime(s.LastRequest.Truncate(time.Second))
 	}
+	t.LastColdStart = complete(s.LastColdStart)
 	app.Status.Traffic = t
+}
+
+func complete(start *queue.ColdStart) *v1alpha1.CompleteColdStart {
+	if start == nil || len(start.Stages) == 0 {
+		return nil
+	}
+	c := &v1alpha1.CompleteColdStart{Time: *microTime(start.At)}
+	for _, stage := range start.Stages {
+		c.Total.Duration = stage.After.Round(time.Millisecond)
+		c.Stages = append(c.Stages, v1alpha1.ColdStartStage{Name: stage.Name, After: c.Total})
+	}
+	return c
 }
 
 func microTime(t time.Time) *metav1.MicroTime {

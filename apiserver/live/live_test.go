@@ -403,7 +403,8 @@ func TestTrafficIsJoinedAndNeverZeroForUnknown(t *testing.T) {
 	source := newCounts()
 	view := NewView(source, &known{}, clocktesting.NewFakeClock(start))
 	name := types.NamespacedName{Namespace: "ns", Name: "a"}
-	source.samples[name] = queue.Sample{Pending: 3, InFlight: 2, Concurrency: 4.5, RequestRate: 1.25, ColdStarts: 1, LastRequest: start, SampledAt: start, Reporting: 1, Expected: 2}
+	source.samples[name] = queue.Sample{Pending: 3, InFlight: 2, Concurrency: 4.5, RequestRate: 1.25, ColdStarts: 1, LastRequest: start, SampledAt: start, Reporting: 1, Expected: 2,
+		LastColdStart: &queue.ColdStart{At: start, Stages: []queue.Stage{{Name: "address", After: 123456 * time.Microsecond}, {Name: "first-byte", After: 234567 * time.Microsecond}}}}
 	a := app("a", "1")
 	view.Join(a)
 	traffic := a.Status.Traffic
@@ -411,9 +412,16 @@ func TestTrafficIsJoinedAndNeverZeroForUnknown(t *testing.T) {
 		traffic.ColdStarts != 1 || !traffic.LastRequestTime.Time.Equal(start) || traffic.Interceptors.Reporting != 1 || traffic.Interceptors.Expected != 2 || !traffic.SampledAt.Time.Equal(start) {
 		t.Errorf("traffic is %+v", traffic)
 	}
+	if s := traffic.LastColdStart; s == nil || !s.Time.Time.Equal(start) || s.Total.Duration != 235*time.Millisecond || len(s.Stages) != 2 ||
+		s.Stages[0].Name != "address" || s.Stages[0].After.Duration != 123*time.Millisecond || s.Stages[1].After != s.Total {
+		t.Errorf("the last cold start is %+v", s)
+	}
 	source.samples[name] = queue.Sample{SampledAt: start, Reporting: 2, Expected: 2}
 	if view.Join(a); a.Status.Traffic == nil || a.Status.Traffic.SampledAt != nil {
 		t.Errorf("traffic is %+v although all report, so that it is of now", a.Status.Traffic)
+	}
+	if a.Status.Traffic.LastColdStart != nil {
+		t.Errorf("a cold start that nobody saw: %+v", a.Status.Traffic.LastColdStart)
 	}
 	source.samples[name] = queue.Sample{Expected: 2}
 	if view.Join(a); a.Status.Traffic != nil {

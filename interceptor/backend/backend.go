@@ -78,6 +78,12 @@ type Tallies interface {
 	Forget(app types.NamespacedName)
 }
 
+// Started notes that a cold start is complete.
+func (b *Backend) Started(stages coldstart.Stages) {
+	b.Counts.Started(&queue.ColdStart{At: b.clock.Now(), Stages: stages})
+	b.Tally.Started(stages)
+}
+
 func newBackend(app *v1alpha1.HTTPApp, c *Config) *Backend {
 	name := types.NamespacedName{Namespace: app.Namespace, Name: app.Name}
 	b := &Backend{

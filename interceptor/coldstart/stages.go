@@ -4,6 +4,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/kedahttp/kedahttp/interceptor/queue"
 )
 
 // Header is the name of the header that says how long the stages of a cold start took, or who answered while it went on.
@@ -30,11 +32,8 @@ const (
 	FirstByte = "first-byte"
 )
 
-// Stage is a stage of a cold start, and how long after the request it was reached.
-type Stage struct {
-	Name  string
-	After time.Duration
-}
+// Stage is a stage of a cold start.
+type Stage = queue.Stage
 
 // Stages are those that are known of a cold start, in their order.
 type Stages []Stage

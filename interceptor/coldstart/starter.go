@@ -243,7 +243,7 @@ func (c *Start) FirstByte(at string, arrived time.Time) (stages Stages, first bo
 	now := s.clock.Now()
 	add := func(name string, t time.Time) {
 		if !t.IsZero() {
-			stages = append(stages, Stage{name, max(t.Sub(arrived), 0)})
+			stages = append(stages, Stage{Name: name, After: max(t.Sub(arrived), 0)})
 		}
 	}
 	if a := s.known[at]; a != nil {

@@ -80,5 +80,7 @@ func TestARequestIsAnsweredByAPodThatItsSliceDoesNotSayIsReady(t *testing.T) {
 	n, err := testutil.GatherAndCount(w.registry, "kedahttp_interceptor_cold_start_seconds")
 	require.NoError(t, err)
 	require.Equal(t, 3, n, "a series for each of address, probe and first-byte")
-	require.Equal(t, int64(1), w.counts("shop").Read().ColdStarts)
+	read := w.counts("shop").Read()
+	require.Equal(t, int64(1), read.ColdStarts)
+	require.Equal(t, coldstart.Stages(read.LastColdStart.Stages).String(), a.header.Get(coldstart.Header))
 }

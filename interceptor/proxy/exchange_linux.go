@@ -364,7 +364,7 @@ func (c *client) deliver(l *link, n int, out *block) (reusable bool, err error) 
 		stages, first := c.start.FirstByte(c.pod.Address, c.arrived)
 		way.Name, way.Value = coldstart.Header, stages.String()
 		if first {
-			c.backend.Tally.Started(stages)
+			c.backend.Started(stages)
 		}
 	}
 	head := r.AppendTo(out[:0], way)

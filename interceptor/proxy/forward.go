@@ -194,7 +194,7 @@ func (h *Handler) send(ctx context.Context, x *exchange, r *http.Request, pod *b
 		stages, first := x.start.FirstByte(pod.Address, x.arrived)
 		res.Header.Set(coldstart.Header, stages.String())
 		if first {
-			x.backend.Tally.Started(stages)
+			x.backend.Started(stages)
 		}
 	}
 	if res.StatusCode == http.StatusSwitchingProtocols {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"reflect"
 	"strconv"
 	"sync"
 	"testing"
@@ -203,6 +204,35 @@ func TestCountsOfAllInterceptorsAddUpAndReturnToZero(t *testing.T) {
 	early.Done()
 	late.Done()
 	eventually(t, c, shop, "both done", func(s Sample) bool { return !s.Waiting() })
+}
+
+func TestTheLastColdStartOfAllInterceptorsIsTold(t *testing.T) {
+	f := newFleet(t)
+	a, b := f.start(0), f.start(1)
+	first := &ColdStart{At: time.Unix(100, 0).UTC(), Stages: []Stage{{"address", 300 * time.Millisecond}, {"first-byte", 500 * time.Millisecond}}}
+	var one, other Ticket
+	one.Accept(a.App(shop, "1"))
+	a.App(shop, "1").Started(first)
+	f.list(0, 1)
+	c := f.collector()
+	is := func(what string, want *ColdStart) {
+		t.Helper()
+		eventually(t, c, shop, what, func(s Sample) bool { return s.Reporting == 2 && reflect.DeepEqual(s.LastColdStart, want) })
+	}
+	is("in the snapshot", first)
+	second := &ColdStart{At: time.Unix(101, 0).UTC(), Stages: []Stage{{"first-byte", time.Second}}}
+	other.Accept(b.App(shop, "1"))
+	b.App(shop, "1").Started(second)
+	is("a later one, of another interceptor", second)
+	a.App(shop, "1").Started(&ColdStart{At: time.Unix(99, 0), Stages: first.Stages})
+	third := &ColdStart{At: time.Unix(102, 0).UTC(), Stages: first.Stages}
+	a.App(shop, "1").Started(third)
+	is("the latest", third)
+	other.Done()
+	b.Remove(shop, "1")
+	one.Done()
+	a.Remove(shop, "1")
+	is("of an app that is gone", nil)
 }
 
 func TestAnInterceptorThatEndsByItselfIsDroppedAtOnce(t *testing.T) {

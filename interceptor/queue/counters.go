@@ -182,7 +182,9 @@ type App struct {
 	sum   int64
 	whole int64
 	// last is when the last request was accepted.
-	last    time.Duration
+	last time.Duration
+	// start is the last cold start, if there was one.
+	start   *ColdStart
 	dirty   bool
 	retired bool
 
@@ -207,6 +209,22 @@ type Reading struct {
 	ColdStarts         int64
 	// LastRequest is when the last request was accepted; zero when none was.
 	LastRequest time.Time
+	// LastColdStart is the last one that was complete; nil when none was.
+	LastColdStart *ColdStart
+}
+
+// ColdStart is the way from the first request that waited for a pod to its response.
+type ColdStart struct {
+	// At is when the response began.
+	At time.Time
+	// Stages are in the order in which they were reached.
+	Stages []Stage
+}
+
+// Stage is a stage of a cold start, and how long after the request it was reached.
+type Stage struct {
+	Name  string
+	After time.Duration
 }
 
 // Read returns the counts of this moment.
@@ -233,6 +251,7 @@ func (a *App) read() (Reading, time.Duration) {
 		Requests:           a.requests,
 		ConcurrencySeconds: float64(a.whole) + float64(rest)/float64(time.Second),
 		ColdStarts:         a.coldStarts,
+		LastColdStart:      a.start,
 	}
 	if a.requests > 0 {
 		r.LastRequest = a.counters.start.Add(a.last)
@@ -266,6 +285,14 @@ func (a *App) touch() {
 	if !was {
 		a.counters.notify(a)
 	}
+}
+
+// Started notes that a cold start is complete.
+func (a *App) Started(start *ColdStart) {
+	a.mu.Lock()
+	a.start = start
+	a.mu.Unlock()
+	a.touch()
 }
 
 // move changes the counts by one request's step.

@@ -74,6 +74,7 @@ type entry struct {
 	// told is when the last request was accepted, by the interceptor's clock. last is the same moment by ours, as it was
 	// reckoned when it was told: every update travels for another time, and a moment of the past should not move with it.
 	told, last time.Time
+	start      *ColdStart
 	past       history
 }
 
@@ -170,6 +171,7 @@ func (l *ledger) update(address string, u *wire.Update, now time.Time) (c change
 		if at := a.GetLastRequestAt(); at.IsValid() && !at.AsTime().Equal(e.told) {
 			e.told, e.last = at.AsTime(), v.local(at.AsTime())
 		}
+		e.start = fromWire(a.GetLastColdStart(), e.start)
 		if len(e.past.points) == 0 && !u.GetSnapshot() {
 			// The interceptor had nothing to say of it until its last update: it was zero.
 			e.past.add(point{at: before}, l.retention)
@@ -177,6 +179,22 @@ func (l *ledger) update(address string, u *wire.Update, now time.Time) (c change
 		e.past.add(point{at: told, integral: a.GetConcurrencySeconds(), requests: a.GetRequests(), open: e.pending + e.inFlight}, l.retention)
 	}
 	return c
+}
+
+// fromWire reads a cold start; it is the one before if nothing has changed.
+func fromWire(w *wire.ColdStart, before *ColdStart) *ColdStart {
+	if !w.GetAt().IsValid() {
+		return nil
+	}
+	at := w.GetAt().AsTime()
+	if before != nil && before.At.Equal(at) {
+		return before
+	}
+	start := &ColdStart{At: at}
+	for _, stage := range w.GetStages() {
+		start.Stages = append(start.Stages, Stage{stage.GetName(), stage.GetAfter().AsDuration()})
+	}
+	return start
 }
 
 // zeroUnnamed takes what a snapshot does not name for zero.
@@ -394,6 +412,9 @@ func (l *ledger) sample(app types.NamespacedName, window time.Duration, now time
 			s.ColdStarts += e.coldStarts
 			if e.last.After(s.LastRequest) {
 				s.LastRequest = e.last
+			}
+			if e.start != nil && (s.LastColdStart == nil || e.start.At.After(s.LastColdStart.At)) {
+				s.LastColdStart = e.start
 			}
 			endIntegral, endRequests := e.past.at(until)
 			startIntegral, startRequests := e.past.at(until.Add(-window))

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 	"k8s.io/utils/clock"
 
@@ -161,6 +162,7 @@ func (p *Publisher) update(sequence uint64, snapshot bool, apps []*App) *wire.Up
 			if !r.LastRequest.IsZero() {
 				w.LastRequestAt = timestamppb.New(r.LastRequest)
 			}
+			w.LastColdStart = toWire(r.LastColdStart)
 		}
 		u.Apps, read = append(u.Apps, w), append(read, at)
 	}
@@ -171,4 +173,15 @@ func (p *Publisher) update(sequence uint64, snapshot bool, apps []*App) *wire.Up
 		w.ConcurrencySeconds += float64(w.Pending+w.InFlight) * (now - read[i]).Seconds()
 	}
 	return u
+}
+
+func toWire(start *ColdStart) *wire.ColdStart {
+	if start == nil {
+		return nil
+	}
+	w := &wire.ColdStart{At: timestamppb.New(start.At)}
+	for _, stage := range start.Stages {
+		w.Stages = append(w.Stages, &wire.Stage{Name: stage.Name, After: durationpb.New(stage.After)})
+	}
+	return w
 }

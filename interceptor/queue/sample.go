@@ -22,6 +22,8 @@ type Sample struct {
 	ColdStarts int64
 	// LastRequest is when the last request was accepted; zero when none was.
 	LastRequest time.Time
+	// LastColdStart is the last one, by the clock of the interceptor that saw it; nil when none did, or it is gone.
+	LastColdStart *ColdStart
 	// SampledAt is when the oldest of the counts in this sample was taken; zero when no interceptor has reported.
 	SampledAt time.Time
 	// Reporting interceptors have counts that are current; Expected is how many there are. While Reporting < Expected the

@@ -3,6 +3,8 @@
 package e2e
 
 import (
+	"fmt"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -107,6 +109,23 @@ func TestAnAppAnswersBeforeTheKubeletFindsItReady(t *testing.T) {
 		if stages["probe"] < stages["address"] || stages["first-byte"] < stages["probe"] || stages["total"] != stages["first-byte"] {
 			t.Errorf("%s: the stages are out of order: %v", app, stages)
 		}
+		u.eventually(soon, "the cold start of "+app+" in its status", func() error {
+			told, err := u.try("", "get", "httpapp", app, "-o", `jsonpath={range .status.traffic.lastColdStart.stages[*]}{.name}={.after} {end}`)
+			if err != nil {
+				return err
+			}
+			for _, stage := range strings.Fields(told) {
+				name, after, _ := strings.Cut(stage, "=")
+				d, err := time.ParseDuration(after)
+				if err != nil || math.Abs(d.Seconds()-stages[name]) > 0.0011 {
+					return fmt.Errorf("it says %q of stages that were %v", told, stages)
+				}
+			}
+			if len(strings.Fields(told)) != len(stages)-1 {
+				return fmt.Errorf("it says %q of stages that were %v", told, stages)
+			}
+			return nil
+		})
 	}
 	for app, at := range answered {
 		// The kubelet's time is in whole seconds, rounded down.

@@ -27,6 +27,8 @@ import (
 func GetOpenAPIDefinitions(ref common.ReferenceCallback) map[string]common.OpenAPIDefinition {
 	return map[string]common.OpenAPIDefinition{
 		v1alpha1.ColdStart{}.OpenAPIModelName():                        schema_apiserver_apis_apps_v1alpha1_ColdStart(ref),
+		v1alpha1.ColdStartStage{}.OpenAPIModelName():                   schema_apiserver_apis_apps_v1alpha1_ColdStartStage(ref),
+		v1alpha1.CompleteColdStart{}.OpenAPIModelName():                schema_apiserver_apis_apps_v1alpha1_CompleteColdStart(ref),
 		v1alpha1.FallbackService{}.OpenAPIModelName():                  schema_apiserver_apis_apps_v1alpha1_FallbackService(ref),
 		v1alpha1.HTTPApp{}.OpenAPIModelName():                          schema_apiserver_apis_apps_v1alpha1_HTTPApp(ref),
 		v1alpha1.HTTPAppList{}.OpenAPIModelName():                      schema_apiserver_apis_apps_v1alpha1_HTTPAppList(ref),
@@ -412,6 +414,85 @@ func schema_apiserver_apis_apps_v1alpha1_ColdStart(ref common.ReferenceCallback)
 		},
 		Dependencies: []string{
 			v1alpha1.FallbackService{}.OpenAPIModelName(), v1alpha1.Placeholder{}.OpenAPIModelName()},
+	}
+}
+
+func schema_apiserver_apis_apps_v1alpha1_ColdStartStage(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "ColdStartStage is a stage of a cold start.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"name": {
+						SchemaProps: spec.SchemaProps{
+							Description: "The name of the stage.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"after": {
+						SchemaProps: spec.SchemaProps{
+							Description: "How long after the request it was reached.",
+							Ref:         ref(metav1.Duration{}.OpenAPIModelName()),
+						},
+					},
+				},
+				Required: []string{"name", "after"},
+			},
+		},
+		Dependencies: []string{
+			metav1.Duration{}.OpenAPIModelName()},
+	}
+}
+
+func schema_apiserver_apis_apps_v1alpha1_CompleteColdStart(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "CompleteColdStart is the way from a request that found no ready pod to its response, as in the response's header X-KedaHTTP-Cold-Start.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"time": {
+						SchemaProps: spec.SchemaProps{
+							Description: "When the response began.",
+							Ref:         ref(metav1.MicroTime{}.OpenAPIModelName()),
+						},
+					},
+					"total": {
+						SchemaProps: spec.SchemaProps{
+							Description: "How long the request took until then.",
+							Ref:         ref(metav1.Duration{}.OpenAPIModelName()),
+						},
+					},
+					"stages": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-map-keys": []interface{}{
+									"name",
+								},
+								"x-kubernetes-list-type": "map",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "What was reached on the way, in this order: created, scheduled, address, probe or ready, first-byte.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(v1alpha1.ColdStartStage{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
+				},
+				Required: []string{"time", "total", "stages"},
+			},
+		},
+		Dependencies: []string{
+			v1alpha1.ColdStartStage{}.OpenAPIModelName(), metav1.Duration{}.OpenAPIModelName(), metav1.MicroTime{}.OpenAPIModelName()},
 	}
 }
 
@@ -1099,6 +1180,12 @@ func schema_apiserver_apis_apps_v1alpha1_Traffic(ref common.ReferenceCallback) c
 							Ref:         ref(metav1.MicroTime{}.OpenAPIModelName()),
 						},
 					},
+					"lastColdStart": {
+						SchemaProps: spec.SchemaProps{
+							Description: "The last cold start that an interceptor has seen to its end.",
+							Ref:         ref(v1alpha1.CompleteColdStart{}.OpenAPIModelName()),
+						},
+					},
 					"sampledAt": {
 						SchemaProps: spec.SchemaProps{
 							Description: "When the oldest of the counts behind these numbers was taken. Present while fewer interceptors report than are expected; absent while all do, as the numbers are those of this moment then.",
@@ -1117,7 +1204,7 @@ func schema_apiserver_apis_apps_v1alpha1_Traffic(ref common.ReferenceCallback) c
 			},
 		},
 		Dependencies: []string{
-			v1alpha1.Interceptors{}.OpenAPIModelName(), resource.Quantity{}.OpenAPIModelName(), metav1.MicroTime{}.OpenAPIModelName()},
+			v1alpha1.CompleteColdStart{}.OpenAPIModelName(), v1alpha1.Interceptors{}.OpenAPIModelName(), resource.Quantity{}.OpenAPIModelName(), metav1.MicroTime{}.OpenAPIModelName()},
 	}
 }
 

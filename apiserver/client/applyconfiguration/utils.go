@@ -22,6 +22,10 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 	// Group=apps.http.keda.sh, Version=v1alpha1
 	case v1alpha1.SchemeGroupVersion.WithKind("ColdStart"):
 		return &appsv1alpha1.ColdStartApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ColdStartStage"):
+		return &appsv1alpha1.ColdStartStageApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("CompleteColdStart"):
+		return &appsv1alpha1.CompleteColdStartApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("FallbackService"):
 		return &appsv1alpha1.FallbackServiceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("HeaderMatch"):

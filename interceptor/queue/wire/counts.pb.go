@@ -12,6 +12,7 @@ package wire
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -162,7 +163,9 @@ type App struct {
 	// When the last request was accepted. Absent: none yet.
 	LastRequestAt *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=last_request_at,json=lastRequestAt,proto3" json:"last_request_at,omitempty"`
 	// True when the app is gone and its counts with it.
-	Removed       bool `protobuf:"varint,10,opt,name=removed,proto3" json:"removed,omitempty"`
+	Removed bool `protobuf:"varint,10,opt,name=removed,proto3" json:"removed,omitempty"`
+	// The last cold start that the interceptor saw. Absent: none yet.
+	LastColdStart *ColdStart `protobuf:"bytes,11,opt,name=last_cold_start,json=lastColdStart,proto3" json:"last_cold_start,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -267,11 +270,126 @@ func (x *App) GetRemoved() bool {
 	return false
 }
 
+func (x *App) GetLastColdStart() *ColdStart {
+	if x != nil {
+		return x.LastColdStart
+	}
+	return nil
+}
+
+// ColdStart is the way from the first request that waited for a pod to its response.
+type ColdStart struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When the response began.
+	At *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=at,proto3" json:"at,omitempty"`
+	// In the order in which they were reached.
+	Stages        []*Stage `protobuf:"bytes,2,rep,name=stages,proto3" json:"stages,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ColdStart) Reset() {
+	*x = ColdStart{}
+	mi := &file_counts_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ColdStart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ColdStart) ProtoMessage() {}
+
+func (x *ColdStart) ProtoReflect() protoreflect.Message {
+	mi := &file_counts_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ColdStart.ProtoReflect.Descriptor instead.
+func (*ColdStart) Descriptor() ([]byte, []int) {
+	return file_counts_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ColdStart) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *ColdStart) GetStages() []*Stage {
+	if x != nil {
+		return x.Stages
+	}
+	return nil
+}
+
+type Stage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// How long after the request it was reached.
+	After         *durationpb.Duration `protobuf:"bytes,2,opt,name=after,proto3" json:"after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Stage) Reset() {
+	*x = Stage{}
+	mi := &file_counts_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Stage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Stage) ProtoMessage() {}
+
+func (x *Stage) ProtoReflect() protoreflect.Message {
+	mi := &file_counts_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Stage.ProtoReflect.Descriptor instead.
+func (*Stage) Descriptor() ([]byte, []int) {
+	return file_counts_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Stage) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Stage) GetAfter() *durationpb.Duration {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
 var File_counts_proto protoreflect.FileDescriptor
 
 const file_counts_proto_rawDesc = "" +
 	"\n" +
-	"\fcounts.proto\x12\x11kedahttp.queue.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x0e\n" +
+	"\fcounts.proto\x12\x11kedahttp.queue.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x0e\n" +
 	"\fWatchRequest\"\xbd\x01\n" +
 	"\x06Update\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\tR\x05epoch\x12\x1a\n" +
@@ -279,7 +397,7 @@ const file_counts_proto_rawDesc = "" +
 	"\bsnapshot\x18\x03 \x01(\bR\bsnapshot\x129\n" +
 	"\n" +
 	"sampled_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tsampledAt\x12*\n" +
-	"\x04apps\x18\x05 \x03(\v2\x16.kedahttp.queue.v1.AppR\x04apps\"\xcc\x02\n" +
+	"\x04apps\x18\x05 \x03(\v2\x16.kedahttp.queue.v1.AppR\x04apps\"\x92\x03\n" +
 	"\x03App\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x10\n" +
@@ -292,7 +410,14 @@ const file_counts_proto_rawDesc = "" +
 	"coldStarts\x12B\n" +
 	"\x0flast_request_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\rlastRequestAt\x12\x18\n" +
 	"\aremoved\x18\n" +
-	" \x01(\bR\aremoved2O\n" +
+	" \x01(\bR\aremoved\x12D\n" +
+	"\x0flast_cold_start\x18\v \x01(\v2\x1c.kedahttp.queue.v1.ColdStartR\rlastColdStart\"i\n" +
+	"\tColdStart\x12*\n" +
+	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x120\n" +
+	"\x06stages\x18\x02 \x03(\v2\x18.kedahttp.queue.v1.StageR\x06stages\"L\n" +
+	"\x05Stage\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12/\n" +
+	"\x05after\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x05after2O\n" +
 	"\x06Counts\x12E\n" +
 	"\x05Watch\x12\x1f.kedahttp.queue.v1.WatchRequest\x1a\x19.kedahttp.queue.v1.Update0\x01B5Z3github.com/kedahttp/kedahttp/interceptor/queue/wireb\x06proto3"
 
@@ -308,24 +433,31 @@ func file_counts_proto_rawDescGZIP() []byte {
 	return file_counts_proto_rawDescData
 }
 
-var file_counts_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_counts_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_counts_proto_goTypes = []any{
 	(*WatchRequest)(nil),          // 0: kedahttp.queue.v1.WatchRequest
 	(*Update)(nil),                // 1: kedahttp.queue.v1.Update
 	(*App)(nil),                   // 2: kedahttp.queue.v1.App
-	(*timestamppb.Timestamp)(nil), // 3: google.protobuf.Timestamp
+	(*ColdStart)(nil),             // 3: kedahttp.queue.v1.ColdStart
+	(*Stage)(nil),                 // 4: kedahttp.queue.v1.Stage
+	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 6: google.protobuf.Duration
 }
 var file_counts_proto_depIdxs = []int32{
-	3, // 0: kedahttp.queue.v1.Update.sampled_at:type_name -> google.protobuf.Timestamp
+	5, // 0: kedahttp.queue.v1.Update.sampled_at:type_name -> google.protobuf.Timestamp
 	2, // 1: kedahttp.queue.v1.Update.apps:type_name -> kedahttp.queue.v1.App
-	3, // 2: kedahttp.queue.v1.App.last_request_at:type_name -> google.protobuf.Timestamp
-	0, // 3: kedahttp.queue.v1.Counts.Watch:input_type -> kedahttp.queue.v1.WatchRequest
-	1, // 4: kedahttp.queue.v1.Counts.Watch:output_type -> kedahttp.queue.v1.Update
-	4, // [4:5] is the sub-list for method output_type
-	3, // [3:4] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	5, // 2: kedahttp.queue.v1.App.last_request_at:type_name -> google.protobuf.Timestamp
+	3, // 3: kedahttp.queue.v1.App.last_cold_start:type_name -> kedahttp.queue.v1.ColdStart
+	5, // 4: kedahttp.queue.v1.ColdStart.at:type_name -> google.protobuf.Timestamp
+	4, // 5: kedahttp.queue.v1.ColdStart.stages:type_name -> kedahttp.queue.v1.Stage
+	6, // 6: kedahttp.queue.v1.Stage.after:type_name -> google.protobuf.Duration
+	0, // 7: kedahttp.queue.v1.Counts.Watch:input_type -> kedahttp.queue.v1.WatchRequest
+	1, // 8: kedahttp.queue.v1.Counts.Watch:output_type -> kedahttp.queue.v1.Update
+	8, // [8:9] is the sub-list for method output_type
+	7, // [7:8] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	7, // [7:7] is the sub-list for extension extendee
+	0, // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_counts_proto_init() }
@@ -339,7 +471,7 @@ func file_counts_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_counts_proto_rawDesc), len(file_counts_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   3,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -322,12 +322,36 @@ type Traffic struct {
 	// When the last request arrived.
 	// +optional
 	LastRequestTime *metav1.MicroTime `json:"lastRequestTime,omitempty"`
+	// The last cold start that an interceptor has seen to its end.
+	// +optional
+	LastColdStart *CompleteColdStart `json:"lastColdStart,omitempty"`
 	// When the oldest of the counts behind these numbers was taken. Present while fewer interceptors report than are expected;
 	// absent while all do, as the numbers are those of this moment then.
 	// +optional
 	SampledAt *metav1.MicroTime `json:"sampledAt,omitempty"`
 	// How many interceptors these numbers come from.
 	Interceptors Interceptors `json:"interceptors"`
+}
+
+// CompleteColdStart is the way from a request that found no ready pod to its response, as in the response's header
+// X-KedaHTTP-Cold-Start.
+type CompleteColdStart struct {
+	// When the response began.
+	Time metav1.MicroTime `json:"time"`
+	// How long the request took until then.
+	Total metav1.Duration `json:"total"`
+	// What was reached on the way, in this order: created, scheduled, address, probe or ready, first-byte.
+	// +listType=map
+	// +listMapKey=name
+	Stages []ColdStartStage `json:"stages"`
+}
+
+// ColdStartStage is a stage of a cold start.
+type ColdStartStage struct {
+	// The name of the stage.
+	Name string `json:"name"`
+	// How long after the request it was reached.
+	After metav1.Duration `json:"after"`
 }
 
 // Interceptors says how complete the counts are. Fewer reporting than expected: the numbers are at least what is shown.

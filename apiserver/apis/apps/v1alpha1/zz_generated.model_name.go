@@ -15,6 +15,16 @@ func (in ColdStart) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in ColdStartStage) OpenAPIModelName() string {
+	return "sh.keda.http.apps.v1alpha1.ColdStartStage"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in CompleteColdStart) OpenAPIModelName() string {
+	return "sh.keda.http.apps.v1alpha1.CompleteColdStart"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in FallbackService) OpenAPIModelName() string {
 	return "sh.keda.http.apps.v1alpha1.FallbackService"
 }

@@ -28,6 +28,8 @@ type TrafficApplyConfiguration struct {
 	ColdStarts *int64 `json:"coldStarts,omitempty"`
 	// When the last request arrived.
 	LastRequestTime *v1.MicroTime `json:"lastRequestTime,omitempty"`
+	// The last cold start that an interceptor has seen to its end.
+	LastColdStart *CompleteColdStartApplyConfiguration `json:"lastColdStart,omitempty"`
 	// When the oldest of the counts behind these numbers was taken. Present while fewer interceptors report than are expected;
 	// absent while all do, as the numbers are those of this moment then.
 	SampledAt *v1.MicroTime `json:"sampledAt,omitempty"`
@@ -86,6 +88,14 @@ func (b *TrafficApplyConfiguration) WithColdStarts(value int64) *TrafficApplyCon
 // If called multiple times, the LastRequestTime field is set to the value of the last call.
 func (b *TrafficApplyConfiguration) WithLastRequestTime(value v1.MicroTime) *TrafficApplyConfiguration {
 	b.LastRequestTime = &value
+	return b
+}
+
+// WithLastColdStart sets the LastColdStart field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the LastColdStart field is set to the value of the last call.
+func (b *TrafficApplyConfiguration) WithLastColdStart(value *CompleteColdStartApplyConfiguration) *TrafficApplyConfiguration {
+	b.LastColdStart = value
 	return b
 }
 
