@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/http/pprof"
 	"net/netip"
 	"time"
 
@@ -75,7 +74,7 @@ func New() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&o.Kubeconfig, "kubeconfig", o.Kubeconfig, "The kubeconfig file of the cluster. Default: the cluster that this runs in.")
 	f.StringVar(&o.Listen, "listen", o.Listen, "Where requests come in: HTTP/1.1, and HTTP/2 with prior knowledge.")
-	f.StringVar(&o.AdminListen, "admin-listen", o.AdminListen, "Where /livez, /readyz, /metrics and /debug/pprof are served.")
+	f.StringVar(&o.AdminListen, "admin-listen", o.AdminListen, "Where /livez, /readyz and /metrics are served, and, to nobody but who is in the pod (kubectl port-forward is), /debug/routes and /debug/pprof.")
 	f.StringVar(&o.CountsListen, "counts-listen", o.CountsListen, "Where the counts are streamed, with mutual TLS.")
 	f.StringVar(&o.TLSDir, "tls-dir", o.TLSDir, "The directory of tls.crt, tls.key and ca.crt for the counts. Changes are picked up.")
 	f.DurationVar(&o.ShutdownDelay, "shutdown-delay", o.ShutdownDelay, "How long requests are still taken after the signal to end, so that everybody hears of it first.")
@@ -325,9 +324,7 @@ func (i *interceptor) admin() http.Handler {
 		fmt.Fprintln(w, "ok")
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(i.registry, promhttp.HandlerOpts{}))
-	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
-	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
-	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	mux.Handle("/debug/", i.debug())
 	return mux
 }
 

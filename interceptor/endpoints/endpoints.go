@@ -108,9 +108,18 @@ func strip(obj any) (any, error) {
 
 // Of returns a Service's pods. The port is the one that has the name or the number, else the only or first one.
 func (s *Slices) Of(service types.NamespacedName, port *intstr.IntOrString) Set {
+	return endpointsOf(s.of(service), port, false)
+}
+
+// Terminating returns the pods of a Service that are going.
+func (s *Slices) Terminating(service types.NamespacedName, port *intstr.IntOrString) []Endpoint {
+	return endpointsOf(s.of(service), port, true).Endpoints
+}
+
+func (s *Slices) of(service types.NamespacedName) []*discoveryv1.EndpointSlice {
 	objects, err := s.informer.GetIndexer().ByIndex(byService, service.String())
 	if err != nil {
-		return Set{}
+		return nil
 	}
 	slices := make([]*discoveryv1.EndpointSlice, 0, len(objects))
 	for _, obj := range objects {
@@ -118,10 +127,11 @@ func (s *Slices) Of(service types.NamespacedName, port *intstr.IntOrString) Set 
 			slices = append(slices, slice)
 		}
 	}
-	return endpointsOf(slices, port)
+	return slices
 }
 
-func endpointsOf(all []*discoveryv1.EndpointSlice, port *intstr.IntOrString) (set Set) {
+// endpointsOf returns the pods that are going, or those that are not.
+func endpointsOf(all []*discoveryv1.EndpointSlice, port *intstr.IntOrString, terminating bool) (set Set) {
 	// A pod of a dual-stack Service is in a slice of each family: it is one pod, and has one address here.
 	family := discoveryv1.AddressTypeIPv6
 	for _, slice := range all {
@@ -136,7 +146,7 @@ func endpointsOf(all []*discoveryv1.EndpointSlice, port *intstr.IntOrString) (se
 		}
 		for _, e := range slice.Endpoints {
 			// One that is going takes no requests, also when its Service publishes such addresses.
-			if len(e.Addresses) == 0 || e.Conditions.Terminating != nil && *e.Conditions.Terminating {
+			if len(e.Addresses) == 0 || ptr.Deref(e.Conditions.Terminating, false) != terminating {
 				continue
 			}
 			found := Endpoint{Address: net.JoinHostPort(e.Addresses[0], strconv.Itoa(int(*p.Port))), Ready: isReady(e.Conditions), Zone: ptr.Deref(e.Zone, "")}

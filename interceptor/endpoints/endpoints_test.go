@@ -78,7 +78,7 @@ func TestThePodsOfAService(t *testing.T) {
 			want:   Set{Endpoints: []Endpoint{{Address: "10.0.0.1:8080", Ready: true}}, H2C: true},
 		},
 	} {
-		t.Run(what, func(t *testing.T) { require.Equal(t, c.want, endpointsOf(c.slices, c.port)) })
+		t.Run(what, func(t *testing.T) { require.Equal(t, c.want, endpointsOf(c.slices, c.port, false)) })
 	}
 }
 
@@ -106,5 +106,5 @@ func TestOnlyWhatIsNeededIsKept(t *testing.T) {
 	}, got.Endpoints)
 	require.Equal(t, []Endpoint{
 		{Address: "10.0.0.1:80", Ready: true, Zone: "east"}, {Address: "10.0.0.2:80", Pod: "b-1", Zone: "east"}, {Address: "10.0.0.3:80", Zone: "east"},
-	}, endpointsOf([]*discoveryv1.EndpointSlice{got}, nil).Endpoints)
+	}, endpointsOf([]*discoveryv1.EndpointSlice{got}, nil, false).Endpoints)
 }
