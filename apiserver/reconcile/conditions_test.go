@@ -79,8 +79,9 @@ func TestWhatKEDASaysIsPassedOnUnlessItOnlyLostARace(t *testing.T) {
 	}
 }
 
-func TestTheURLIsThatOfTheFirstRouteAsItIsReachedFromOutside(t *testing.T) {
+func TestTheURLIsThatOfTheFirstRouteToPodsAsItIsReachedFromOutside(t *testing.T) {
 	app := &v1alpha1.HTTPApp{Spec: v1alpha1.HTTPAppSpec{Routes: []v1alpha1.Route{
+		{Hosts: []string{"health.example.com"}, Static: &v1alpha1.StaticResponse{}},
 		{Hosts: []string{"shop.example.com", "other.example.com"}, PathPrefix: "/api"}, {Hosts: []string{"late.example.com"}},
 	}}}
 	for port, want := range map[int]string{0: "http://shop.example.com/api", 80: "http://shop.example.com/api", 8080: "http://shop.example.com:8080/api"} {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -360,12 +361,13 @@ func (r *Reconciler) tell(app *v1alpha1.HTTPApp, status *v1alpha1.HTTPAppStatus)
 	}
 }
 
-// url is where the app's first route is reached.
+// url is where the app's pods are reached: by its first route without a fixed response.
 func (r *Reconciler) url(app *v1alpha1.HTTPApp) string {
-	if len(app.Spec.Routes) == 0 || len(app.Spec.Routes[0].Hosts) == 0 {
+	at := slices.IndexFunc(app.Spec.Routes, func(r v1alpha1.Route) bool { return r.Static == nil && len(r.Hosts) > 0 })
+	if at < 0 {
 		return ""
 	}
-	route := app.Spec.Routes[0]
+	route := app.Spec.Routes[at]
 	url := "http://" + route.Hosts[0]
 	if r.PublicPort != 0 && r.PublicPort != 80 {
 		url += fmt.Sprintf(":%d", r.PublicPort)

@@ -24,7 +24,7 @@ import (
 type Directory struct {
 	Config
 
-	table *routing.Table[*Backend]
+	table *routing.Table[*Route]
 	ready atomic.Bool
 
 	mu        sync.Mutex
@@ -52,13 +52,13 @@ type Config struct {
 func NewDirectory(config Config) *Directory {
 	return &Directory{
 		Config:   config,
-		table:    routing.NewTable[*Backend](),
+		table:    routing.NewTable[*Route](),
 		backends: map[types.NamespacedName]*Backend{}, byService: map[types.NamespacedName][]*Backend{},
 	}
 }
 
 // Table returns the routes, nil before they are known.
-func (d *Directory) Table() *routing.Table[*Backend] {
+func (d *Directory) Table() *routing.Table[*Route] {
 	if !d.ready.Load() {
 		return nil
 	}
@@ -139,7 +139,7 @@ func (d *Directory) set(obj any) {
 	b.Pods.SetLimit(s.ConcurrencyLimit)
 	b.Pods.SetTarget(s.Target)
 	b.set(d.Slices.Of(s.Service, s.Port))
-	d.table.Set(app, b)
+	d.table.Set(app, routesOf(app, b))
 	if before != nil && before != b {
 		d.end(before)
 	}

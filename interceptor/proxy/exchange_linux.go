@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"unsafe"
 
+	"github.com/kedahttp/kedahttp/interceptor/backend"
 	"github.com/kedahttp/kedahttp/interceptor/balance"
 	"github.com/kedahttp/kedahttp/interceptor/coldstart"
 	"github.com/kedahttp/kedahttp/interceptor/hold"
@@ -51,10 +52,14 @@ func (c *client) answer() after {
 	if !ok {
 		return c.unrouted(malformed(errBadPath))
 	}
-	b, ok := table.Match(text(c.request.Host), text(path), &c.request)
+	route, ok := table.Match(text(c.request.Host), text(path), &c.request)
 	if !ok {
 		return c.unrouted(noRoute(string(c.request.Host), string(path)))
 	}
+	if route.Static != nil {
+		return c.static(route)
+	}
+	b := route.Backend
 	if b.H2C() || !c.whole && (!b.Pods.Available() || b.Line.Busy()) || b.Fallback() != nil && b.Pods.Ready() == 0 {
 		// To hold a request whose body has not arrived takes more than to wait, and so does to look for somebody else.
 		return another
@@ -94,6 +99,23 @@ func (c *client) answer() after {
 		return broken
 	}
 	return last
+}
+
+// static gives a route's fixed response. What has not arrived of the request's body is not waited for.
+func (c *client) static(route *backend.Route) after {
+	s := route.Static
+	keep := c.keep && c.whole
+	c.status = s.Status
+	out := appendResponse(nil, s.Status, s.Header, s.Body, string(c.request.Method) == http.MethodHead, !keep, c.server.date.at(c.now))
+	c.keep = c.write(out) == nil && keep
+	now := c.server.handler.config.Clock.Now()
+	route.Tally.Done(s.Status, "", now.Sub(c.arrived))
+	c.done(now)
+	if !c.keep {
+		return last
+	}
+	c.in.drop(c.end)
+	return again
 }
 
 // text is bytes as a string, for as long as they do not change.

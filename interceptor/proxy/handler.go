@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"maps"
 	"net/http"
 	"net/http/httputil"
 	"net/netip"
@@ -29,7 +30,7 @@ import (
 
 // Routes finds the app of a request; nil while it is not known yet.
 type Routes interface {
-	Table() *routing.Table[*backend.Backend]
+	Table() *routing.Table[*backend.Route]
 }
 
 // Config is what a Handler needs.
@@ -123,12 +124,17 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.config.Metrics.unrouted(x.status, x.reason)
 		return
 	}
-	b, ok := table.Match(r.Host, r.URL.Path, routing.HTTPHeader(r.Header))
+	route, ok := table.Match(r.Host, r.URL.Path, routing.HTTPHeader(r.Header))
 	if !ok {
 		h.refuse(w, r, x, noRoute(r.Host, r.URL.Path))
 		h.config.Metrics.unrouted(x.status, x.reason)
 		return
 	}
+	if route.Static != nil {
+		h.static(w, x, route)
+		return
+	}
+	b := route.Backend
 	x.backend = b
 
 	ctx, cancel := context.WithCancelCause(context.WithValue(r.Context(), exchangeKey{}, x))
@@ -168,6 +174,16 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w = &stream{w, x}
 	}
 	h.reverse.ServeHTTP(w, r)
+}
+
+// static gives a route's fixed response.
+func (h *Handler) static(w http.ResponseWriter, x *exchange, route *backend.Route) {
+	s := route.Static
+	x.status = s.Status
+	maps.Copy(w.Header(), s.Header)
+	w.WriteHeader(s.Status)
+	_, _ = w.Write(s.Body) // the client may be gone
+	route.Tally.Done(s.Status, "", h.config.Clock.Since(x.arrived))
 }
 
 // stream is the response on a stream of HTTP/2. ReverseProxy flushes the header of every response; that of one without a body has

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -60,15 +61,14 @@ func TestRetriesAreCountedByTheirReason(t *testing.T) {
 			shop := w.app("shop")
 			const name = "kedahttp_interceptor_retries_total"
 			dead := deadAddress(t)
-			breaking := true
+			var broken atomic.Bool
 			pod := bytePod(t, func(conn net.Conn) {
 				r := bufio.NewReader(conn)
 				for {
 					if _, err := http.ReadRequest(r); err != nil {
 						return
 					}
-					if breaking { // the connection, before the response
-						breaking = false
+					if !broken.Swap(true) { // the connection, before the response
 						return
 					}
 					fmt.Fprint(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") //nolint:errcheck // the test sees

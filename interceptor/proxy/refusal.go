@@ -96,12 +96,17 @@ func (r *refusal) write(w http.ResponseWriter, req *http.Request) {
 // appendTo appends the whole response of HTTP/1.1.
 func (r *refusal) appendTo(dst []byte, accept string, ofHead, last bool, date []byte) []byte {
 	header, body := r.answer([]string{accept})
-	if last {
-		header.Set("Connection", "close")
-	}
-	dst = fmt.Appendf(dst, "HTTP/1.1 %d %s\r\nDate: %s\r\n", r.status, http.StatusText(r.status), date)
+	return appendResponse(dst, r.status, header, body, ofHead, last, date)
+}
+
+// appendResponse appends a whole response of HTTP/1.1. The header is complete but for what belongs to the connection.
+func appendResponse(dst []byte, status int, header http.Header, body []byte, ofHead, last bool, date []byte) []byte {
+	dst = fmt.Appendf(dst, "HTTP/1.1 %d %s\r\nDate: %s\r\n", status, http.StatusText(status), date)
 	for _, name := range slices.Sorted(maps.Keys(header)) {
 		dst = fmt.Appendf(dst, "%s: %s\r\n", name, header.Get(name))
+	}
+	if last {
+		dst = append(dst, "Connection: close\r\n"...)
 	}
 	dst = append(dst, "\r\n"...)
 	if ofHead {

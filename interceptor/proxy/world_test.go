@@ -137,8 +137,8 @@ func (w *world) app(name string, change ...func(*v1alpha1.HTTPApp)) *v1alpha1.HT
 }
 
 func (w *world) backend(name string) *backend.Backend {
-	b, _ := w.routes.Table().Match(name+".test", "/", nil)
-	return b
+	route, _ := w.routes.Table().Match(name+".test", "/", nil)
+	return route.Backend
 }
 
 func (w *world) counts(name string) *queue.App {

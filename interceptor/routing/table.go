@@ -31,7 +31,8 @@ type Table[T any] struct {
 
 type entry[T any] struct {
 	keys []routes.Key
-	to   T
+	// to is where each of the keys leads.
+	to []T
 }
 
 type place struct{ host, prefix string }
@@ -44,16 +45,20 @@ func NewTable[T any]() *Table[T] {
 	}
 }
 
-// Set adds an app, or puts it in the place of what was known of it; its requests are routed to what is given. A route leads to
-// the app that owns it, and to no other that claims it.
-func (t *Table[T]) Set(app *v1alpha1.HTTPApp, to T) {
+// Set adds an app, or puts it in the place of what was known of it; the requests of each of its routes
+// are routed to what is given for it, in the order of the spec. A route leads to the app that owns it, and to no other that claims it.
+func (t *Table[T]) Set(app *v1alpha1.HTTPApp, to []T) {
 	name := types.NamespacedName{Namespace: app.Namespace, Name: app.Name}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	before := t.apps[name].keys
-	after := routes.Keys(app)
+	after, of := routes.KeysOf(app)
+	e := entry[T]{keys: after}
+	for _, route := range of {
+		e.to = append(e.to, to[route])
+	}
 	t.index.Set(app)
-	t.apps[name] = entry[T]{after, to}
+	t.apps[name] = e
 	t.refresh(before, after)
 }
 
@@ -109,7 +114,8 @@ func (t *Table[T]) rules(keys []routes.Key) []rule[T] {
 	for _, key := range keys {
 		owner := t.index.Owner(key)
 		e := t.apps[types.NamespacedName{Namespace: owner.Namespace, Name: owner.Name}]
-		all = append(all, owned{rule[T]{key.Headers(), e.to}, owner, slices.Index(e.keys, key)})
+		at := slices.Index(e.keys, key)
+		all = append(all, owned{rule[T]{key.Headers(), e.to[at]}, owner, at})
 	}
 	slices.SortFunc(all, func(a, b owned) int {
 		return cmp.Or(cmp.Compare(len(b.rule.headers), len(a.rule.headers)), routes.Compare(a.owner, b.owner), cmp.Compare(a.at, b.at))

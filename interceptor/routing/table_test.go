@@ -34,7 +34,7 @@ func route(host, prefix string, headers ...v1alpha1.HeaderMatch) v1alpha1.Route 
 func build(apps []*v1alpha1.HTTPApp) *Table[string] {
 	t := NewTable[string]()
 	for _, a := range apps {
-		t.Set(a, a.Name)
+		t.Set(a, slices.Repeat([]string{a.Name}, len(a.Spec.Routes)))
 	}
 	return t
 }
@@ -140,9 +140,10 @@ func (apps plain) match(host, path string, header http.Header) string {
 	if len(all) == 0 {
 		return ""
 	}
-	return slices.MinFunc(all, func(a, b found) int {
+	first := slices.MinFunc(all, func(a, b found) int {
 		return cmp.Or(b.host-a.host, b.path-a.path, b.headers-a.headers, routes.Compare(a.app, b.app), a.route-b.route)
-	}).app.Name
+	})
+	return fmt.Sprint(first.app.Name, "#", first.route)
 }
 
 func TestATableThatChangedIsAsOneMadeAnew(t *testing.T) {
@@ -173,7 +174,11 @@ func TestATableThatChangedIsAsOneMadeAnew(t *testing.T) {
 				a.Spec.Routes = append(a.Spec.Routes, randomRoute())
 			}
 			present[name] = a
-			table.Set(a, name)
+			var to []string
+			for i := range a.Spec.Routes {
+				to = append(to, fmt.Sprint(name, "#", i))
+			}
+			table.Set(a, to)
 		}
 		all := plain(slices.Collect(maps.Values(present)))
 		for range 5 {
@@ -204,14 +209,14 @@ func many(n int) (*Table[string], *v1alpha1.HTTPApp) {
 	var a *v1alpha1.HTTPApp
 	for i := range n {
 		a = app(fmt.Sprint("app-", i), 0, route(fmt.Sprintf("app-%d.example.com", i), "/"))
-		table.Set(a, a.Name)
+		table.Set(a, []string{a.Name})
 	}
 	return table, a
 }
 
 func TestToRouteARequestNothingIsAllocated(t *testing.T) {
 	table, _ := many(100)
-	table.Set(app("wild", 0, route("*.example.com", "/x", v1alpha1.HeaderMatch{Name: "A", Value: "1"})), "wild")
+	table.Set(app("wild", 0, route("*.example.com", "/x", v1alpha1.HeaderMatch{Name: "A", Value: "1"})), []string{"wild"})
 	header := http.Header{"A": {"1"}}
 	for host, want := range map[string]string{"app-7.example.com:8080": "app-7", "else.example.com": "wild", "else.org": ""} {
 		got := ""
@@ -240,7 +245,7 @@ func BenchmarkUpdateOfOneAppAmong10000(b *testing.B) {
 	table, a := many(10_000)
 	for i := 0; b.Loop(); i++ {
 		a = app(a.Name, 0, route(fmt.Sprintf("app-%d-%d.example.com", i, i), "/"))
-		table.Set(a, a.Name)
+		table.Set(a, []string{a.Name})
 	}
 }
 

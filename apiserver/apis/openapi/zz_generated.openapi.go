@@ -38,8 +38,10 @@ func GetOpenAPIDefinitions(ref common.ReferenceCallback) map[string]common.OpenA
 		v1alpha1.Interceptors{}.OpenAPIModelName():                     schema_apiserver_apis_apps_v1alpha1_Interceptors(ref),
 		v1alpha1.Placeholder{}.OpenAPIModelName():                      schema_apiserver_apis_apps_v1alpha1_Placeholder(ref),
 		v1alpha1.Queue{}.OpenAPIModelName():                            schema_apiserver_apis_apps_v1alpha1_Queue(ref),
+		v1alpha1.ResponseHeader{}.OpenAPIModelName():                   schema_apiserver_apis_apps_v1alpha1_ResponseHeader(ref),
 		v1alpha1.Route{}.OpenAPIModelName():                            schema_apiserver_apis_apps_v1alpha1_Route(ref),
 		v1alpha1.Scaling{}.OpenAPIModelName():                          schema_apiserver_apis_apps_v1alpha1_Scaling(ref),
+		v1alpha1.StaticResponse{}.OpenAPIModelName():                   schema_apiserver_apis_apps_v1alpha1_StaticResponse(ref),
 		v1alpha1.TLS{}.OpenAPIModelName():                              schema_apiserver_apis_apps_v1alpha1_TLS(ref),
 		v1alpha1.Timeouts{}.OpenAPIModelName():                         schema_apiserver_apis_apps_v1alpha1_Timeouts(ref),
 		v1alpha1.Traffic{}.OpenAPIModelName():                          schema_apiserver_apis_apps_v1alpha1_Traffic(ref),
@@ -778,7 +780,7 @@ func schema_apiserver_apis_apps_v1alpha1_HTTPAppStatus(ref common.ReferenceCallb
 					},
 					"url": {
 						SchemaProps: spec.SchemaProps{
-							Description: "Where the app is reached: its first route.",
+							Description: "Where the app is reached: its first route without a fixed response.",
 							Type:        []string{"string"},
 							Format:      "",
 						},
@@ -939,6 +941,36 @@ func schema_apiserver_apis_apps_v1alpha1_Queue(ref common.ReferenceCallback) com
 	}
 }
 
+func schema_apiserver_apis_apps_v1alpha1_ResponseHeader(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "ResponseHeader is a header of a response.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"name": {
+						SchemaProps: spec.SchemaProps{
+							Description: "The name of the header, in any case.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"value": {
+						SchemaProps: spec.SchemaProps{
+							Description: "The value of the header.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+				},
+				Required: []string{"name", "value"},
+			},
+		},
+	}
+}
+
 func schema_apiserver_apis_apps_v1alpha1_Route(ref common.ReferenceCallback) common.OpenAPIDefinition {
 	return common.OpenAPIDefinition{
 		Schema: spec.Schema{
@@ -993,12 +1025,18 @@ func schema_apiserver_apis_apps_v1alpha1_Route(ref common.ReferenceCallback) com
 							},
 						},
 					},
+					"static": {
+						SchemaProps: spec.SchemaProps{
+							Description: "A fixed response to all requests of this route, such as the path of a load balancer's health check, /robots.txt, or a redirection. They neither wake the app nor count for its scaling.",
+							Ref:         ref(v1alpha1.StaticResponse{}.OpenAPIModelName()),
+						},
+					},
 				},
 				Required: []string{"hosts"},
 			},
 		},
 		Dependencies: []string{
-			v1alpha1.HeaderMatch{}.OpenAPIModelName()},
+			v1alpha1.HeaderMatch{}.OpenAPIModelName(), v1alpha1.StaticResponse{}.OpenAPIModelName()},
 	}
 }
 
@@ -1073,6 +1111,56 @@ func schema_apiserver_apis_apps_v1alpha1_Scaling(ref common.ReferenceCallback) c
 		},
 		Dependencies: []string{
 			v2.HorizontalPodAutoscalerBehavior{}.OpenAPIModelName(), resource.Quantity{}.OpenAPIModelName(), metav1.Duration{}.OpenAPIModelName()},
+	}
+}
+
+func schema_apiserver_apis_apps_v1alpha1_StaticResponse(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "StaticResponse is a fixed response, whatever the method.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"statusCode": {
+						SchemaProps: spec.SchemaProps{
+							Description: "The status code, from 200 to 599. Default: 200.",
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"headers": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-map-keys": []interface{}{
+									"name",
+								},
+								"x-kubernetes-list-type": "map",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "Headers of the response, such as Location or Cache-Control. Content-Type is text/plain; charset=utf-8 if it is not among them; those that belong to the connection or say how long the body is are not allowed.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(v1alpha1.ResponseHeader{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
+					"body": {
+						SchemaProps: spec.SchemaProps{
+							Description: "The body, at most 64 KiB. Default: none.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+				},
+			},
+		},
+		Dependencies: []string{
+			v1alpha1.ResponseHeader{}.OpenAPIModelName()},
 	}
 }
 

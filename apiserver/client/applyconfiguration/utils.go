@@ -42,10 +42,14 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &appsv1alpha1.PlaceholderApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Queue"):
 		return &appsv1alpha1.QueueApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ResponseHeader"):
+		return &appsv1alpha1.ResponseHeaderApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Route"):
 		return &appsv1alpha1.RouteApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Scaling"):
 		return &appsv1alpha1.ScalingApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("StaticResponse"):
+		return &appsv1alpha1.StaticResponseApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Timeouts"):
 		return &appsv1alpha1.TimeoutsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("TLS"):

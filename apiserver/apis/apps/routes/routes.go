@@ -46,7 +46,12 @@ func (k Key) Headers() []v1alpha1.HeaderMatch {
 
 // Keys returns what an app claims, each once, in the order of its routes.
 func Keys(app *v1alpha1.HTTPApp) []Key {
-	var keys []Key
+	keys, _ := KeysOf(app)
+	return keys
+}
+
+// KeysOf returns what an app claims, as Keys does, and of each the index of its route in the app's spec.
+func KeysOf(app *v1alpha1.HTTPApp) (keys []Key, routes []int) {
 	seen := map[Key]struct{}{}
 	for i := range app.Spec.Routes {
 		r := &app.Spec.Routes[i]
@@ -59,11 +64,11 @@ func Keys(app *v1alpha1.HTTPApp) []Key {
 			k := Key{Host: host, PathPrefix: prefix, headers: headers}
 			if _, dup := seen[k]; !dup {
 				seen[k] = struct{}{}
-				keys = append(keys, k)
+				keys, routes = append(keys, k), append(routes, i)
 			}
 		}
 	}
-	return keys
+	return keys, routes
 }
 
 // headersKey is the same for the same set of headers, whatever their order and the case of their names.

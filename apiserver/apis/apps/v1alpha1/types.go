@@ -131,6 +131,34 @@ type Route struct {
 	// +listType=map
 	// +listMapKey=name
 	Headers []HeaderMatch `json:"headers,omitempty"`
+	// A fixed response to all requests of this route, such as the path of a load balancer's health check, /robots.txt, or a
+	// redirection. They neither wake the app nor count for its scaling.
+	// +optional
+	Static *StaticResponse `json:"static,omitempty"`
+}
+
+// StaticResponse is a fixed response, whatever the method.
+type StaticResponse struct {
+	// The status code, from 200 to 599. Default: 200.
+	// +optional
+	StatusCode int32 `json:"statusCode,omitempty"`
+	// Headers of the response, such as Location or Cache-Control. Content-Type is text/plain; charset=utf-8 if it is not among
+	// them; those that belong to the connection or say how long the body is are not allowed.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	Headers []ResponseHeader `json:"headers,omitempty"`
+	// The body, at most 64 KiB. Default: none.
+	// +optional
+	Body string `json:"body,omitempty"`
+}
+
+// ResponseHeader is a header of a response.
+type ResponseHeader struct {
+	// The name of the header, in any case.
+	Name string `json:"name"`
+	// The value of the header.
+	Value string `json:"value"`
 }
 
 // HeaderMatch is a header that a request must have.
@@ -289,7 +317,7 @@ type HTTPAppStatus struct {
 	// +patchMergeKey=type
 	// +patchStrategy=merge
 	Conditions []metav1.Condition `json:"conditions,omitempty" patchStrategy:"merge" patchMergeKey:"type"`
-	// Where the app is reached: its first route.
+	// Where the app is reached: its first route without a fixed response.
 	// +optional
 	URL string `json:"url,omitempty"`
 	// The workload that runs the app.

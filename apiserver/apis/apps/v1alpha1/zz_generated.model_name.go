@@ -70,6 +70,11 @@ func (in Queue) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in ResponseHeader) OpenAPIModelName() string {
+	return "sh.keda.http.apps.v1alpha1.ResponseHeader"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in Route) OpenAPIModelName() string {
 	return "sh.keda.http.apps.v1alpha1.Route"
 }
@@ -77,6 +82,11 @@ func (in Route) OpenAPIModelName() string {
 // OpenAPIModelName returns the OpenAPI model name for this type.
 func (in Scaling) OpenAPIModelName() string {
 	return "sh.keda.http.apps.v1alpha1.Scaling"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in StaticResponse) OpenAPIModelName() string {
+	return "sh.keda.http.apps.v1alpha1.StaticResponse"
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.

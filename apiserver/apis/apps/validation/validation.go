@@ -4,11 +4,13 @@ package validation
 import (
 	"fmt"
 	"net"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"golang.org/x/net/http/httpguts"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
@@ -27,8 +29,9 @@ import (
 const (
 	minWindow = time.Second
 	maxWindow = 10 * time.Minute
-	// maxPlaceholder keeps records far below what the host stores.
-	maxPlaceholder = 64 << 10
+	// maxBody keeps records far below what the host stores, and so does maxBodies, for all static responses of an app.
+	maxBody   = 64 << 10
+	maxBodies = 256 << 10
 	// maxRoutes and maxHosts bound what every interceptor keeps for one app.
 	maxRoutes = 64
 	maxHosts  = 64
@@ -258,8 +261,12 @@ func validateRoutes(routes []v1alpha1.Route, path *field.Path) field.ErrorList {
 		return field.ErrorList{field.TooMany(path, len(routes), maxRoutes)}
 	}
 	seen := sets.New[approutes.Key]()
+	bodies := 0
 	for i := range routes {
 		r, at := &routes[i], path.Index(i)
+		if r.Static != nil {
+			bodies += len(r.Static.Body)
+		}
 		if len(r.Hosts) == 0 {
 			errs = append(errs, field.Required(at.Child("hosts"), "a route needs at least one host, such as shop.example.com or *.example.com"))
 		}
@@ -269,6 +276,7 @@ func validateRoutes(routes []v1alpha1.Route, path *field.Path) field.ErrorList {
 		}
 		errs = append(errs, validatePathPrefix(r.PathPrefix, at.Child("pathPrefix"))...)
 		errs = append(errs, validateHeaders(r.Headers, at.Child("headers"))...)
+		errs = append(errs, validateStatic(r.Static, at.Child("static"))...)
 		for j, host := range r.Hosts {
 			at := at.Child("hosts").Index(j)
 			if hostErrs := validateHost(host, at); len(hostErrs) > 0 {
@@ -284,6 +292,9 @@ func validateRoutes(routes []v1alpha1.Route, path *field.Path) field.ErrorList {
 				seen.Insert(key)
 			}
 		}
+	}
+	if bodies > maxBodies {
+		errs = append(errs, field.Invalid(path, "", fmt.Sprintf("the bodies of all static responses must not be longer than %d bytes together", maxBodies)))
 	}
 	return errs
 }
@@ -441,17 +452,57 @@ func validateColdStart(c *v1alpha1.ColdStart, path *field.Path) field.ErrorList 
 	}
 	if p := c.Placeholder; p != nil {
 		at := path.Child("placeholder")
-		if p.StatusCode != 0 && (p.StatusCode < 200 || p.StatusCode > 599) {
-			errs = append(errs, field.Invalid(at.Child("statusCode"), p.StatusCode, "must be from 200 to 599"))
-		}
+		errs = append(errs, validateStatusCode(p.StatusCode, at.Child("statusCode"))...)
 		if strings.ContainsAny(p.ContentType, "\r\n") {
 			errs = append(errs, field.Invalid(at.Child("contentType"), p.ContentType, "must be one line"))
 		}
-		if len(p.Body) > maxPlaceholder {
-			errs = append(errs, field.TooLong(at.Child("body"), "", maxPlaceholder))
+		errs = append(errs, validateBody(p.Body, at.Child("body"))...)
+	}
+	return errs
+}
+
+// ofTheServer are the headers that the interceptor sets, or that say how a message is sent.
+var ofTheServer = sets.New("Connection", "Content-Length", "Date", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade")
+
+func validateStatic(s *v1alpha1.StaticResponse, path *field.Path) field.ErrorList {
+	if s == nil {
+		return nil
+	}
+	errs := validateStatusCode(s.StatusCode, path.Child("statusCode"))
+	errs = append(errs, validateBody(s.Body, path.Child("body"))...)
+	seen := sets.New[string]()
+	for i, h := range s.Headers {
+		at := path.Child("headers").Index(i)
+		name := http.CanonicalHeaderKey(h.Name)
+		for _, msg := range validation.IsHTTPHeaderName(h.Name) {
+			errs = append(errs, field.Invalid(at.Child("name"), h.Name, msg))
+		}
+		if ofTheServer.Has(name) {
+			errs = append(errs, field.Invalid(at.Child("name"), h.Name, "is set by the server"))
+		}
+		if seen.Has(name) {
+			errs = append(errs, field.Duplicate(at.Child("name"), h.Name))
+		}
+		seen.Insert(name)
+		if !httpguts.ValidHeaderFieldValue(h.Value) {
+			errs = append(errs, field.Invalid(at.Child("value"), h.Value, "must be one line without control characters"))
 		}
 	}
 	return errs
+}
+
+func validateStatusCode(code int32, path *field.Path) field.ErrorList {
+	if code != 0 && (code < 200 || code > 599) {
+		return field.ErrorList{field.Invalid(path, code, "must be from 200 to 599")}
+	}
+	return nil
+}
+
+func validateBody(body string, path *field.Path) field.ErrorList {
+	if len(body) > maxBody {
+		return field.ErrorList{field.TooLong(path, "", maxBody)}
+	}
+	return nil
 }
 
 func validateDuration(d *metav1.Duration, path *field.Path) field.ErrorList {

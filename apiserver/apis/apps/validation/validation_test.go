@@ -1,6 +1,7 @@
 package validation
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -65,6 +66,11 @@ func TestGoodAppsAreAccepted(t *testing.T) {
 		"one host twice, told apart by a header": good(func(a *v1alpha1.HTTPApp) {
 			a.Spec.Routes = append(a.Spec.Routes, v1alpha1.Route{Hosts: []string{"shop.example.com"}, PathPrefix: "/", Headers: []v1alpha1.HeaderMatch{{Name: "X-Beta", Value: "1"}}})
 		}),
+		"a fixed response": good(func(a *v1alpha1.HTTPApp) {
+			a.Spec.Routes = append(a.Spec.Routes, v1alpha1.Route{Hosts: []string{"shop.example.com"}, PathPrefix: "/old", Static: &v1alpha1.StaticResponse{
+				StatusCode: 301, Headers: []v1alpha1.ResponseHeader{{Name: "location", Value: "https://shop.example.com/new"}}, Body: "moved",
+			}})
+		}),
 		"always at least one":  good(func(a *v1alpha1.HTTPApp) { a.Spec.Scaling.MinReplicas = ptr.To[int32](1) }),
 		"a fraction as target": good(func(a *v1alpha1.HTTPApp) { a.Spec.Scaling.Target = ptr.To(resource.MustParse("500m")) }),
 		"no cooldown":          good(func(a *v1alpha1.HTTPApp) { a.Spec.Scaling.Cooldown = duration(0) }),
@@ -110,6 +116,18 @@ func TestBadAppsAreRefusedWithTheFieldAndWhatWouldBeRight(t *testing.T) {
 			a.Spec.Port = ptr.To(intstr.FromString("web"))
 		}, "spec.port", "names no ports"},
 		"an unknown protocol": {func(a *v1alpha1.HTTPApp) { a.Spec.Protocol = "spdy" }, "spec.protocol", `"http1"`},
+
+		"a fixed response without a status there is": {static(v1alpha1.StaticResponse{StatusCode: 101}), "spec.routes[0].static.statusCode", "from 200 to 599"},
+		"a fixed response too long":                  {static(v1alpha1.StaticResponse{Body: strings.Repeat("x", 64<<10+1)}), "spec.routes[0].static.body", "65536"},
+		"too much of them": {func(a *v1alpha1.HTTPApp) {
+			for i := range 5 {
+				a.Spec.Routes = append(a.Spec.Routes, v1alpha1.Route{Hosts: []string{"shop.example.com"}, PathPrefix: fmt.Sprint("/", i), Static: &v1alpha1.StaticResponse{Body: strings.Repeat("x", 60<<10)}})
+			}
+		}, "spec.routes", "262144 bytes together"},
+		"a length of its own":            {static(v1alpha1.StaticResponse{Headers: []v1alpha1.ResponseHeader{{Name: "content-length", Value: "3"}}}), "spec.routes[0].static.headers[0].name", "set by the server"},
+		"a response header twice":        {static(v1alpha1.StaticResponse{Headers: []v1alpha1.ResponseHeader{{Name: "A", Value: "1"}, {Name: "a", Value: "2"}}}), "spec.routes[0].static.headers[1].name", "Duplicate"},
+		"a response header without name": {static(v1alpha1.StaticResponse{Headers: []v1alpha1.ResponseHeader{{Value: "1"}}}), "spec.routes[0].static.headers[0].name", "header"},
+		"two headers in one":             {static(v1alpha1.StaticResponse{Headers: []v1alpha1.ResponseHeader{{Name: "A", Value: "1\r\nB: 2"}}}), "spec.routes[0].static.headers[0].value", "one line"},
 
 		"a host with a scheme":     {host("http://a.com"), "spec.routes[0].hosts[0]", "without a scheme"},
 		"a host with a port":       {host("a.com:80"), "spec.routes[0].hosts[0]", "without a port"},
@@ -232,4 +250,8 @@ func TestAStatusMustHaveConditionsThatCanBeRead(t *testing.T) {
 	if errs := ValidateHTTPAppStatusUpdate(app, old); len(errs) != 2 {
 		t.Errorf("a bad status: %v", errs)
 	}
+}
+
+func static(s v1alpha1.StaticResponse) func(*v1alpha1.HTTPApp) {
+	return func(a *v1alpha1.HTTPApp) { a.Spec.Routes[0].Static = &s }
 }

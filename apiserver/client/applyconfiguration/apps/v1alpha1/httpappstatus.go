@@ -19,7 +19,7 @@ type HTTPAppStatusApplyConfiguration struct {
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
 	// Ready, WorkloadReady, RoutesAccepted and ScalerReady, each with a reason and a sentence that says what to do.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
-	// Where the app is reached: its first route.
+	// Where the app is reached: its first route without a fixed response.
 	URL *string `json:"url,omitempty"`
 	// The workload that runs the app.
 	Workload *WorkloadReferenceApplyConfiguration `json:"workload,omitempty"`

@@ -20,6 +20,9 @@ type RouteApplyConfiguration struct {
 	PathPrefix *string `json:"pathPrefix,omitempty"`
 	// Headers that the request must have, each with exactly this value.
 	Headers []HeaderMatchApplyConfiguration `json:"headers,omitempty"`
+	// A fixed response to all requests of this route, such as the path of a load balancer's health check, /robots.txt, or a
+	// redirection. They neither wake the app nor count for its scaling.
+	Static *StaticResponseApplyConfiguration `json:"static,omitempty"`
 }
 
 // RouteApplyConfiguration constructs a declarative configuration of the Route type for use with
@@ -56,5 +59,13 @@ func (b *RouteApplyConfiguration) WithHeaders(values ...*HeaderMatchApplyConfigu
 		}
 		b.Headers = append(b.Headers, *values[i])
 	}
+	return b
+}
+
+// WithStatic sets the Static field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Static field is set to the value of the last call.
+func (b *RouteApplyConfiguration) WithStatic(value *StaticResponseApplyConfiguration) *RouteApplyConfiguration {
+	b.Static = value
 	return b
 }
