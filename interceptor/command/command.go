@@ -48,6 +48,8 @@ type Options struct {
 	MaxHeldRequests                   int
 	MaxHeldBytes                      resource.QuantityValue
 
+	telling
+
 	trusted []netip.Prefix
 }
 
@@ -82,7 +84,8 @@ func New() *cobra.Command {
 	f.StringVar(&o.Zone, "zone", o.Zone, "The zone that this runs in. Pods in it go before those elsewhere as long as they have fewer requests than their app's scaling target. Empty: all are alike.")
 	f.IntVar(&o.MaxHeldRequests, "max-held-requests", o.MaxHeldRequests, "The most requests that may wait for pods, of all apps together; one more is answered with 503. Each takes about 8 kB of memory, its head and body not counted.")
 	f.Var(&o.MaxHeldBytes, "max-held-bytes", "How much memory the heads and bodies of the requests that wait may take, of all apps together: a half for heads, a half for bodies, and no app more than a quarter. Of bodies no more is read then, and requests whose heads are too many are answered with 503.")
-	f.StringSliceVar(&o.TrustedProxies, "trusted-proxies", o.TrustedProxies, "Networks (CIDR) of the proxies in front whose X-Forwarded-For, -Proto and -Host are kept and extended; those of others are replaced.")
+	f.StringSliceVar(&o.TrustedProxies, "trusted-proxies", o.TrustedProxies, "Networks (CIDR) of the proxies in front whose X-Forwarded-For, -Proto and -Host, and Forwarded, are kept and extended; those of others are replaced.")
+	o.addFlags(f)
 	addLogFlags(cmd)
 	return cmd
 }
@@ -109,7 +112,7 @@ func (o *Options) Complete() error {
 	if o.ShutdownDelay < 0 || o.DrainTimeout < 0 {
 		return errors.New("--shutdown-delay and --drain-timeout cannot be negative")
 	}
-	return nil
+	return o.complete()
 }
 
 // cluster is how to reach the cluster of a kubeconfig file, or the one that this runs in.
@@ -194,7 +197,9 @@ func (o *Options) build(config *rest.Config, creds credentials.TransportCredenti
 		Apps: apps, Slices: slices, Prober: prober, Space: hold.NewSpace(o.MaxHeldRequests, o.MaxHeldBytes.Value()), Zone: o.Zone,
 		Counters: i.counters, Tallies: metrics, Clock: clk,
 	})
-	i.handler = proxy.NewHandler(proxy.Config{Transports: transports, Routes: i.directory, Metrics: metrics, Clock: clk, TrustedProxies: o.trusted})
+	handling := proxy.Config{Transports: transports, Routes: i.directory, Metrics: metrics, Clock: clk, TrustedProxies: o.trusted}
+	o.configure(&handling)
+	i.handler = proxy.NewHandler(handling)
 	return i, nil
 }
 
