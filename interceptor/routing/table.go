@@ -159,6 +159,15 @@ func (t *Table[T]) Match(host, path string, header Header) (to T, ok bool) {
 	}
 }
 
+// HostOwner returns the app that a host belongs to as a whole: see routes.Index.
+func (t *Table[T]) HostOwner(host string) (app types.NamespacedName, ok bool) {
+	owner := t.index.HostOwner(Host(host))
+	if owner == nil {
+		return app, false
+	}
+	return types.NamespacedName{Namespace: owner.Namespace, Name: owner.Name}, true
+}
+
 // Host brings a Host header to the form in which DNS names are compared: in lower case, without a port and without the dot at
 // the end.
 func Host(host string) string {

@@ -121,6 +121,54 @@ func TestWhatIsTakenIsKnownBeforeTheAppIs(t *testing.T) {
 	}
 }
 
+func TestAHostBelongsToWhoeverHasMostOfIt(t *testing.T) {
+	withHeader := route("/", "a.example.com")
+	withHeader.Headers = []v1alpha1.HeaderMatch{{Name: "x", Value: "y"}}
+	x := NewIndex()
+	owner := func(host string) string {
+		if a := x.HostOwner(host); a != nil {
+			return a.Name
+		}
+		return ""
+	}
+	check := func(want map[string]string) {
+		t.Helper()
+		for host, name := range want {
+			if got := owner(host); got != name {
+				t.Errorf("%s belongs to %q, not to %q", host, got, name)
+			}
+		}
+	}
+	x.Set(app("deep", 9, route("/api", "a.example.com")))
+	check(map[string]string{"a.example.com": "deep", "b.example.com": ""})
+	x.Set(app("other", 8, route("/web", "a.example.com")))
+	check(map[string]string{"a.example.com": "deep"})
+	x.Set(app("older", 10, route("/web2", "a.example.com")))
+	check(map[string]string{"a.example.com": "deep"})
+	x.Set(app("oldest", 11, route("/aaa", "a.example.com")))
+	if affected := x.Set(app("headers", 7, withHeader)); !slices.Contains(affected, named("oldest")) || len(affected) != 1 {
+		t.Errorf("told are %v, not the app that lost the host", affected)
+	}
+	check(map[string]string{"a.example.com": "headers"})
+	x.Set(app("wild", 6, route("/", "*.example.com")))
+	x.Set(app("wilder", 12, route("/", "*.com")))
+	check(map[string]string{"a.example.com": "headers", "b.example.com": "wild", "c.b.example.com": "wild", "example.com": "wilder", "com": ""})
+	x.Set(app("root", 1, route("/", "a.example.com")))
+	check(map[string]string{"a.example.com": "root"})
+	x.Set(app("root", 1, route("/", "b.example.com")))
+	if affected := x.Delete(named("headers")); !slices.Equal(affected, []types.NamespacedName{named("oldest")}) {
+		t.Errorf("told are %v, not the app that got the host", affected)
+	}
+	check(map[string]string{"a.example.com": "oldest", "b.example.com": "root"})
+	for _, name := range []string{"deep", "other", "older", "oldest", "wild", "wilder", "root"} {
+		x.Delete(named(name))
+	}
+	check(map[string]string{"a.example.com": "", "b.example.com": ""})
+	if len(x.hosts) > 0 {
+		t.Errorf("of apps that are gone remains %v", x.hosts)
+	}
+}
+
 // Whatever happens in whatever order: the index agrees with the rule applied to all apps at once, and tells every app
 // whose conflicts changed.
 func TestTheIndexAgreesWithTheRule(t *testing.T) {
