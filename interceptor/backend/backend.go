@@ -39,8 +39,8 @@ type Backend struct {
 
 	settings atomic.Pointer[Settings]
 	fallback atomic.Pointer[Fallback]
-	// h2c is what the Service says; the spec goes before it.
-	h2c atomic.Bool
+	// protocol is what the Service says; the spec goes before it.
+	protocol protocol
 }
 
 // Settings is what an app's spec asks of the data path.
@@ -56,6 +56,8 @@ type Settings struct {
 	Protocol                              v1alpha1.Protocol
 	Service                               types.NamespacedName
 	Port                                  *intstr.IntOrString
+	// Redirect says that requests without TLS are sent to https.
+	Redirect bool
 	// Placeholder is the response to requests for which there is no pod; nil: they wait.
 	Placeholder *Placeholder
 }
@@ -132,12 +134,31 @@ func (b *Backend) Wait(ctx context.Context, place *hold.Place, avoid *balance.En
 	return pod, start, err
 }
 
-// H2C reports whether the pods speak HTTP/2 in plain text.
-func (b *Backend) H2C() bool {
+// Protocol is how the pods speak HTTP.
+func (b *Backend) Protocol() v1alpha1.Protocol {
 	if p := b.Settings().Protocol; p != "" {
-		return p == v1alpha1.ProtocolH2C
+		return p
 	}
-	return b.h2c.Load()
+	return b.protocol.get()
+}
+
+// protocol is what is known of how some pods speak HTTP.
+type protocol struct {
+	said atomic.Pointer[v1alpha1.Protocol]
+}
+
+func (p *protocol) set(said v1alpha1.Protocol) {
+	if said == "" {
+		said = v1alpha1.ProtocolHTTP1
+	}
+	p.said.Store(&said)
+}
+
+func (p *protocol) get() v1alpha1.Protocol {
+	if said := p.said.Load(); said != nil {
+		return *said
+	}
+	return v1alpha1.ProtocolHTTP1
 }
 
 // settingsOf reads a spec. Records have the API's defaults; what one without them lacks gets them here.
@@ -161,6 +182,9 @@ func settingsOf(app *v1alpha1.HTTPApp) *Settings {
 	if scaling.Metric == v1alpha1.MetricConcurrency {
 		s.Target = int(scaling.Target.Value())
 	}
+	if t := app.Spec.TLS; t != nil {
+		s.Redirect = t.Redirect
+	}
 	if t := app.Spec.Timeouts.Request; t != nil {
 		s.RequestTimeout = t.Duration
 	}
@@ -172,7 +196,7 @@ func settingsOf(app *v1alpha1.HTTPApp) *Settings {
 
 // set takes in what the slices say.
 func (b *Backend) set(known endpoints.Set) {
-	b.h2c.Store(known.H2C)
+	b.protocol.set(known.Protocol)
 	b.starter.Set(known.Endpoints)
 }
 

@@ -55,6 +55,7 @@ type SettingsDescribed struct {
 	RequestTimeout        string            `json:"requestTimeout,omitempty"`
 	ResponseHeaderTimeout string            `json:"responseHeaderTimeout,omitempty"`
 	Placeholder           int               `json:"placeholder,omitempty"`
+	RedirectToHTTPS       bool              `json:"redirectToHTTPS,omitempty"`
 }
 
 // EndpointDescription is an address of a pod.
@@ -122,7 +123,7 @@ func (d *Directory) describe(b *Backend) *Description {
 	s := b.Settings()
 	desc := &Description{
 		Namespace: b.Name.Namespace, Name: b.Name.Name, UID: b.UID,
-		Routes: []RouteDescription{}, Settings: s.describe(b.H2C()),
+		Routes: []RouteDescription{}, Settings: s.describe(b.Protocol()),
 		Pending: r.Pending, InFlight: r.InFlight, Requests: r.Requests, ColdStarts: r.ColdStarts,
 	}
 	for _, c := range d.table.Claims(b.Name) {
@@ -154,13 +155,10 @@ func (d *Directory) describe(b *Backend) *Description {
 	return desc
 }
 
-func (s *Settings) describe(h2c bool) SettingsDescribed {
+func (s *Settings) describe(protocol v1alpha1.Protocol) SettingsDescribed {
 	said := SettingsDescribed{
-		Service: s.Service.Name, Port: portOf(s.Port), Protocol: cmp.Or(s.Protocol, v1alpha1.ProtocolHTTP1),
-		ConcurrencyLimit: s.ConcurrencyLimit, Target: s.Target, MaxPending: s.MaxPending, MaxWait: s.MaxWait.String(),
-	}
-	if h2c {
-		said.Protocol = v1alpha1.ProtocolH2C
+		Service: s.Service.Name, Port: portOf(s.Port), Protocol: protocol,
+		ConcurrencyLimit: s.ConcurrencyLimit, Target: s.Target, MaxPending: s.MaxPending, MaxWait: s.MaxWait.String(), RedirectToHTTPS: s.Redirect,
 	}
 	if s.RequestTimeout > 0 {
 		said.RequestTimeout = s.RequestTimeout.String()

@@ -7,7 +7,6 @@ import (
 	"mime"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -59,7 +58,8 @@ type Fallback struct {
 
 	port *intstr.IntOrString
 	pods *balance.Pool
-	h2c  *atomic.Bool
+	// protocol is what the Service says.
+	protocol *protocol
 }
 
 // fallbackOf reads a spec; pods that are known already, of whatever Service, stay until they are set.
@@ -73,10 +73,10 @@ func fallbackOf(app *v1alpha1.HTTPApp, before *Fallback, clk Clock) *Fallback {
 		f.After = c.Fallback.After.Duration
 	}
 	if before != nil {
-		f.pods, f.h2c = before.pods, before.h2c
+		f.pods, f.protocol = before.pods, before.protocol
 	} else {
 		// Nobody waits for these pods.
-		f.pods, f.h2c = balance.NewPool(clk, func() {}), new(atomic.Bool)
+		f.pods, f.protocol = balance.NewPool(clk, func() {}), &protocol{}
 	}
 	return f
 }
@@ -84,11 +84,11 @@ func fallbackOf(app *v1alpha1.HTTPApp, before *Fallback, clk Clock) *Fallback {
 // Pick returns a ready pod of the Service, as the pool's Pick does, or nil.
 func (f *Fallback) Pick(avoid *balance.Endpoint) *balance.Endpoint { return f.pods.Pick(avoid) }
 
-// H2C reports whether the pods speak HTTP/2 in plain text.
-func (f *Fallback) H2C() bool { return f.h2c.Load() }
+// Protocol is how the pods speak HTTP.
+func (f *Fallback) Protocol() v1alpha1.Protocol { return f.protocol.get() }
 
 func (f *Fallback) set(known endpoints.Set, zone string) {
-	f.h2c.Store(known.H2C)
+	f.protocol.set(known.Protocol)
 	var ready []balance.Pod
 	for _, e := range known.Endpoints {
 		if e.Ready {

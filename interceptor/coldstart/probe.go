@@ -2,7 +2,6 @@ package coldstart
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -132,15 +131,11 @@ type Prober struct {
 	http *http.Client
 }
 
-// NewProber makes a prober. Requests in plain text go through the given transport, so that the first request for the app finds the
-// connection of the probe that succeeded.
-func NewProber(pods Pods, plain http.RoundTripper) *Prober {
+// NewProber makes a prober. Requests go through the given transports, in plain text or with TLS, so that the first request for the
+// app finds the connection of the probe that succeeded. Nobody's certificate is to be checked, as the kubelet does not.
+func NewProber(pods Pods, plain, secure http.RoundTripper) *Prober {
 	return &Prober{pods: pods, http: &http.Client{
-		Transport: byScheme{plain: plain, secure: &http.Transport{
-			// As the kubelet does: a probe says nothing to anybody, and pods' certificates are for names.
-			TLSClientConfig:   &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // see above
-			DisableKeepAlives: true, DisableCompression: true,
-		}},
+		Transport: byScheme{plain, secure},
 		CheckRedirect: func(r *http.Request, via []*http.Request) error {
 			if r.URL.Hostname() != via[0].URL.Hostname() {
 				return http.ErrUseLastResponse

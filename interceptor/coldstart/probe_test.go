@@ -2,6 +2,7 @@ package coldstart
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
 	"net/http"
@@ -110,11 +111,11 @@ func portOf(t *testing.T, address string) int {
 func ask(t *testing.T, handler corev1.ProbeHandler, address string) error {
 	p, err := planOf(podOf(container("a", &handler)))
 	require.NoError(t, err)
-	transport := &http.Transport{}
+	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
 	defer transport.CloseIdleConnections()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	return NewProber(nil, transport).ask(ctx, p, address)
+	return NewProber(nil, transport, transport).ask(ctx, p, address)
 }
 
 func TestAnHTTPProbeIsTheKubelets(t *testing.T) {
@@ -185,7 +186,7 @@ func TestAConnectionIsASignAndNoneIsNone(t *testing.T) {
 	at := l.Addr().String()
 	probe := corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromInt32(int32(portOf(t, at)))}}
 	none := &plan{connect: true}
-	prober := NewProber(nil, nil)
+	prober := NewProber(nil, nil, nil)
 	require.NoError(t, ask(t, probe, at))
 	require.NoError(t, prober.ask(t.Context(), none, at))
 	require.NoError(t, l.Close())

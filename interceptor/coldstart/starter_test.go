@@ -68,7 +68,7 @@ func newApp(t *testing.T, clk clock.WithTicker, transport http.RoundTripper) *ap
 		pod.Name = name
 		return pod, nil
 	}
-	a.Starter = NewStarter("default", NewProber(pods, transport), clk, func(usable []endpoints.Endpoint) {
+	a.Starter = NewStarter("default", NewProber(pods, transport, transport), clk, func(usable []endpoints.Endpoint) {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		a.usable = nil

@@ -30,6 +30,7 @@ import (
 
 	"github.com/kedahttp/kedahttp/apiserver/storage/record"
 	"github.com/kedahttp/kedahttp/interceptor/backend"
+	"github.com/kedahttp/kedahttp/interceptor/certificates"
 	"github.com/kedahttp/kedahttp/interceptor/coldstart"
 	"github.com/kedahttp/kedahttp/interceptor/endpoints"
 	"github.com/kedahttp/kedahttp/interceptor/hold"
@@ -47,8 +48,7 @@ type Options struct {
 	TrustedProxies                    []string
 	MaxHeldRequests                   int
 	MaxHeldBytes                      resource.QuantityValue
-
-	telling
+	TLS                               TLSOptions
 
 	trusted []netip.Prefix
 }
@@ -59,6 +59,7 @@ func New() *cobra.Command {
 		Listen: ":8080", AdminListen: ":9901", CountsListen: ":9443", TLSDir: "/var/run/kedahttp/tls",
 		ShutdownDelay: 5 * time.Second, DrainTimeout: 60 * time.Second,
 		MaxHeldRequests: 20000, MaxHeldBytes: resource.QuantityValue{Quantity: resource.MustParse("128Mi")},
+		TLS: TLSOptions{Listen: ":8443", PublicPort: 443, MinVersion: "VersionTLS12"},
 	}
 	cmd := &cobra.Command{
 		Use:           "interceptor",
@@ -84,8 +85,8 @@ func New() *cobra.Command {
 	f.StringVar(&o.Zone, "zone", o.Zone, "The zone that this runs in. Pods in it go before those elsewhere as long as they have fewer requests than their app's scaling target. Empty: all are alike.")
 	f.IntVar(&o.MaxHeldRequests, "max-held-requests", o.MaxHeldRequests, "The most requests that may wait for pods, of all apps together; one more is answered with 503. Each takes about 8 kB of memory, its head and body not counted.")
 	f.Var(&o.MaxHeldBytes, "max-held-bytes", "How much memory the heads and bodies of the requests that wait may take, of all apps together: a half for heads, a half for bodies, and no app more than a quarter. Of bodies no more is read then, and requests whose heads are too many are answered with 503.")
-	f.StringSliceVar(&o.TrustedProxies, "trusted-proxies", o.TrustedProxies, "Networks (CIDR) of the proxies in front whose X-Forwarded-For, -Proto and -Host, and Forwarded, are kept and extended; those of others are replaced.")
-	o.addFlags(f)
+	f.StringSliceVar(&o.TrustedProxies, "trusted-proxies", o.TrustedProxies, "Networks (CIDR) of the proxies in front whose X-Forwarded-For, -Proto and -Host are kept and extended; those of others are replaced.")
+	o.TLS.addFlags(f)
 	addLogFlags(cmd)
 	return cmd
 }
@@ -112,7 +113,7 @@ func (o *Options) Complete() error {
 	if o.ShutdownDelay < 0 || o.DrainTimeout < 0 {
 		return errors.New("--shutdown-delay and --drain-timeout cannot be negative")
 	}
-	return o.complete()
+	return o.TLS.complete()
 }
 
 // cluster is how to reach the cluster of a kubeconfig file, or the one that this runs in.
@@ -138,15 +139,16 @@ func (o *Options) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	listeners := make([]net.Listener, 0, 3)
-	for _, address := range []string{o.Listen, o.AdminListen, o.CountsListen} {
-		l, err := net.Listen("tcp", address)
-		if err != nil {
+	listeners := make([]net.Listener, 4)
+	for n, address := range []string{o.Listen, o.AdminListen, o.CountsListen, o.TLS.Listen} {
+		if address == "" {
+			continue
+		}
+		if listeners[n], err = net.Listen("tcp", address); err != nil {
 			return err
 		}
-		listeners = append(listeners, l)
 	}
-	return i.run(ctx, listeners[0], listeners[1], listeners[2])
+	return i.run(ctx, listeners[0], listeners[1], listeners[2], listeners[3])
 }
 
 // interceptor is the running parts.
@@ -156,8 +158,10 @@ type interceptor struct {
 	publisher *queue.Publisher
 	directory *backend.Directory
 	handler   *proxy.Handler
-	registry  *prometheus.Registry
-	creds     credentials.TransportCredentials
+	// certificates are nil when nothing is served with TLS.
+	certificates *certificates.Certificates
+	registry     *prometheus.Registry
+	creds        credentials.TransportCredentials
 
 	// ending is closed when the process is asked to end.
 	ending chan struct{}
@@ -192,14 +196,19 @@ func (o *Options) build(config *rest.Config, creds credentials.TransportCredenti
 	transports := proxy.NewTransports()
 	prober := coldstart.NewProber(func(ctx context.Context, namespace, name string) (*corev1.Pod, error) {
 		return reader.CoreV1().Pods(namespace).Get(ctx, name, metav1.GetOptions{})
-	}, transports.Probes())
+	}, transports.Probes(), transports.SecureProbes())
 	i.directory = backend.NewDirectory(backend.Config{
 		Apps: apps, Slices: slices, Prober: prober, Space: hold.NewSpace(o.MaxHeldRequests, o.MaxHeldBytes.Value()), Zone: o.Zone,
 		Counters: i.counters, Tallies: metrics, Clock: clk,
 	})
-	handling := proxy.Config{Transports: transports, Routes: i.directory, Metrics: metrics, Clock: clk, TrustedProxies: o.trusted}
-	o.configure(&handling)
-	i.handler = proxy.NewHandler(handling)
+	if i.certificates, err = o.TLS.certificates(reader, apps, i.directory); err != nil {
+		return nil, err
+	}
+	data := proxy.Config{Transports: transports, Routes: i.directory, Metrics: metrics, Clock: clk, TrustedProxies: o.trusted}
+	if i.certificates != nil {
+		data.Certificates, data.PublicTLSPort = i.certificates, o.TLS.PublicPort
+	}
+	i.handler = proxy.NewHandler(data)
 	return i, nil
 }
 
@@ -217,9 +226,9 @@ func quick(config *rest.Config) *rest.Config {
 	return config
 }
 
-// run serves until the context ends, then, in this order: is not ready any more, goes on for the shutdown delay, takes no new
+// run serves, with TLS if there is a listener for it, until the context ends, then, in this order: is not ready any more, goes on for the shutdown delay, takes no new
 // connection, finishes what it has, ends the count streams, and is not live any more.
-func (i *interceptor) run(ctx context.Context, requests, admin, counts net.Listener) error {
+func (i *interceptor) run(ctx context.Context, requests, admin, counts, secure net.Listener) error {
 	// Whatever fails ends everything.
 	group, failed := errgroup.WithContext(context.Background())
 	last, stop := context.WithCancel(failed)
@@ -230,16 +239,24 @@ func (i *interceptor) run(ctx context.Context, requests, admin, counts net.Liste
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
-	server, err := proxy.NewServer(i.handler, &http.Server{
+	others := &http.Server{
 		Protocols:         &protocols,
 		ReadHeaderTimeout: 30 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 1000},
 		BaseContext:       func(net.Listener) context.Context { return inner },
 		ErrorLog:          klog.NewStandardLogger("WARNING"),
-	})
+	}
+	server, err := proxy.NewServer(i.handler, others)
 	if err != nil {
 		return err
+	}
+	var secureServer *http.Server
+	if secure != nil {
+		secureServer = proxy.NewSecureServer(i.handler, others, i.certificates.TLS())
+		group.Go(func() error { return i.certificates.Run(last) })
+		group.Go(func() error { return closed(secureServer.ServeTLS(secure, "", "")) })
+		klog.InfoS("Serving with TLS", "requests", secure.Addr().String())
 	}
 	adminServer := &http.Server{Handler: i.admin(), ReadHeaderTimeout: 10 * time.Second}
 	countsServer := grpc.NewServer(
@@ -267,11 +284,14 @@ func (i *interceptor) run(ctx context.Context, requests, admin, counts net.Liste
 			case <-time.After(i.options.ShutdownDelay):
 			case <-failed.Done():
 			}
-			i.drain(server)
+			i.drain(server, secureServer)
 		case <-failed.Done():
 		}
 		cut()
 		_ = server.Close()
+		if secureServer != nil {
+			_ = secureServer.Close()
+		}
 		endStreams()
 		stopGracefully(countsServer, 5*time.Second)
 		stop()
@@ -284,12 +304,17 @@ func (i *interceptor) run(ctx context.Context, requests, admin, counts net.Liste
 }
 
 // drain waits until no request is left, upgraded connections included, at most for the drain timeout.
-func (i *interceptor) drain(server *proxy.Server) {
+func (i *interceptor) drain(server *proxy.Server, secure *http.Server) {
 	ctx, cancel := context.WithTimeout(context.Background(), i.options.DrainTimeout)
 	defer cancel()
 	i.directory.Drain()
 	klog.InfoS("Draining", "requests", i.counters.Open(), "timeout", i.options.DrainTimeout)
-	if err := server.Shutdown(ctx); err != nil {
+	var both errgroup.Group
+	both.Go(func() error { return server.Shutdown(ctx) })
+	if secure != nil {
+		both.Go(func() error { return secure.Shutdown(ctx) })
+	}
+	if err := both.Wait(); err != nil {
 		klog.InfoS("Cutting off what did not end in time", "requests", i.counters.Open())
 		return
 	}
@@ -322,8 +347,8 @@ func (i *interceptor) admin() http.Handler {
 			return
 		default:
 		}
-		if !i.directory.Ready() {
-			http.Error(w, "routes and pods are not known yet", http.StatusServiceUnavailable)
+		if !i.directory.Ready() || i.certificates != nil && !i.certificates.Ready() {
+			http.Error(w, "routes, pods and certificates are not known yet", http.StatusServiceUnavailable)
 			return
 		}
 		fmt.Fprintln(w, "ok")

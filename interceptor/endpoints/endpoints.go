@@ -17,6 +17,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/utils/ptr"
+
+	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 )
 
 // Endpoint is a pod that is not going.
@@ -34,8 +36,8 @@ type Endpoint struct {
 type Set struct {
 	// Endpoints are sorted by their addresses.
 	Endpoints []Endpoint
-	// H2C says that the port's appProtocol is HTTP/2 in plain text.
-	H2C bool
+	// Protocol is what the port's appProtocol says, empty if it says nothing that matters here.
+	Protocol v1alpha1.Protocol
 }
 
 // Slices is a view of the cluster's EndpointSlices.
@@ -154,7 +156,9 @@ func endpointsOf(all []*discoveryv1.EndpointSlice, port *intstr.IntOrString, ter
 				found.Pod = e.TargetRef.Name
 			}
 			set.Endpoints = append(set.Endpoints, found)
-			set.H2C = set.H2C || p.AppProtocol != nil && *p.AppProtocol == "kubernetes.io/h2c"
+			if said := protocolOf(p); said != "" {
+				set.Protocol = said
+			}
 		}
 	}
 	// A pod can be in two slices while it moves between them. One of them knows already that it is ready.
@@ -171,6 +175,17 @@ func endpointsOf(all []*discoveryv1.EndpointSlice, port *intstr.IntOrString, ter
 	})
 	set.Endpoints = slices.CompactFunc(set.Endpoints, func(a, b Endpoint) bool { return a.Address == b.Address })
 	return set
+}
+
+// protocolOf reads an appProtocol: one that Kubernetes defines, or a name of IANA's.
+func protocolOf(p *discoveryv1.EndpointPort) v1alpha1.Protocol {
+	switch ptr.Deref(p.AppProtocol, "") {
+	case "kubernetes.io/h2c":
+		return v1alpha1.ProtocolH2C
+	case "https":
+		return v1alpha1.ProtocolHTTPS
+	}
+	return ""
 }
 
 func isReady(c discoveryv1.EndpointConditions) bool { return c.Ready == nil || *c.Ready }

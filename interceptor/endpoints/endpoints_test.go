@@ -10,6 +10,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
+
+	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 )
 
 func slice(family discoveryv1.AddressType, ports []discoveryv1.EndpointPort, eps ...discoveryv1.Endpoint) *discoveryv1.EndpointSlice {
@@ -30,6 +32,7 @@ func TestThePodsOfAService(t *testing.T) {
 	http := []discoveryv1.EndpointPort{port("http", 8080)}
 	two := []discoveryv1.EndpointPort{port("metrics", 9090), port("http", 8080)}
 	h2c := []discoveryv1.EndpointPort{{Name: ptr.To("http"), Port: ptr.To[int32](8080), AppProtocol: ptr.To("kubernetes.io/h2c")}}
+	https := []discoveryv1.EndpointPort{{Name: ptr.To("http"), Port: ptr.To[int32](8443), AppProtocol: ptr.To("https")}}
 	for what, c := range map[string]struct {
 		slices []*discoveryv1.EndpointSlice
 		port   *intstr.IntOrString
@@ -75,7 +78,11 @@ func TestThePodsOfAService(t *testing.T) {
 		"no port, no pod": {slices: []*discoveryv1.EndpointSlice{slice(v4, nil, pod("10.0.0.1", yes, no))}},
 		"HTTP/2": {
 			slices: []*discoveryv1.EndpointSlice{slice(v4, h2c, pod("10.0.0.1", yes, no))},
-			want:   Set{Endpoints: []Endpoint{{Address: "10.0.0.1:8080", Ready: true}}, H2C: true},
+			want:   Set{Endpoints: []Endpoint{{Address: "10.0.0.1:8080", Ready: true}}, Protocol: v1alpha1.ProtocolH2C},
+		},
+		"TLS": {
+			slices: []*discoveryv1.EndpointSlice{slice(v4, https, pod("10.0.0.1", yes, no))},
+			want:   Set{Endpoints: []Endpoint{{Address: "10.0.0.1:8443", Ready: true}}, Protocol: v1alpha1.ProtocolHTTPS},
 		},
 	} {
 		t.Run(what, func(t *testing.T) { require.Equal(t, c.want, endpointsOf(c.slices, c.port, false)) })

@@ -26,11 +26,7 @@ const (
 	forwardedHost
 	forwardedProto
 	host
-	requestID
 	te
-	// traceParent and traceState are W3C Trace Context's.
-	traceParent
-	traceState
 	trailer
 	transferEncoding
 	upgrade
@@ -46,9 +42,7 @@ var known = [...][]struct {
 	6:  {{"expect", expect}},
 	7:  {{"trailer", trailer}, {"upgrade", upgrade}},
 	9:  {{"forwarded", forwarded}},
-	10: {{"connection", connection}, {"keep-alive", hopByHop}, {"tracestate", traceState}},
-	11: {{"traceparent", traceParent}},
-	12: {{"x-request-id", requestID}},
+	10: {{"connection", connection}, {"keep-alive", hopByHop}},
 	14: {{"content-length", contentLength}},
 	15: {{"x-forwarded-for", forwardedFor}},
 	16: {{"x-forwarded-host", forwardedHost}, {"proxy-connection", hopByHop}},

@@ -19,18 +19,22 @@ import (
 )
 
 // fresh adds a pod to an app that its EndpointSlice says is not ready, with a readiness probe for /ready at the port that takes requests.
-func (w *world) fresh(app, pod, address string) {
+func (w *world) fresh(app, pod, address string, change ...func(*corev1.Pod)) {
 	w.t.Helper()
 	host, port, err := net.SplitHostPort(address)
 	require.NoError(w.t, err)
 	number, err := strconv.ParseInt(port, 10, 32)
 	require.NoError(w.t, err)
-	_, err = w.client.CoreV1().Pods("default").Create(w.t.Context(), &corev1.Pod{
+	made := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: pod},
 		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app", ReadinessProbe: &corev1.Probe{
 			ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/ready", Port: intstr.FromInt32(int32(number))}},
 		}}}},
-	}, metav1.CreateOptions{})
+	}
+	for _, c := range change {
+		c(made)
+	}
+	_, err = w.client.CoreV1().Pods("default").Create(w.t.Context(), made, metav1.CreateOptions{})
 	require.NoError(w.t, err)
 	_, err = w.client.DiscoveryV1().EndpointSlices("default").Create(w.t.Context(), &discoveryv1.EndpointSlice{
 		ObjectMeta:  metav1.ObjectMeta{Namespace: "default", Name: app + "-" + port, Labels: map[string]string{discoveryv1.LabelServiceName: app}},

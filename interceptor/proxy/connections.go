@@ -11,12 +11,13 @@ import (
 
 var connectionsDesc = prometheus.NewDesc("kedahttp_interceptor_open_connections",
 	"Connections of clients and to pods, by what they do. busy: a request is being answered on them; upgraded: they carry something else than requests; "+
-		"shared: any number of requests, by HTTP/2.", []string{"peer", "state"}, nil)
+		"shared: any number of requests, by HTTP/2, or with TLS by whichever the pod chose.", []string{"peer", "state"}, nil)
 
 // openConnections are counted when somebody asks, as far as there is anybody to ask.
 type openConnections struct {
 	mu      sync.Mutex
 	servers []*Server
+	others  []*states
 	pods    []Transports
 	// upgraded are those of clients that nobody else knows of any more.
 	upgraded atomic.Int64
@@ -26,6 +27,12 @@ func (c *openConnections) ofServer(s *Server) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.servers = append(c.servers, s)
+}
+
+func (c *openConnections) ofOthers(s *states) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.others = append(c.others, s)
 }
 
 func (c *openConnections) ofPods(t Transports) {
@@ -38,7 +45,7 @@ func (c *openConnections) Describe(ch chan<- *prometheus.Desc) { ch <- connectio
 
 func (c *openConnections) Collect(ch chan<- prometheus.Metric) {
 	c.mu.Lock()
-	servers, pods := c.servers, c.pods
+	servers, others, pods := c.servers, c.others, c.pods
 	c.mu.Unlock()
 	var clients, toPods struct{ idle, busy, others int64 }
 	for _, s := range servers {
@@ -47,13 +54,22 @@ func (c *openConnections) Collect(ch chan<- prometheus.Metric) {
 		clients.idle += idle + handedIdle
 		clients.busy += busy + handedBusy
 	}
+	for _, s := range others {
+		idle, busy := s.count()
+		clients.idle += idle
+		clients.busy += busy
+	}
 	clients.others = c.upgraded.Load()
 	for _, t := range pods {
 		open, idle := t.links.connections()
-		busy := t.http1.busy.Load()
-		toPods.idle += idle + max(t.http1.open.Load()-busy, 0)
-		toPods.busy += max(open-idle, 0) + busy
-		toPods.others += t.h2c.open.Load()
+		toPods.idle += idle
+		toPods.busy += max(open-idle, 0)
+		for _, single := range []*transport{t.http1, t.https1} {
+			busy := single.busy.Load()
+			toPods.idle += max(single.open.Load()-busy, 0)
+			toPods.busy += busy
+		}
+		toPods.others += t.h2c.open.Load() + t.https.open.Load()
 	}
 	tell := func(peer, state string, n int64) {
 		ch <- prometheus.MustNewConstMetric(connectionsDesc, prometheus.GaugeValue, float64(n), peer, state)

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 	"github.com/kedahttp/kedahttp/interceptor/backend"
 	"github.com/kedahttp/kedahttp/interceptor/balance"
 	"github.com/kedahttp/kedahttp/interceptor/coldstart"
@@ -159,10 +160,15 @@ func (h *Handler) send(ctx context.Context, x *exchange, r *http.Request, pod *b
 		// Kept open, for the next pod if this one cannot be reached.
 		out.Body = keepOpen{r.Body}
 	}
-	transport := h.config.Transports.http1
-	if x.fallback == nil && x.backend.H2C() || x.fallback != nil && x.fallback.H2C() {
-		transport = h.config.Transports.h2c
-	} else {
+	protocol := x.backend.Protocol()
+	if x.fallback != nil {
+		protocol = x.fallback.Protocol()
+	}
+	if protocol == v1alpha1.ProtocolHTTPS {
+		u.Scheme = "https"
+	}
+	transport, single := h.config.Transports.of(protocol, r)
+	if single {
 		x.busy = &transport.busy
 		x.busy.Add(1)
 	}
@@ -183,9 +189,6 @@ func (h *Handler) send(ctx context.Context, x *exchange, r *http.Request, pod *b
 	x.status = res.StatusCode
 	x.empty.Store(res.ContentLength == 0)
 	x.client.closeAfter(x.writer)
-	if h.config.RequestIDs == RequestIDsReturn && len(res.Header[requestIDHeader]) == 0 {
-		res.Header[requestIDHeader] = []string{x.id}
-	}
 	switch {
 	case x.fallback != nil:
 		res.Header.Set(coldstart.Header, coldstart.Fallback)

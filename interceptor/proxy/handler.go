@@ -42,9 +42,9 @@ type Config struct {
 	Transports Transports
 	// TrustedProxies are where X-Forwarded-* headers are taken from and extended; those of everybody else are replaced.
 	TrustedProxies []netip.Prefix
-	// Forwarded has apps told by RFC 7239 as well who asked.
-	Forwarded  bool
-	RequestIDs RequestIDs
+	// Certificates are those of the listener for TLS, if there is one, which is reached from outside under PublicTLSPort.
+	Certificates  Certificates
+	PublicTLSPort int
 }
 
 // Handler answers the requests of all apps.
@@ -93,10 +93,8 @@ type exchange struct {
 	writer   http.ResponseWriter
 	cancel   context.CancelCauseFunc
 	timer    *time.Timer
-	// id is empty when requests have none.
-	id     string
-	status int
-	reason string
+	status   int
+	reason   string
 	// upgraded says that the connection is for something else from now on.
 	upgraded bool
 	// empty says that the response has no body. A flush that is late looks at it too.
@@ -114,7 +112,7 @@ var (
 // ServeHTTP implements http.Handler: route, count, hold, pick, forward. The last three are in RoundTrip, below the
 // ReverseProxy that knows what to do with headers, trailers, streams and upgrades.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	x := &exchange{incoming: r, writer: w, arrived: h.config.Clock.Now(), id: h.requestID(r.Header)}
+	x := &exchange{incoming: r, writer: w, arrived: h.config.Clock.Now()}
 	if r.Method == http.MethodConnect {
 		h.refuse(w, r, x, &refusal{status: http.StatusMethodNotAllowed, reason: reasonMalformed, message: "CONNECT: this is no forward proxy"})
 		h.config.Metrics.unrouted(x.status, x.reason)
@@ -141,6 +139,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	b := route.Backend
 	x.backend = b
+	if h.redirects(b) && !h.secure(r) {
+		// That wakes nobody.
+		h.refuse(w, r, x, h.redirect(r, b.Name))
+		b.Tally.Done(x.status, x.reason, h.config.Clock.Since(x.arrived))
+		return
+	}
 
 	ctx, cancel := context.WithCancelCause(context.WithValue(r.Context(), exchangeKey{}, x))
 	x.cancel = cancel
@@ -237,12 +241,11 @@ func (h *Handler) failed(w http.ResponseWriter, r *http.Request, err error) {
 
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, x *exchange, own *refusal) {
 	x.status, x.reason = own.status, own.reason
-	own.id = x.id
 	if own.reason == reasonClientGone {
 		return
 	}
 	if own.reason == reasonBackend {
-		klog.V(2).InfoS("A request failed", "app", own.app, "reason", own.reason, "request", own.id, "err", own.cause)
+		klog.V(2).InfoS("A request failed", "app", own.app, "reason", own.reason, "err", own.cause)
 	}
 	x.client.closeAfter(w)
 	own.write(w, r)
@@ -324,22 +327,6 @@ func (h *Handler) rewrite(p *httputil.ProxyRequest) {
 			}
 		}
 	}
-	if h.config.Forwarded && err == nil {
-		from := http1.Client{Proto: proto(p.In), Trusted: trusted, Node: http1.ForwardedNode(remote.Addr())}
-		in := http1.Request{Host: []byte(p.In.Host), Fields: http1.ForwardedFields(p.In.Header.Values)}
-		p.Out.Header.Set("Forwarded", string(in.AppendForwarded(nil, &from)))
-	}
-	if x, ok := p.In.Context().Value(exchangeKey{}).(*exchange); ok && x.id != "" {
-		p.Out.Header[requestIDHeader] = []string{x.id}
-	}
-}
-
-// proto is how a request came.
-func proto(r *http.Request) string {
-	if r.TLS != nil {
-		return "https"
-	}
-	return "http"
 }
 
 func (h *Handler) trusts(remote netip.Addr) bool {

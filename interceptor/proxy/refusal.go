@@ -35,6 +35,7 @@ const (
 	reasonBackend        = "backend"
 	reasonClientGone     = "client_gone"
 	reasonPlaceholder    = "placeholder"
+	reasonRedirect       = "redirect"
 )
 
 // Reasons for trying a request again. They are labels of a metric, too.
@@ -54,8 +55,8 @@ type refusal struct {
 	message    string
 	retryAfter time.Duration
 	cause      error
-	// id is the request's, if it has one.
-	id string
+	// location is where a redirect leads to.
+	location string
 	// fixed is what is said instead of the message, if anything.
 	fixed *backend.Placeholder
 }
@@ -124,8 +125,8 @@ func (r *refusal) answer(accept []string) (http.Header, []byte) {
 	if r.retryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(r.retryAfter.Seconds()))))
 	}
-	if r.id != "" {
-		h.Set(requestIDHeader, r.id)
+	if r.location != "" {
+		h.Set("Location", r.location)
 	}
 	if r.reason == reasonPlaceholder {
 		h.Set(coldstart.Header, coldstart.Placeholder)
@@ -143,9 +144,6 @@ func (r *refusal) answer(accept []string) (http.Header, []byte) {
 	default:
 		h.Set("Content-Type", "text/plain; charset=utf-8")
 		body = []byte(r.message + "\n")
-		if r.id != "" {
-			body = fmt.Appendf(body, "request %s\n", r.id)
-		}
 	}
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	return h, body
@@ -160,8 +158,7 @@ func (r *refusal) json() []byte {
 		Reason  string `json:"reason"`
 		Message string `json:"message"`
 		App     *app   `json:"app,omitempty"`
-		Request string `json:"requestId,omitempty"`
-	}{Reason: r.reason, Message: r.message, Request: r.id}
+	}{Reason: r.reason, Message: r.message}
 	if r.app.Name != "" {
 		said.App = &app{r.app.Namespace, r.app.Name}
 	}

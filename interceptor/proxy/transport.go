@@ -2,10 +2,15 @@ package proxy
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"sync/atomic"
 	"time"
+
+	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 )
 
 // dialTimeout is how long a connection to a pod may take. A pod is in the same cluster; one that does not answer in this time
@@ -17,9 +22,10 @@ type dialError struct{ error }
 
 func (e *dialError) Unwrap() error { return e.error }
 
-// Transports are the connections to all pods of all apps: one set for HTTP/1.1, one for HTTP/2 in plain text.
+// Transports are the connections to all pods of all apps: one set for HTTP/1.1, one for HTTP/2 in plain text, one for either with TLS,
+// and one for what HTTP/2 cannot do.
 type Transports struct {
-	http1, h2c *transport
+	http1, h2c, https, https1 *transport
 	// links are those of requests that are answered in place.
 	links *links
 }
@@ -27,6 +33,7 @@ type Transports struct {
 // transport counts its connections, and those that are busy where each has one request at a time.
 type transport struct {
 	*http.Transport
+	secure     bool
 	open, busy atomic.Int64
 }
 
@@ -57,15 +64,61 @@ func NewTransports() Transports {
 		}
 		return t
 	}
-	t := Transports{http1: make(), h2c: make(), links: &links{}}
+	t := Transports{http1: make(), h2c: make(), https: make(), https1: make(), links: &links{}}
 	t.http1.Protocols.SetHTTP1(true)
 	t.h2c.Protocols.SetUnencryptedHTTP2(true)
 	// A pod that vanished without a word is found out by a ping.
 	t.h2c.HTTP2 = &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second}
+	t.https.HTTP2 = t.h2c.HTTP2
+	t.https.Protocols.SetHTTP1(true)
+	t.https.Protocols.SetHTTP2(true)
+	t.https1.Protocols.SetHTTP1(true)
+	for _, secure := range []*transport{t.https, t.https1} {
+		secure.secure = true
+		// Pods are dialled by their addresses, and their certificates are for names.
+		secure.TLSClientConfig = &tls.Config{InsecureSkipVerify: true, ClientSessionCache: tls.NewLRUClientSessionCache(0)} //nolint:gosec // see above
+		secure.TLSHandshakeTimeout = dialTimeout
+	}
 	return t
+}
+
+// SecureProbes is how pods are asked with TLS whether they are ready.
+func (t Transports) SecureProbes() http.RoundTripper { return t.https }
+
+// of returns the connections for a request to pods that speak HTTP in a certain way, and whether each is for one request at a time.
+func (t Transports) of(protocol v1alpha1.Protocol, r *http.Request) (of *transport, single bool) {
+	switch {
+	case protocol == v1alpha1.ProtocolH2C:
+		return t.h2c, false
+	case protocol != v1alpha1.ProtocolHTTPS:
+		return t.http1, true
+	case r.Header.Get("Upgrade") != "":
+		// HTTP/2 has no upgrades, and a pod that is asked chooses it.
+		return t.https1, true
+	default:
+		return t.https, false
+	}
+}
+
+// RoundTrip implements http.RoundTripper. It tells a request that was not sent, because TLS did not come about, from one that may
+// have been.
+func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	if !t.secure {
+		return t.Transport.RoundTrip(r)
+	}
+	connected := false
+	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected = true }}
+	res, err := t.Transport.RoundTrip(r.WithContext(httptrace.WithClientTrace(r.Context(), trace)))
+	var unsent *dialError
+	if err != nil && !connected && !errors.As(err, &unsent) {
+		err = &dialError{err}
+	}
+	return res, err
 }
 
 func (t Transports) close() {
 	t.http1.CloseIdleConnections()
 	t.h2c.CloseIdleConnections()
+	t.https.CloseIdleConnections()
+	t.https1.CloseIdleConnections()
 }

@@ -74,7 +74,7 @@ func newWorldIn(t testing.TB, space *hold.Space, others *http.Server, change ...
 	metrics := NewMetrics(w.registry, w.counters)
 	informer := cache.NewSharedIndexInformer(w.apps, &v1alpha1.HTTPApp{}, 0, cache.Indexers{})
 	directory := backend.NewDirectory(backend.Config{
-		Apps: informer, Slices: slices, Prober: coldstart.NewProber(w.read, transports.Probes()), Space: space, Zone: zone,
+		Apps: informer, Slices: slices, Prober: coldstart.NewProber(w.read, transports.Probes(), transports.SecureProbes()), Space: space, Zone: zone,
 		Counters: w.counters, Tallies: metrics, Clock: clock.RealClock{},
 	})
 	w.routes = directory

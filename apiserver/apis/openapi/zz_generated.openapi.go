@@ -663,7 +663,7 @@ func schema_apiserver_apis_apps_v1alpha1_HTTPAppSpec(ref common.ReferenceCallbac
 					},
 					"protocol": {
 						SchemaProps: spec.SchemaProps{
-							Description: "How the pods speak HTTP: http1, h2c (HTTP/2 without TLS) or https. Default: what the Service port's appProtocol says, else http1. Only http1 and h2c are acted on yet.",
+							Description: "How the pods speak HTTP: http1, h2c (HTTP/2 without TLS) or https (over TLS, HTTP/2 or HTTP/1.1 as the pod chooses). Default: what the Service port's appProtocol says, which is kubernetes.io/h2c or https, else http1. With https what is sent to the pods is encrypted; whose certificate they have is not checked, because pods have addresses that no certificate names.",
 							Type:        []string{"string"},
 							Format:      "",
 						},
@@ -729,7 +729,7 @@ func schema_apiserver_apis_apps_v1alpha1_HTTPAppSpec(ref common.ReferenceCallbac
 					},
 					"tls": {
 						SchemaProps: spec.SchemaProps{
-							Description: "The certificate for the app's hosts. Accepted, not acted on yet.",
+							Description: "The certificate for the app's hosts, which are then served with TLS, too.",
 							Ref:         ref(v1alpha1.TLS{}.OpenAPIModelName()),
 						},
 					},
@@ -767,7 +767,7 @@ func schema_apiserver_apis_apps_v1alpha1_HTTPAppStatus(ref common.ReferenceCallb
 							},
 						},
 						SchemaProps: spec.SchemaProps{
-							Description: "Ready, WorkloadReady, RoutesAccepted and ScalerReady, each with a reason and a sentence that says what to do.",
+							Description: "Ready, WorkloadReady, RoutesAccepted, ScalerReady and, with spec.tls, TLSReady, each with a reason and a sentence that says what to do.",
 							Type:        []string{"array"},
 							Items: &spec.SchemaOrArray{
 								Schema: &spec.Schema{
@@ -780,7 +780,7 @@ func schema_apiserver_apis_apps_v1alpha1_HTTPAppStatus(ref common.ReferenceCallb
 					},
 					"url": {
 						SchemaProps: spec.SchemaProps{
-							Description: "Where the app is reached: its first route without a fixed response.",
+							Description: "Where the app is reached: its first route without a fixed response; with https while TLSReady is true.",
 							Type:        []string{"string"},
 							Format:      "",
 						},
@@ -1173,9 +1173,16 @@ func schema_apiserver_apis_apps_v1alpha1_TLS(ref common.ReferenceCallback) commo
 				Properties: map[string]spec.Schema{
 					"secretName": {
 						SchemaProps: spec.SchemaProps{
-							Description: "A Secret of type kubernetes.io/tls in the same namespace.",
+							Description: "A Secret of type kubernetes.io/tls in the same namespace. When it changes, new connections get the new certificate, and those that are open go on. Of a host on which several apps have routes, the certificate is that of the app with the broadest one: the shortest pathPrefix, then the fewest headers, then the older app. Interceptors get the right to read this Secret and no other, by a Role that is made for the app.",
 							Default:     "",
 							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"redirect": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Answer requests that come without TLS with a redirect (308) to https, as long as there is a certificate to serve with. Default: they are served alike. A proxy in front that ended TLS, is trusted and says so in X-Forwarded-Proto is not sent back.",
+							Type:        []string{"boolean"},
 							Format:      "",
 						},
 					},

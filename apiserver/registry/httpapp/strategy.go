@@ -125,9 +125,7 @@ func notActedOn(spec *v1alpha1.HTTPAppSpec) []string {
 			warnings = append(warnings, path+" is accepted and not acted on yet")
 		}
 	}
-	warn(spec.Protocol == v1alpha1.ProtocolHTTPS, "spec.protocol: https")
 	warn(spec.Timeouts.Idle != nil, "spec.timeouts.idle")
-	warn(spec.TLS != nil, "spec.tls")
 	return warnings
 }
 

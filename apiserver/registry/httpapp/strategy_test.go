@@ -101,13 +101,16 @@ func TestAWarningNamesTheOlderAppThatOwnsARoute(t *testing.T) {
 func TestAWarningNamesWhatIsNotActedOnYet(t *testing.T) {
 	app := newApp("new", 0, "a.com")
 	app.Spec.TLS = &v1alpha1.TLS{SecretName: "x"}
+	app.Spec.Protocol = v1alpha1.ProtocolHTTPS
 	app.Spec.Timeouts.Idle = &metav1.Duration{}
 	app.Spec.ColdStart = &v1alpha1.ColdStart{}
 	warnings := strings.Join(strategy{}.WarningsOnCreate(t.Context(), app), "\n")
-	if strings.Contains(warnings, "coldStart") {
-		t.Errorf("what is acted on is warned about:\n%s", warnings)
+	for _, field := range []string{"coldStart", "tls", "protocol"} {
+		if strings.Contains(warnings, field) {
+			t.Errorf("what is acted on is warned about:\n%s", warnings)
+		}
 	}
-	for _, field := range []string{"spec.tls", "spec.timeouts.idle"} {
+	for _, field := range []string{"spec.timeouts.idle"} {
 		if !strings.Contains(warnings, field+" is accepted and not acted on yet") {
 			t.Errorf("nothing about %s in\n%s", field, warnings)
 		}

@@ -56,8 +56,9 @@ type HTTPAppSpec struct {
 	// container that has one, or the only port of the Service named by serviceName.
 	// +optional
 	Port *intstr.IntOrString `json:"port,omitempty"`
-	// How the pods speak HTTP: http1, h2c (HTTP/2 without TLS) or https. Default: what the Service port's appProtocol says, else
-	// http1. Only http1 and h2c are acted on yet.
+	// How the pods speak HTTP: http1, h2c (HTTP/2 without TLS) or https (over TLS, HTTP/2 or HTTP/1.1 as the pod chooses). Default:
+	// what the Service port's appProtocol says, which is kubernetes.io/h2c or https, else http1. With https what is sent to the pods
+	// is encrypted; whose certificate they have is not checked, because pods have addresses that no certificate names.
 	// +optional
 	Protocol Protocol `json:"protocol,omitempty"`
 	// An existing Service of the same namespace whose endpoints get the requests. Default: a Service with the app's name is
@@ -88,7 +89,7 @@ type HTTPAppSpec struct {
 	// What callers get while the app has no ready pod, other than waiting. The app is woken all the same.
 	// +optional
 	ColdStart *ColdStart `json:"coldStart,omitempty"`
-	// The certificate for the app's hosts. Accepted, not acted on yet.
+	// The certificate for the app's hosts, which are then served with TLS, too.
 	// +optional
 	TLS *TLS `json:"tls,omitempty"`
 }
@@ -285,8 +286,15 @@ type Placeholder struct {
 
 // TLS names the certificate for the app's hosts.
 type TLS struct {
-	// A Secret of type kubernetes.io/tls in the same namespace.
+	// A Secret of type kubernetes.io/tls in the same namespace. When it changes, new connections get the new certificate, and those
+	// that are open go on. Of a host on which several apps have routes, the certificate is that of the app with the broadest one:
+	// the shortest pathPrefix, then the fewest headers, then the older app. Interceptors get the right to read this Secret and no
+	// other, by a Role that is made for the app.
 	SecretName string `json:"secretName"`
+	// Answer requests that come without TLS with a redirect (308) to https, as long as there is a certificate to serve with. Default:
+	// they are served alike. A proxy in front that ended TLS, is trusted and says so in X-Forwarded-Proto is not sent back.
+	// +optional
+	Redirect bool `json:"redirect,omitempty"`
 }
 
 const (
@@ -298,6 +306,9 @@ const (
 	ConditionRoutesAccepted = "RoutesAccepted"
 	// ConditionScalerReady is true when the autoscaler is set up and works.
 	ConditionScalerReady = "ScalerReady"
+	// ConditionTLSReady is true when the certificate that spec.tls names is there, valid and for all hosts of the app. Without
+	// spec.tls there is no such condition.
+	ConditionTLSReady = "TLSReady"
 )
 
 const (
@@ -310,14 +321,15 @@ type HTTPAppStatus struct {
 	// The generation of the spec that the conditions speak of.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// Ready, WorkloadReady, RoutesAccepted and ScalerReady, each with a reason and a sentence that says what to do.
+	// Ready, WorkloadReady, RoutesAccepted, ScalerReady and, with spec.tls, TLSReady, each with a reason and a sentence that says
+	// what to do.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
 	// +patchMergeKey=type
 	// +patchStrategy=merge
 	Conditions []metav1.Condition `json:"conditions,omitempty" patchStrategy:"merge" patchMergeKey:"type"`
-	// Where the app is reached: its first route without a fixed response.
+	// Where the app is reached: its first route without a fixed response; with https while TLSReady is true.
 	// +optional
 	URL string `json:"url,omitempty"`
 	// The workload that runs the app.

@@ -25,8 +25,9 @@ type HTTPAppSpecApplyConfiguration struct {
 	// The container port that gets the requests, by number or by name. Default: the first port of the template's first
 	// container that has one, or the only port of the Service named by serviceName.
 	Port *intstr.IntOrString `json:"port,omitempty"`
-	// How the pods speak HTTP: http1, h2c (HTTP/2 without TLS) or https. Default: what the Service port's appProtocol says, else
-	// http1. Only http1 and h2c are acted on yet.
+	// How the pods speak HTTP: http1, h2c (HTTP/2 without TLS) or https (over TLS, HTTP/2 or HTTP/1.1 as the pod chooses). Default:
+	// what the Service port's appProtocol says, which is kubernetes.io/h2c or https, else http1. With https what is sent to the pods
+	// is encrypted; whose certificate they have is not checked, because pods have addresses that no certificate names.
 	Protocol *appsv1alpha1.Protocol `json:"protocol,omitempty"`
 	// An existing Service of the same namespace whose endpoints get the requests. Default: a Service with the app's name is
 	// made.
@@ -45,7 +46,7 @@ type HTTPAppSpecApplyConfiguration struct {
 	Timeouts *TimeoutsApplyConfiguration `json:"timeouts,omitempty"`
 	// What callers get while the app has no ready pod, other than waiting. The app is woken all the same.
 	ColdStart *ColdStartApplyConfiguration `json:"coldStart,omitempty"`
-	// The certificate for the app's hosts. Accepted, not acted on yet.
+	// The certificate for the app's hosts, which are then served with TLS, too.
 	TLS *TLSApplyConfiguration `json:"tls,omitempty"`
 }
 

@@ -17,9 +17,10 @@ import (
 type HTTPAppStatusApplyConfiguration struct {
 	// The generation of the spec that the conditions speak of.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
-	// Ready, WorkloadReady, RoutesAccepted and ScalerReady, each with a reason and a sentence that says what to do.
+	// Ready, WorkloadReady, RoutesAccepted, ScalerReady and, with spec.tls, TLSReady, each with a reason and a sentence that says
+	// what to do.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
-	// Where the app is reached: its first route without a fixed response.
+	// Where the app is reached: its first route without a fixed response; with https while TLSReady is true.
 	URL *string `json:"url,omitempty"`
 	// The workload that runs the app.
 	Workload *WorkloadReferenceApplyConfiguration `json:"workload,omitempty"`

@@ -11,8 +11,14 @@ package v1alpha1
 //
 // TLS names the certificate for the app's hosts.
 type TLSApplyConfiguration struct {
-	// A Secret of type kubernetes.io/tls in the same namespace.
+	// A Secret of type kubernetes.io/tls in the same namespace. When it changes, new connections get the new certificate, and those
+	// that are open go on. Of a host on which several apps have routes, the certificate is that of the app with the broadest one:
+	// the shortest pathPrefix, then the fewest headers, then the older app. Interceptors get the right to read this Secret and no
+	// other, by a Role that is made for the app.
 	SecretName *string `json:"secretName,omitempty"`
+	// Answer requests that come without TLS with a redirect (308) to https, as long as there is a certificate to serve with. Default:
+	// they are served alike. A proxy in front that ended TLS, is trusted and says so in X-Forwarded-Proto is not sent back.
+	Redirect *bool `json:"redirect,omitempty"`
 }
 
 // TLSApplyConfiguration constructs a declarative configuration of the TLS type for use with
@@ -26,5 +32,13 @@ func TLS() *TLSApplyConfiguration {
 // If called multiple times, the SecretName field is set to the value of the last call.
 func (b *TLSApplyConfiguration) WithSecretName(value string) *TLSApplyConfiguration {
 	b.SecretName = &value
+	return b
+}
+
+// WithRedirect sets the Redirect field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Redirect field is set to the value of the last call.
+func (b *TLSApplyConfiguration) WithRedirect(value bool) *TLSApplyConfiguration {
+	b.Redirect = &value
 	return b
 }
