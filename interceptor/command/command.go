@@ -50,6 +50,8 @@ type Options struct {
 	MaxHeldBytes                      resource.QuantityValue
 	TLS                               TLSOptions
 
+	telling
+
 	trusted []netip.Prefix
 }
 
@@ -85,8 +87,9 @@ func New() *cobra.Command {
 	f.StringVar(&o.Zone, "zone", o.Zone, "The zone that this runs in. Pods in it go before those elsewhere as long as they have fewer requests than their app's scaling target. Empty: all are alike.")
 	f.IntVar(&o.MaxHeldRequests, "max-held-requests", o.MaxHeldRequests, "The most requests that may wait for pods, of all apps together; one more is answered with 503. Each takes about 8 kB of memory, its head and body not counted.")
 	f.Var(&o.MaxHeldBytes, "max-held-bytes", "How much memory the heads and bodies of the requests that wait may take, of all apps together: a half for heads, a half for bodies, and no app more than a quarter. Of bodies no more is read then, and requests whose heads are too many are answered with 503.")
-	f.StringSliceVar(&o.TrustedProxies, "trusted-proxies", o.TrustedProxies, "Networks (CIDR) of the proxies in front whose X-Forwarded-For, -Proto and -Host are kept and extended; those of others are replaced.")
+	f.StringSliceVar(&o.TrustedProxies, "trusted-proxies", o.TrustedProxies, "Networks (CIDR) of the proxies in front whose X-Forwarded-For, -Proto and -Host, and Forwarded, are kept and extended; those of others are replaced.")
 	o.TLS.addFlags(f)
+	o.addFlags(f)
 	addLogFlags(cmd)
 	return cmd
 }
@@ -113,7 +116,10 @@ func (o *Options) Complete() error {
 	if o.ShutdownDelay < 0 || o.DrainTimeout < 0 {
 		return errors.New("--shutdown-delay and --drain-timeout cannot be negative")
 	}
-	return o.TLS.complete()
+	if err := o.TLS.complete(); err != nil {
+		return err
+	}
+	return o.complete()
 }
 
 // cluster is how to reach the cluster of a kubeconfig file, or the one that this runs in.
@@ -204,11 +210,12 @@ func (o *Options) build(config *rest.Config, creds credentials.TransportCredenti
 	if i.certificates, err = o.TLS.certificates(reader, apps, i.directory); err != nil {
 		return nil, err
 	}
-	data := proxy.Config{Transports: transports, Routes: i.directory, Metrics: metrics, Clock: clk, TrustedProxies: o.trusted}
+	handling := proxy.Config{Transports: transports, Routes: i.directory, Metrics: metrics, Clock: clk, TrustedProxies: o.trusted}
 	if i.certificates != nil {
-		data.Certificates, data.PublicTLSPort = i.certificates, o.TLS.PublicPort
+		handling.Certificates, handling.PublicTLSPort = i.certificates, o.TLS.PublicPort
 	}
-	i.handler = proxy.NewHandler(data)
+	o.configure(&handling)
+	i.handler = proxy.NewHandler(handling)
 	return i, nil
 }
 

@@ -26,7 +26,11 @@ const (
 	forwardedHost
 	forwardedProto
 	host
+	requestID
 	te
+	// traceParent and traceState are W3C Trace Context's.
+	traceParent
+	traceState
 	trailer
 	transferEncoding
 	upgrade
@@ -42,7 +46,9 @@ var known = [...][]struct {
 	6:  {{"expect", expect}},
 	7:  {{"trailer", trailer}, {"upgrade", upgrade}},
 	9:  {{"forwarded", forwarded}},
-	10: {{"connection", connection}, {"keep-alive", hopByHop}},
+	10: {{"connection", connection}, {"keep-alive", hopByHop}, {"tracestate", traceState}},
+	11: {{"traceparent", traceParent}},
+	12: {{"x-request-id", requestID}},
 	14: {{"content-length", contentLength}},
 	15: {{"x-forwarded-for", forwardedFor}},
 	16: {{"x-forwarded-host", forwardedHost}, {"proxy-connection", hopByHop}},

@@ -29,10 +29,10 @@ func TestARequestIsReadInPlaceAndForwardedWithoutWhatIsForTheConnection(t *testi
 
 	stranger := &Client{Address: []byte("10.0.0.1"), Proto: "http"}
 	require.Equal(t, "POST /a%2Fb?x=%zz&y HTTP/1.1\r\nHost: shop.test:80\r\ncOnTent-Length: 5\r\nx-kept: a b\r\nTe: trailers\r\n"+
-		"X-Forwarded-For: 10.0.0.1\r\nX-Forwarded-Host: shop.test:80\r\nX-Forwarded-Proto: http\r\n\r\n", string(r.AppendTo(nil, stranger)))
+		"X-Forwarded-For: 10.0.0.1\r\nX-Forwarded-Host: shop.test:80\r\nX-Forwarded-Proto: http\r\n\r\n", string(r.AppendTo(nil, stranger, &Own{})))
 	proxy := &Client{Address: []byte("10.0.0.1"), Proto: "http", Trusted: true}
-	require.Contains(t, string(r.AppendTo(nil, proxy)), "X-Forwarded-For: 6.6.6.6, 10.0.0.1\r\n")
-	require.Contains(t, string(r.AppendTo(nil, proxy)), "X-Forwarded-Proto: gopher\r\n")
+	require.Contains(t, string(r.AppendTo(nil, proxy, &Own{})), "X-Forwarded-For: 6.6.6.6, 10.0.0.1\r\n")
+	require.Contains(t, string(r.AppendTo(nil, proxy, &Own{})), "X-Forwarded-Proto: gopher\r\n")
 }
 
 // Requests that different readers end at different places, or that mean different things to them.
@@ -127,7 +127,7 @@ func TestWhatIsUnusualIsLeftToOthers(t *testing.T) {
 	_, err = r.Parse([]byte("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n"))
 	require.NoError(t, err)
 	require.False(t, r.Unusual, "an upgrade to HTTP/2 is not for the app")
-	require.NotContains(t, string(r.AppendTo(nil, &Client{})), "h2c")
+	require.NotContains(t, string(r.AppendTo(nil, &Client{}, &Own{})), "h2c")
 }
 
 func TestAConnectionFieldTakesNoFramingAway(t *testing.T) {
@@ -135,7 +135,7 @@ func TestAConnectionFieldTakesNoFramingAway(t *testing.T) {
 	_, err := r.Parse([]byte("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nX-Mine: x\r\nConnection: close, host, content-length, x-mine\r\n\r\n"))
 	require.NoError(t, err)
 	require.True(t, r.Close)
-	out := string(r.AppendTo(nil, &Client{Proto: "http"}))
+	out := string(r.AppendTo(nil, &Client{Proto: "http"}, &Own{}))
 	require.Contains(t, out, "Host: a\r\n")
 	require.Contains(t, out, "Content-Length: 5\r\n")
 	require.NotContains(t, out, "X-Mine")
@@ -247,7 +247,7 @@ func exchangeOnce(t testing.TB) func() {
 		if n, err := r.Parse(head); n == 0 || err != nil {
 			t.Fatal(n, err)
 		}
-		r.AppendTo(out, from)
+		r.AppendTo(out, from, &Own{})
 		if n, err := a.Parse(answer, false); n == 0 || err != nil {
 			t.Fatal(n, err)
 		}

@@ -255,10 +255,12 @@ type Client struct {
 	Proto string
 	// Trusted says that what the request says of those before is true.
 	Trusted bool
+	// Node is the address for Forwarded, as ForwardedNode has it; nil: there is no Forwarded.
+	Node []byte
 }
 
 // AppendTo appends the head as it is forwarded: without what is for the client's connection alone, and saying who asked.
-func (r *Request) AppendTo(dst []byte, from *Client) []byte {
+func (r *Request) AppendTo(dst []byte, from *Client, own *Own) []byte {
 	dst = append(dst, r.Method...)
 	dst = append(dst, ' ')
 	dst = append(dst, r.Target...)
@@ -279,6 +281,10 @@ func (r *Request) AppendTo(dst []byte, from *Client) []byte {
 				continue
 			}
 			proto = true
+		case requestID, traceParent, traceState:
+			if own.replaces(f.kind) {
+				continue
+			}
 		}
 		dst = appendField(dst, f.Name, f.Value)
 	}
@@ -306,5 +312,11 @@ func (r *Request) AppendTo(dst []byte, from *Client) []byte {
 		dst = append(dst, from.Proto...)
 		dst = append(dst, '\r', '\n')
 	}
+	if from.Node != nil {
+		dst = append(dst, "Forwarded: "...)
+		dst = r.AppendForwarded(dst, from)
+		dst = append(dst, '\r', '\n')
+	}
+	dst = own.appendTo(dst)
 	return append(dst, '\r', '\n')
 }

@@ -21,7 +21,8 @@ type Response struct {
 	// Close says that the connection cannot be used again.
 	Close bool
 
-	dated bool
+	// dated and identified say that there are a Date and an X-Request-Id.
+	dated, identified bool
 }
 
 // Parse reads a head from the beginning of a buffer and returns how long it is; 0 when it is not whole yet. It has to know
@@ -83,6 +84,8 @@ func (r *Response) Parse(b []byte, head bool) (n int, err error) {
 			}
 		case date:
 			r.dated = true
+		case requestID:
+			r.identified = true
 		}
 		r.Fields = append(r.Fields, f)
 	}
@@ -161,6 +164,8 @@ type Way struct {
 	Chunk bool
 	// Date is given to a response that has none (RFC 9110 section 6.6.1).
 	Date []byte
+	// RequestID is given to a response that has none; empty: none is.
+	RequestID []byte
 	// Name and Value are a field of the forwarder's own; it replaces any of that name.
 	Name, Value string
 }
@@ -193,6 +198,9 @@ func (r *Response) AppendTo(dst []byte, way Way) []byte {
 		dst = append(dst, "Date: "...)
 		dst = append(dst, way.Date...)
 		dst = append(dst, '\r', '\n')
+	}
+	if len(way.RequestID) > 0 && !r.identified {
+		dst = appendField(dst, []byte("X-Request-Id"), way.RequestID)
 	}
 	if way.Chunk {
 		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)

@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
+	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -18,8 +20,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// reference is what the standard library makes of requests: what ours passes on has to be the same, unless ours refuses it.
-func reference(t testing.TB, pod string) (address string) {
+// reference is what the standard library makes of requests: what ours passes on has to be the same, unless ours refuses it. With told,
+// it says what ours says by configuration.
+func reference(t testing.TB, pod string, told bool) (address string) {
 	proxy := &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.Out.URL.Scheme, r.Out.URL.Host = "http", pod
@@ -27,6 +30,14 @@ func reference(t testing.TB, pod string) (address string) {
 			r.Out.URL.RawQuery = r.In.URL.RawQuery
 			r.Out.Trailer = r.In.Trailer
 			r.SetXForwarded()
+			if told {
+				r.Out.Header.Set("Forwarded", "for=127.0.0.1;host="+quoted(r.In.Host)+";proto=http")
+				if id := r.In.Header["X-Request-Id"]; len(id) == 1 && sane.MatchString(id[0]) {
+					r.Out.Header["X-Request-Id"] = id
+				} else {
+					r.Out.Header.Set("X-Request-Id", "made")
+				}
+			}
 		},
 		Transport:     &http.Transport{DisableCompression: true},
 		FlushInterval: -1,
@@ -37,6 +48,19 @@ func reference(t testing.TB, pod string) (address string) {
 	s.Start()
 	t.Cleanup(func() { s.CloseClientConnections(); s.Close() })
 	return at(s)
+}
+
+var (
+	sane = regexp.MustCompile(`^[!-~]{1,128}$`)
+	made = regexp.MustCompile(`^[0-9a-f]{32}$`)
+)
+
+// quoted is a host as Forwarded has it.
+func quoted(host string) string {
+	if regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$").MatchString(host) {
+		return host
+	}
+	return strconv.Quote(host)
 }
 
 // seen is what an app is told by a request.
@@ -60,6 +84,9 @@ func (p *witness) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header.Del("Trailer") // it is in the trailers
 	if header.Get("Content-Length") == "0" {
 		header.Del("Content-Length") // without a body it says nothing
+	}
+	if ids := header["X-Request-Id"]; len(ids) == 1 && made.MatchString(ids[0]) {
+		ids[0] = "made"
 	}
 	if header.Get("User-Agent") == "" {
 		header.Del("User-Agent")
@@ -108,13 +135,13 @@ type agreement struct {
 	ourWitness, theirWitness *witness
 }
 
-func newAgreement(t testing.TB) *agreement {
+func newAgreement(t testing.TB, change ...func(*Config)) *agreement {
 	a := &agreement{ourWitness: &witness{}, theirWitness: &witness{}}
-	w := newWorld(t)
+	w := newWorld(t, change...)
 	w.app("a")
 	w.ready("a", "", at(w.pod(a.ourWitness.ServeHTTP)))
 	w.eventually("there is a pod", func() bool { return w.backend("a").Pods.Available() })
-	a.ours, a.theirs = w.address, reference(t, at(w.pod(a.theirWitness.ServeHTTP)))
+	a.ours, a.theirs = w.address, reference(t, at(w.pod(a.theirWitness.ServeHTTP)), len(change) > 0)
 	return a
 }
 
@@ -165,6 +192,8 @@ var accepted = map[string]string{
 	"names in any case":           "GET / HTTP/1.1\r\nhOST: a.test\r\nx-a_b!: c\r\nX-A: 1\r\nx-a: 2\r\n\r\n",
 	"hop-by-hop fields":           "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: X-B, keep-alive\r\nX-B: c\r\nKeep-Alive: 5\r\nProxy-Connection: x\r\nProxy-Authorization: y\r\nTE: gzip\r\nUpgrade: foo\r\n\r\n",
 	"trailers are wanted":         "GET / HTTP/1.1\r\nHost: a.test\r\nTE: gzip, trailers\r\nConnection: TE\r\n\r\n",
+	"request ids":                 "GET /1 HTTP/1.1\r\nHost: a.test\r\nX-Request-ID: a-b_c/1\r\n\r\nGET /2 HTTP/1.1\r\nHost: a.test\r\nx-request-id: \xff\r\n\r\nGET /3 HTTP/1.1\r\nHost: a.test\r\nX-Request-Id: a\r\nX-Request-Id: b\r\n\r\n",
+	"traces":                      "GET / HTTP/1.1\r\nHost: a.test\r\nTraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\nTracestate: a=1\r\nTracestate: b=2\r\n\r\n",
 	"forwarded fields":            "GET / HTTP/1.1\r\nHost: a.test\r\nForwarded: for=b\r\nX-Forwarded-For: c\r\nX-Forwarded-Host: d\r\nX-Forwarded-Proto: e\r\nX-Forwarded-Port: f\r\n\r\n",
 	"no user agent":               "GET / HTTP/1.1\r\nHost: a.test\r\nAccept: */*\r\n\r\n",
 	"an empty user agent":         "GET / HTTP/1.1\r\nHost: a.test\r\nUser-Agent:\r\n\r\n",
@@ -185,13 +214,17 @@ var accepted = map[string]string{
 }
 
 func TestAppsAreToldTheSameAsByTheStandardLibrary(t *testing.T) {
-	a := newAgreement(t)
-	for what, request := range accepted {
-		t.Run(what, func(t *testing.T) {
-			require.True(t, a.check(t, []byte(request)), "it is refused")
-		})
+	for which, a := range map[string]*agreement{"plainly": newAgreement(t), "and more": newAgreement(t, tellMore)} {
+		for what, request := range accepted {
+			t.Run(which+" "+what, func(t *testing.T) {
+				require.True(t, a.check(t, []byte(request)), "it is refused")
+			})
+		}
 	}
 }
+
+// tellMore has apps told all that they can be told.
+func tellMore(c *Config) { c.Forwarded, c.RequestIDs = true, RequestIDsReturn }
 
 // A request whose end or whose meaning is not certain is refused, and what comes behind it is not read.
 func TestWhatCouldSmuggleARequestIsRefusedAndTheConnectionClosed(t *testing.T) {
@@ -247,7 +280,7 @@ func FuzzAppsAreToldTheSameAsByTheStandardLibrary(f *testing.F) {
 			f.Add([]byte(request))
 		}
 	}
-	a := newAgreement(f)
+	a := newAgreement(f, tellMore)
 	f.Fuzz(func(t *testing.T, request []byte) { a.check(t, request) })
 }
 
@@ -335,7 +368,7 @@ func TestClientsAreToldTheSameAsByTheStandardLibrary(t *testing.T) {
 				}
 				return got
 			}
-			require.Equal(t, ask(reference(t, pod)), ask(w.address))
+			require.Equal(t, ask(reference(t, pod, false)), ask(w.address))
 		})
 	}
 }

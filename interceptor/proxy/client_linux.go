@@ -67,6 +67,9 @@ type client struct {
 	pod       *balance.Endpoint
 	status    int
 	reason    string
+	// own has the request's id, which may be a part of the head or of made.
+	own  http1.Own
+	made [32]byte
 	// now is when the last thing happened to the request.
 	arrived, now time.Time
 	// start is the cold start that the request waited for, if it did.
@@ -108,6 +111,9 @@ func (s *Server) take(conn net.Conn) {
 	}
 	if a, err := netip.ParseAddrPort(conn.RemoteAddr().String()); err == nil {
 		c.from = http1.Client{Address: []byte(a.Addr().String()), Proto: "http", Trusted: s.handler.trusts(a.Addr())}
+		if s.handler.config.Forwarded {
+			c.from.Node = http1.ForwardedNode(a.Addr())
+		}
 	}
 	var err error
 	if c.forget, err = s.departures.add(&c.socket, c.left); err == nil && s.add(c) {
@@ -168,6 +174,7 @@ func (c *client) refuseMalformed(err error) {
 	if !errors.As(err, &m) {
 		return
 	}
+	c.identify()
 	c.refuse(malformed(m))
 	c.server.handler.config.Metrics.unrouted(c.status, c.reason)
 	c.linger()
@@ -361,6 +368,25 @@ func (c *client) linger() {
 	}
 }
 
+// identify gives the request its id.
+func (c *client) identify() {
+	c.own = http1.Own{}
+	if !c.server.handler.config.RequestIDs.on() {
+		return
+	}
+	if c.own.RequestID = c.request.RequestID(); c.own.RequestID == nil {
+		c.own.RequestID = http1.AppendRequestID(c.made[:0])
+	}
+}
+
+// reread reads the head anew, which is the same at another place.
+func (c *client) reread() {
+	_, _ = c.request.Parse(c.in.b) // it was well-formed before
+	if id := c.request.RequestID(); id != nil && len(c.own.RequestID) > 0 {
+		c.own.RequestID = id
+	}
+}
+
 // refuse answers for the app. The connection ends with it unless the request has been read to its end.
 func (c *client) refuse(r *refusal) {
 	if c.begun {
@@ -368,12 +394,13 @@ func (c *client) refuse(r *refusal) {
 		return
 	}
 	c.status, c.reason = r.status, r.reason
+	r.id = string(c.own.RequestID)
 	if r.reason == reasonClientGone {
 		c.keep = false
 		return
 	}
 	if r.reason == reasonBackend {
-		klog.V(2).InfoS("A request failed", "app", r.app, "reason", r.reason, "err", r.cause)
+		klog.V(2).InfoS("A request failed", "app", r.app, "reason", r.reason, "request", r.id, "err", r.cause)
 	}
 	keep := c.keep && c.whole && r.reason != reasonMalformed
 	out := r.appendTo(nil, string(c.request.Get("accept")), string(c.request.Method) == http.MethodHead, !keep, c.server.date.at(time.Now()))

@@ -45,6 +45,7 @@ func (c *client) answer() after {
 	c.arrived, c.now, c.start = started, started, nil
 	c.status, c.reason = 0, ""
 	c.keep = !c.request.Close && !c.server.ending.Load()
+	c.identify()
 	table := h.config.Routes.Table()
 	if table == nil {
 		return c.unrouted(starting())
@@ -253,7 +254,7 @@ func (c *client) hold(avoid *balance.Endpoint) (*balance.Endpoint, error) {
 		c.start = start
 	}
 	c.now = c.server.handler.config.Clock.Now()
-	_, _ = c.request.Parse(c.in.b) // it was well-formed before, and is the same
+	c.reread()
 	return pod, err
 }
 
@@ -320,7 +321,7 @@ func (c *client) send(pod *balance.Endpoint, fresh bool) (err error) {
 	}
 	out := blocks.Get().(*block)
 	defer blocks.Put(out)
-	head := c.request.AppendTo(out[:0], &c.from)
+	head := c.request.AppendTo(out[:0], &c.from, &c.own)
 	body := c.in.b[c.head:c.end]
 	if c.whole && len(body) <= cap(head)-len(head) {
 		err = l.ask(append(head, body...), &l.in)
@@ -383,6 +384,9 @@ func (c *client) deliver(l *link, n int, out *block) (reusable bool, err error) 
 	sent := c.pump.settled()
 	c.keep = c.keep && sent && !c.server.ending.Load()
 	way := http1.Way{Close: !c.keep, Chunk: r.Unbounded(), Date: c.server.date.at(c.now)}
+	if c.server.handler.config.RequestIDs == RequestIDsReturn {
+		way.RequestID = c.own.RequestID
+	}
 	if c.start != nil {
 		stages, first := c.start.FirstByte(c.pod.Address, c.arrived)
 		way.Name, way.Value = coldstart.Header, stages.String()

@@ -189,6 +189,9 @@ func (h *Handler) send(ctx context.Context, x *exchange, r *http.Request, pod *b
 	x.status = res.StatusCode
 	x.empty.Store(res.ContentLength == 0)
 	x.client.closeAfter(x.writer)
+	if h.config.RequestIDs == RequestIDsReturn && len(res.Header[requestIDHeader]) == 0 {
+		res.Header[requestIDHeader] = []string{x.id}
+	}
 	switch {
 	case x.fallback != nil:
 		res.Header.Set(coldstart.Header, coldstart.Fallback)

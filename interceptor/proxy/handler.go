@@ -42,6 +42,9 @@ type Config struct {
 	Transports Transports
 	// TrustedProxies are where X-Forwarded-* headers are taken from and extended; those of everybody else are replaced.
 	TrustedProxies []netip.Prefix
+	// Forwarded has apps told by RFC 7239 as well who asked.
+	Forwarded  bool
+	RequestIDs RequestIDs
 	// Certificates are those of the listener for TLS, if there is one, which is reached from outside under PublicTLSPort.
 	Certificates  Certificates
 	PublicTLSPort int
@@ -93,8 +96,10 @@ type exchange struct {
 	writer   http.ResponseWriter
 	cancel   context.CancelCauseFunc
 	timer    *time.Timer
-	status   int
-	reason   string
+	// id is empty when requests have none.
+	id     string
+	status int
+	reason string
 	// upgraded says that the connection is for something else from now on.
 	upgraded bool
 	// empty says that the response has no body. A flush that is late looks at it too.
@@ -112,7 +117,7 @@ var (
 // ServeHTTP implements http.Handler: route, count, hold, pick, forward. The last three are in RoundTrip, below the
 // ReverseProxy that knows what to do with headers, trailers, streams and upgrades.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	x := &exchange{incoming: r, writer: w, arrived: h.config.Clock.Now()}
+	x := &exchange{incoming: r, writer: w, arrived: h.config.Clock.Now(), id: h.requestID(r.Header)}
 	if r.Method == http.MethodConnect {
 		h.refuse(w, r, x, &refusal{status: http.StatusMethodNotAllowed, reason: reasonMalformed, message: "CONNECT: this is no forward proxy"})
 		h.config.Metrics.unrouted(x.status, x.reason)
@@ -241,11 +246,12 @@ func (h *Handler) failed(w http.ResponseWriter, r *http.Request, err error) {
 
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, x *exchange, own *refusal) {
 	x.status, x.reason = own.status, own.reason
+	own.id = x.id
 	if own.reason == reasonClientGone {
 		return
 	}
 	if own.reason == reasonBackend {
-		klog.V(2).InfoS("A request failed", "app", own.app, "reason", own.reason, "err", own.cause)
+		klog.V(2).InfoS("A request failed", "app", own.app, "reason", own.reason, "request", own.id, "err", own.cause)
 	}
 	x.client.closeAfter(w)
 	own.write(w, r)
@@ -327,6 +333,22 @@ func (h *Handler) rewrite(p *httputil.ProxyRequest) {
 			}
 		}
 	}
+	if h.config.Forwarded && err == nil {
+		from := http1.Client{Proto: proto(p.In), Trusted: trusted, Node: http1.ForwardedNode(remote.Addr())}
+		in := http1.Request{Host: []byte(p.In.Host), Fields: http1.ForwardedFields(p.In.Header.Values)}
+		p.Out.Header.Set("Forwarded", string(in.AppendForwarded(nil, &from)))
+	}
+	if x, ok := p.In.Context().Value(exchangeKey{}).(*exchange); ok && x.id != "" {
+		p.Out.Header[requestIDHeader] = []string{x.id}
+	}
+}
+
+// proto is how a request came.
+func proto(r *http.Request) string {
+	if r.TLS != nil {
+		return "https"
+	}
+	return "http"
 }
 
 func (h *Handler) trusts(remote netip.Addr) bool {

@@ -57,6 +57,8 @@ type refusal struct {
 	cause      error
 	// location is where a redirect leads to.
 	location string
+	// id is the request's, if it has one.
+	id string
 	// fixed is what is said instead of the message, if anything.
 	fixed *backend.Placeholder
 }
@@ -128,6 +130,9 @@ func (r *refusal) answer(accept []string) (http.Header, []byte) {
 	if r.location != "" {
 		h.Set("Location", r.location)
 	}
+	if r.id != "" {
+		h.Set(requestIDHeader, r.id)
+	}
 	if r.reason == reasonPlaceholder {
 		h.Set(coldstart.Header, coldstart.Placeholder)
 	}
@@ -144,6 +149,9 @@ func (r *refusal) answer(accept []string) (http.Header, []byte) {
 	default:
 		h.Set("Content-Type", "text/plain; charset=utf-8")
 		body = []byte(r.message + "\n")
+		if r.id != "" {
+			body = fmt.Appendf(body, "request %s\n", r.id)
+		}
 	}
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	return h, body
@@ -158,7 +166,8 @@ func (r *refusal) json() []byte {
 		Reason  string `json:"reason"`
 		Message string `json:"message"`
 		App     *app   `json:"app,omitempty"`
-	}{Reason: r.reason, Message: r.message}
+		Request string `json:"requestId,omitempty"`
+	}{Reason: r.reason, Message: r.message, Request: r.id}
 	if r.app.Name != "" {
 		said.App = &app{r.app.Namespace, r.app.Name}
 	}
