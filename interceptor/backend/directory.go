@@ -2,6 +2,7 @@ package backend
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -16,6 +17,7 @@ import (
 	"github.com/kedahttp/kedahttp/interceptor/endpoints"
 	"github.com/kedahttp/kedahttp/interceptor/hold"
 	"github.com/kedahttp/kedahttp/interceptor/queue"
+	"github.com/kedahttp/kedahttp/interceptor/recall"
 	"github.com/kedahttp/kedahttp/interceptor/routing"
 )
 
@@ -23,6 +25,9 @@ import (
 // large, however many there are.
 type Directory struct {
 	Config
+
+	// changed has a value when there is something new to be kept.
+	changed chan struct{}
 
 	table *routing.Table[*Route]
 	ready atomic.Bool
@@ -39,6 +44,8 @@ type Config struct {
 	Slices *endpoints.Slices
 	// Prober asks pods that are not ready yet; nil: nobody does.
 	Prober *coldstart.Prober
+	// Recall keeps what is known for the next start; nil: nothing does.
+	Recall *recall.File
 	// Space is for the requests that wait; nil: there is no bound but each app's own.
 	Space *hold.Space
 	// Zone, if it is not empty, is where pods go before those elsewhere.
@@ -52,6 +59,7 @@ type Config struct {
 func NewDirectory(config Config) *Directory {
 	return &Directory{
 		Config:   config,
+		changed:  make(chan struct{}, 1),
 		table:    routing.NewTable[*Route](),
 		backends: map[types.NamespacedName]*Backend{}, byService: map[types.NamespacedName][]*Backend{},
 	}
@@ -73,6 +81,7 @@ func (d *Directory) Ready() bool { return d.ready.Load() }
 func (d *Directory) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	known := d.recall()
 	apps, err := d.Apps.AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc: func(obj any) { d.set(obj) },
 		UpdateFunc: func(before, after any) {
@@ -95,11 +104,56 @@ func (d *Directory) Run(ctx context.Context) error {
 	}
 	wg.Go(func() { d.Apps.RunWithContext(ctx) })
 	wg.Go(func() { d.Slices.Informer().RunWithContext(ctx) })
+	if known != nil {
+		patience, cancel := context.WithTimeout(ctx, d.Recall.Patience)
+		if !cache.WaitForCacheSync(patience.Done(), apps.HasSynced, pods.HasSynced) && ctx.Err() == nil {
+			klog.InfoS("The cluster's API does not answer: serving with what was known before this start", "at", known.At, "apps", len(known.Apps))
+			d.ready.Store(true)
+		}
+		cancel()
+	}
 	if cache.WaitForCacheSync(ctx.Done(), apps.HasSynced, pods.HasSynced) {
 		d.ready.Store(true)
+		if d.Recall != nil {
+			d.Recall.Keep(ctx, d.changed, d.Apps.GetStore(), d.Slices.Informer().GetStore())
+		}
 		<-ctx.Done()
 	}
 	return nil
+}
+
+// recall takes in what was known before this process started, nil if nothing was, as if the informers had heard of it: when they
+// have listed what there is, what is not there any more is deleted. They must not run yet.
+func (d *Directory) recall() *recall.Known {
+	if d.Recall == nil {
+		return nil
+	}
+	known, err := d.Recall.Read()
+	if err != nil {
+		klog.ErrorS(err, "Cannot read what was known before this start")
+	}
+	if known == nil {
+		return nil
+	}
+	for _, slice := range known.Slices {
+		err = errors.Join(err, d.Slices.Informer().GetIndexer().Add(slice))
+	}
+	for _, app := range known.Apps {
+		err = errors.Join(err, d.Apps.GetIndexer().Add(app))
+		d.set(app)
+	}
+	if err != nil {
+		klog.ErrorS(err, "Taking in what was known before this start")
+	}
+	return known
+}
+
+// keep has what is known kept some time later.
+func (d *Directory) keep() {
+	select {
+	case d.changed <- struct{}{}:
+	default:
+	}
 }
 
 // sameSpec reports that nothing changed of an app that requests are served by: its status, which is written most often, is not.
@@ -115,6 +169,7 @@ func (d *Directory) set(obj any) {
 	if !ok {
 		return
 	}
+	d.keep()
 	name := types.NamespacedName{Namespace: app.Namespace, Name: app.Name}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -146,6 +201,7 @@ func (d *Directory) set(obj any) {
 }
 
 func (d *Directory) remove(name types.NamespacedName) {
+	d.keep()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	b := d.backends[name]
@@ -183,6 +239,7 @@ func (d *Directory) leaveServices(b *Backend) {
 }
 
 func (d *Directory) serviceChanged(service types.NamespacedName) {
+	d.keep()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, b := range d.byService[service] {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"path/filepath"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -37,13 +38,14 @@ import (
 	"github.com/kedahttp/kedahttp/interceptor/proxy"
 	"github.com/kedahttp/kedahttp/interceptor/queue"
 	"github.com/kedahttp/kedahttp/interceptor/queue/wire"
+	"github.com/kedahttp/kedahttp/interceptor/recall"
 )
 
 // Options are the flags.
 type Options struct {
 	Kubeconfig                        string
 	Listen, AdminListen, CountsListen string
-	TLSDir, Zone                      string
+	TLSDir, Zone, StateDir            string
 	ShutdownDelay, DrainTimeout       time.Duration
 	TrustedProxies                    []string
 	MaxHeldRequests                   int
@@ -82,6 +84,7 @@ func New() *cobra.Command {
 	f.StringVar(&o.AdminListen, "admin-listen", o.AdminListen, "Where /livez, /readyz and /metrics are served, and, to nobody but who is in the pod (kubectl port-forward is), /debug/routes and /debug/pprof.")
 	f.StringVar(&o.CountsListen, "counts-listen", o.CountsListen, "Where the counts are streamed, with mutual TLS.")
 	f.StringVar(&o.TLSDir, "tls-dir", o.TLSDir, "The directory of tls.crt, tls.key and ca.crt for the counts. Changes are picked up.")
+	f.StringVar(&o.StateDir, "state-dir", o.StateDir, "Where to keep what is known of apps and pods for a start while the cluster's API is away. It has to outlive the process and not the pod. Empty: nowhere; such a start waits for the API.")
 	f.DurationVar(&o.ShutdownDelay, "shutdown-delay", o.ShutdownDelay, "How long requests are still taken after the signal to end, so that everybody hears of it first.")
 	f.DurationVar(&o.DrainTimeout, "drain-timeout", o.DrainTimeout, "How long after that requests that wait or are being answered may take.")
 	f.StringVar(&o.Zone, "zone", o.Zone, "The zone that this runs in. Pods in it go before those elsewhere as long as they have fewer requests than their app's scaling target. Empty: all are alike.")
@@ -203,8 +206,12 @@ func (o *Options) build(config *rest.Config, creds credentials.TransportCredenti
 	prober := coldstart.NewProber(func(ctx context.Context, namespace, name string) (*corev1.Pod, error) {
 		return reader.CoreV1().Pods(namespace).Get(ctx, name, metav1.GetOptions{})
 	}, transports.Probes(), transports.SecureProbes())
+	var known *recall.File
+	if o.StateDir != "" {
+		known = &recall.File{Path: filepath.Join(o.StateDir, "known.json"), Patience: 3 * time.Second}
+	}
 	i.directory = backend.NewDirectory(backend.Config{
-		Apps: apps, Slices: slices, Prober: prober, Space: hold.NewSpace(o.MaxHeldRequests, o.MaxHeldBytes.Value()), Zone: o.Zone,
+		Apps: apps, Slices: slices, Prober: prober, Recall: known, Space: hold.NewSpace(o.MaxHeldRequests, o.MaxHeldBytes.Value()), Zone: o.Zone,
 		Counters: i.counters, Tallies: metrics, Clock: clk,
 	})
 	if i.certificates, err = o.TLS.certificates(reader, apps, i.directory); err != nil {

@@ -95,15 +95,15 @@ func (u user) leader() string {
 	return pod
 }
 
-// kill kills the pod's server as nothing but a crash of the machine would.
-func (u user) kill(pod corev1.Pod) {
+// process is the pid of the pod's server, as this machine sees it.
+func (u user) process(pod corev1.Pod) int {
 	u.Helper()
 	program := "/" + strings.TrimPrefix(pod.Labels["app.kubernetes.io/name"], "kedahttp-") + "\x00"
 	groups, err := filepath.Glob("/proc/[0-9]*/cgroup")
 	if err != nil {
 		u.Fatal(err)
 	}
-	killed := 0
+	var found []int
 	for _, file := range groups {
 		group, err := os.ReadFile(file)
 		if err != nil || !strings.Contains(string(group), string(pod.UID)) {
@@ -117,12 +117,19 @@ func (u user) kill(pod corev1.Pod) {
 		if err != nil {
 			continue
 		}
-		if err := unix.Kill(pid, unix.SIGKILL); err == nil {
-			killed++
-		}
+		found = append(found, pid)
 	}
-	if killed != 1 {
-		u.Fatalf("%d processes of the pod %s were killed, not one", killed, pod.Name)
+	if len(found) != 1 {
+		u.Fatalf("the pod %s has not one process but %v", pod.Name, found)
+	}
+	return found[0]
+}
+
+// kill kills the pod's server as nothing but a crash of the machine would.
+func (u user) kill(pod corev1.Pod) {
+	u.Helper()
+	if err := unix.Kill(u.process(pod), unix.SIGKILL); err != nil {
+		u.Fatalf("killing the server of the pod %s: %v", pod.Name, err)
 	}
 }
 
