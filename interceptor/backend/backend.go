@@ -8,9 +8,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/clock"
+	"k8s.io/utils/ptr"
 
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 	"github.com/kedahttp/kedahttp/interceptor/balance"
@@ -50,17 +52,19 @@ type Settings struct {
 	// ConcurrencyLimit is how many requests a pod gets at the same time; 0: any number.
 	ConcurrencyLimit int
 	// Target is how many requests at a time a pod is for; 0: nobody said.
-	Target int
-	// RequestTimeout and ResponseHeaderTimeout are without limit when 0.
-	RequestTimeout, ResponseHeaderTimeout time.Duration
-	Protocol                              v1alpha1.Protocol
-	Service                               types.NamespacedName
-	Port                                  *intstr.IntOrString
+	Target   int
+	Timeouts Timeouts
+	Protocol v1alpha1.Protocol
+	Service  types.NamespacedName
+	Port     *intstr.IntOrString
 	// Redirect says that requests without TLS are sent to https.
 	Redirect bool
 	// Placeholder is the response to requests for which there is no pod; nil: they wait.
 	Placeholder *Placeholder
 }
+
+// Timeouts are those of spec.timeouts; 0 is no limit.
+type Timeouts struct{ Request, ResponseHeader, Idle time.Duration }
 
 // Tally is told of each request of an app when it is done.
 type Tally interface {
@@ -185,11 +189,11 @@ func settingsOf(app *v1alpha1.HTTPApp) *Settings {
 	if t := app.Spec.TLS; t != nil {
 		s.Redirect = t.Redirect
 	}
-	if t := app.Spec.Timeouts.Request; t != nil {
-		s.RequestTimeout = t.Duration
-	}
-	if t := app.Spec.Timeouts.ResponseHeader; t != nil {
-		s.ResponseHeaderTimeout = t.Duration
+	none, t := metav1.Duration{}, app.Spec.Timeouts
+	s.Timeouts = Timeouts{
+		Request:        ptr.Deref(t.Request, none).Duration,
+		ResponseHeader: ptr.Deref(t.ResponseHeader, none).Duration,
+		Idle:           ptr.Deref(t.Idle, none).Duration,
 	}
 	return s
 }

@@ -54,6 +54,7 @@ type SettingsDescribed struct {
 	MaxWait               string            `json:"maxWait"`
 	RequestTimeout        string            `json:"requestTimeout,omitempty"`
 	ResponseHeaderTimeout string            `json:"responseHeaderTimeout,omitempty"`
+	IdleTimeout           string            `json:"idleTimeout,omitempty"`
 	Placeholder           int               `json:"placeholder,omitempty"`
 	RedirectToHTTPS       bool              `json:"redirectToHTTPS,omitempty"`
 }
@@ -160,11 +161,14 @@ func (s *Settings) describe(protocol v1alpha1.Protocol) SettingsDescribed {
 		Service: s.Service.Name, Port: portOf(s.Port), Protocol: protocol,
 		ConcurrencyLimit: s.ConcurrencyLimit, Target: s.Target, MaxPending: s.MaxPending, MaxWait: s.MaxWait.String(), RedirectToHTTPS: s.Redirect,
 	}
-	if s.RequestTimeout > 0 {
-		said.RequestTimeout = s.RequestTimeout.String()
+	if s.Timeouts.Request > 0 {
+		said.RequestTimeout = s.Timeouts.Request.String()
 	}
-	if s.ResponseHeaderTimeout > 0 {
-		said.ResponseHeaderTimeout = s.ResponseHeaderTimeout.String()
+	if s.Timeouts.ResponseHeader > 0 {
+		said.ResponseHeaderTimeout = s.Timeouts.ResponseHeader.String()
+	}
+	if s.Timeouts.Idle > 0 {
+		said.IdleTimeout = s.Timeouts.Idle.String()
 	}
 	if s.Placeholder != nil {
 		said.Placeholder = s.Placeholder.Status

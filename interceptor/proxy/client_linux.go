@@ -80,11 +80,11 @@ type client struct {
 	keep bool
 	last after
 	pump *pump
+	// timeouts are those of the app, if it has any.
+	timeouts *timeouts
 
 	mu     sync.Mutex
 	active bool
-	// number and attempt say which request is being answered, and which part of that: a timer that was late is of another.
-	number, attempt uint64
 	// cause is why the request has to end.
 	cause error
 	// gone says that the client has left, during this request or before.
@@ -92,7 +92,6 @@ type client struct {
 	link *link
 	// cancel ends what the request waits for, if anything.
 	cancel context.CancelCauseFunc
-	timer  *time.Timer
 }
 
 // take answers the requests of a connection.
@@ -307,26 +306,16 @@ func (c *client) abort(cause error) {
 	c.abortLocked(cause)
 }
 
-// abortAfter ends the request that is being answered now after a time; with attempt, only while what is being done now for it
-// goes on.
-func (c *client) abortAfter(t time.Duration, attempt bool, cause error) *time.Timer {
+// moved is how much came and went on both connections of the request.
+func (c *client) moved() uint64 {
+	n := transferredOn(c.raw)
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	number, part := c.number, c.attempt
-	return time.AfterFunc(t, func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if c.number == number && (!attempt || c.attempt == part) {
-			c.abortLocked(cause)
-		}
-	})
-}
-
-// nextAttempt ends the part of the request that timers may have been for.
-func (c *client) nextAttempt() {
-	c.mu.Lock()
-	c.attempt++
+	l := c.link
 	c.mu.Unlock()
+	if l != nil {
+		n += transferredOn(l.raw)
+	}
+	return n
 }
 
 func (c *client) abortLocked(cause error) {
@@ -391,6 +380,9 @@ func (c *client) reread() {
 func (c *client) refuse(r *refusal) {
 	if c.begun {
 		c.keep = false
+		if r.reason == reasonIdleTimeout {
+			c.reason = r.reason
+		}
 		return
 	}
 	c.status, c.reason = r.status, r.reason

@@ -78,11 +78,13 @@ func (c *client) answer() after {
 	}()
 	c.mu.Lock()
 	c.active, c.cause = true, nil
-	c.number++
 	if c.gone {
 		c.cause = errClientGone
 	}
 	c.mu.Unlock()
+	if t := b.Settings().Timeouts; t != (backend.Timeouts{}) {
+		c.timeouts = newTimeouts(t, c.whole, func(cause error, _ bool) { c.abort(cause) }, c.moved)
+	}
 
 	err := c.forward()
 	torn := c.deactivate() || err != nil && c.begun
@@ -146,13 +148,10 @@ func (c *client) deactivate() (cut bool) {
 
 // finish ends what a request may have begun.
 func (c *client) finish() {
-	if c.timer != nil {
-		c.timer.Stop()
-		c.timer = nil
-	}
+	c.timeouts.end()
 	c.deactivate()
 	c.pump.stop(c)
-	c.pump = nil
+	c.pump, c.timeouts = nil, nil
 	c.release()
 	c.ticket.Done()
 }
@@ -201,6 +200,7 @@ func (c *client) forward() error {
 		case failed:
 			c.ticket.Hold()
 			b.Tally.Retried(retryConnect)
+			c.timeouts.hold()
 		case !repeated && c.repeatable():
 			repeated = true
 			b.Tally.Retried(retryRepeated)
@@ -310,15 +310,7 @@ func (c *client) send(pod *balance.Endpoint, fresh bool) (err error) {
 		l.in.free()
 		c.server.links.put(pod, l, c.now)
 	}()
-	settings := c.backend.Settings()
-	if t := settings.RequestTimeout; t > 0 && c.timer == nil {
-		c.timer = c.abortAfter(t, false, errRequestTimeout)
-	}
-	if t := settings.ResponseHeaderTimeout; t > 0 {
-		header := c.abortAfter(t, true, errHeaderTimeout)
-		defer header.Stop()
-		defer c.nextAttempt()
-	}
+	c.timeouts.forward(c.whole)
 	out := blocks.Get().(*block)
 	defer blocks.Put(out)
 	head := c.request.AppendTo(out[:0], &c.from, &c.own)
@@ -344,8 +336,8 @@ func (c *client) send(pod *balance.Endpoint, fresh bool) (err error) {
 				return errClientGone
 			}
 		default:
-			if settings.ResponseHeaderTimeout > 0 {
-				c.nextAttempt()
+			if err := c.timeouts.begin(); err != nil {
+				return err
 			}
 			reusable, err = c.deliver(l, n, out)
 			return err

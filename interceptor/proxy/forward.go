@@ -53,6 +53,7 @@ func (h *Handler) RoundTrip(r *http.Request) (*http.Response, error) {
 		case failed:
 			x.ticket.Hold()
 			b.Tally.Retried(retryConnect)
+			x.timeouts.hold()
 		case !repeated && idempotent(r) && r.Body == nil:
 			repeated = true
 			b.Tally.Retried(retryRepeated)
@@ -146,7 +147,6 @@ func (x *exchange) meanwhile(fallback *backend.Fallback, avoid *balance.Endpoint
 
 // send forwards the request to a pod.
 func (h *Handler) send(ctx context.Context, x *exchange, r *http.Request, pod *balance.Endpoint) (*http.Response, error) {
-	settings := x.backend.Settings()
 	out := r.WithContext(ctx) // a copy: a round trip must not change its request
 	// The very map that the server fills in at the end of the body.
 	out.Trailer = x.incoming.Trailer
@@ -172,20 +172,24 @@ func (h *Handler) send(ctx context.Context, x *exchange, r *http.Request, pod *b
 		x.busy = &transport.busy
 		x.busy.Add(1)
 	}
-	if t := settings.RequestTimeout; t > 0 && x.timer == nil {
-		x.timer = time.AfterFunc(t, func() { x.cancel(errRequestTimeout) })
+	if out.Body != nil {
+		defer x.interruptible(ctx)()
 	}
-	var header *time.Timer
-	if t := settings.ResponseHeaderTimeout; t > 0 {
-		header = time.AfterFunc(t, func() { x.cancel(errHeaderTimeout) })
+	if x.timeouts != nil {
+		x.timeouts.forward(out.Body == nil)
+		if out.Body != nil {
+			out.Body = &noted{ReadCloser: out.Body, moved: &x.moved, ended: x.timeouts.ask}
+		}
 	}
 	res, err := transport.RoundTrip(out)
-	if header != nil {
-		header.Stop()
-	}
 	if err != nil {
 		return nil, err
 	}
+	if err := x.timeouts.begin(); err != nil {
+		_ = res.Body.Close()
+		return nil, err
+	}
+	res.Body = x.note(res.Body)
 	x.status = res.StatusCode
 	x.empty.Store(res.ContentLength == 0)
 	x.client.closeAfter(x.writer)
@@ -209,11 +213,25 @@ func (h *Handler) send(ctx context.Context, x *exchange, r *http.Request, pod *b
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		x.upgraded = true
 		h.config.Metrics.connections.upgraded.Add(1)
-		if x.timer != nil {
-			x.timer.Stop() // a connection, not a response
-		}
 	}
 	return res, nil
+}
+
+// interruptible has the body of the request read no more when the context ends: a round trip does not end before its read of the
+// body does. It must be undone.
+func (x *exchange) interruptible(ctx context.Context) (undo func()) {
+	done := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(done)
+		if x.client == nil || !x.client.ended.Load() {
+			_ = http.NewResponseController(x.writer).SetReadDeadline(past)
+		}
+	})
+	return func() {
+		if !stop() {
+			<-done
+		}
+	}
 }
 
 // idempotent reports whether doing the request twice is the same as once.

@@ -95,7 +95,9 @@ type exchange struct {
 	incoming *http.Request
 	writer   http.ResponseWriter
 	cancel   context.CancelCauseFunc
-	timer    *time.Timer
+	timeouts *timeouts
+	// moved counts the bytes that moved, if somebody wants to know.
+	moved atomic.Uint64
 	// id is empty when requests have none.
 	id     string
 	status int
@@ -108,11 +110,7 @@ type exchange struct {
 
 type exchangeKey struct{}
 
-var (
-	errHeaderTimeout  = errors.New("the response's header did not arrive in time")
-	errRequestTimeout = errors.New("the response was not complete in time")
-	errClientGone     = errors.New("the client left")
-)
+var errClientGone = errors.New("the client left")
 
 // ServeHTTP implements http.Handler: route, count, hold, pick, forward. The last three are in RoundTrip, below the
 // ReverseProxy that knows what to do with headers, trailers, streams and upgrades.
@@ -156,10 +154,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.ticket.Accept(b.Counts)
 	// Deferred, because a response that breaks off ends in a panic.
 	defer func() {
-		cancel(nil)
-		if x.timer != nil {
-			x.timer.Stop()
+		if cut := x.timeouts.end(); errors.Is(cut, errIdleTimeout) {
+			x.reason = reasonIdleTimeout // also of a response that had begun
 		}
+		cancel(nil)
 		x.release()
 		if x.upgraded {
 			h.config.Metrics.connections.upgraded.Add(-1)
@@ -183,6 +181,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r = r.WithContext(ctx)
 	if x.client != nil {
 		r.Body = x.client
+	}
+	if t := b.Settings().Timeouts; t != (backend.Timeouts{}) {
+		x.timeouts = x.limit(t, r)
+		if r.ContentLength != 0 {
+			r.Body = &noted{ReadCloser: r.Body, moved: &x.moved, ended: x.timeouts.arrive}
+		}
 	}
 	if r.ProtoMajor == 2 {
 		w = &stream{w, x}
@@ -260,7 +264,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, x *exchange, ow
 // explain says why a round trip failed.
 func (x *exchange) explain(ctx context.Context, err error) *refusal {
 	switch cause := context.Cause(ctx); {
-	case errors.Is(cause, errHeaderTimeout), errors.Is(cause, errRequestTimeout):
+	case isTimeout(cause):
 		err = cause
 	case ctx.Err() != nil || x.incoming.Context().Err() != nil || x.body != nil && x.body.failed():
 		err = errClientGone
@@ -281,12 +285,18 @@ func explain(b *backend.Backend, fallback *backend.Fallback, err error) *refusal
 	switch {
 	case errors.As(err, &bad):
 		r.status, r.reason, r.message = bad.Status, reasonMalformed, bad.Message
-	case errors.Is(err, errHeaderTimeout):
-		r.status, r.reason = http.StatusGatewayTimeout, reasonHeaderTimeout
-		r.message = fmt.Sprintf("%s did not begin its response within %v", who, settings.ResponseHeaderTimeout)
+	case errors.Is(err, errHeldTimeout):
+		r.status, r.reason = http.StatusGatewayTimeout, reasonRequestTimeout
+		r.message = fmt.Sprintf("app %s had no %s for %v, as long as spec.timeouts.request allows", app, lacks(b), settings.Timeouts.Request)
 	case errors.Is(err, errRequestTimeout):
 		r.status, r.reason = http.StatusGatewayTimeout, reasonRequestTimeout
-		r.message = fmt.Sprintf("%s did not complete its response within %v", who, settings.RequestTimeout)
+		r.message = fmt.Sprintf("%s did not begin its response within %v, as long as spec.timeouts.request allows", who, settings.Timeouts.Request)
+	case errors.Is(err, errHeaderTimeout):
+		r.status, r.reason = http.StatusGatewayTimeout, reasonHeaderTimeout
+		r.message = fmt.Sprintf("%s did not begin its response within %v of getting the request, as long as spec.timeouts.responseHeader allows", who, settings.Timeouts.ResponseHeader)
+	case errors.Is(err, errIdleTimeout):
+		r.status, r.reason = http.StatusGatewayTimeout, reasonIdleTimeout
+		r.message = fmt.Sprintf("nothing more of the request's body came to %s for %v, as long as spec.timeouts.idle allows", who, settings.Timeouts.Idle)
 	case errors.Is(err, errClientGone):
 		r.status, r.reason, r.message = statusClientGone, reasonClientGone, "the client left"
 	case errors.Is(err, hold.ErrFull):

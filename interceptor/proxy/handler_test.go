@@ -329,41 +329,6 @@ func TestABrokenConnectionIsRepeatedOnceWhenThatMakesNoDifference(t *testing.T) 
 	w.is("shop", 0, 0)
 }
 
-func TestTimeoutsAreTheAppsOwn(t *testing.T) {
-	w := newWorld(t)
-	w.app("slow", func(a *v1alpha1.HTTPApp) {
-		a.Spec.Timeouts.ResponseHeader = &metav1.Duration{Duration: 50 * time.Millisecond}
-	})
-	w.app("whole", func(a *v1alpha1.HTTPApp) { a.Spec.Timeouts.Request = &metav1.Duration{Duration: 50 * time.Millisecond} })
-	stuck := w.pod(func(_ http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body) // else a server does not hear that its client left
-		<-r.Context().Done()
-	})
-	w.ready("slow", "", at(stuck))
-	a := do(w.request("GET", "slow", "/", nil))
-	require.Equal(t, http.StatusGatewayTimeout, a.status)
-	require.Contains(t, a.body, "app default/slow")
-
-	w.ready("whole", "", at(stuck))
-	a = do(w.request("POST", "whole", "/", strings.NewReader("body")))
-	require.Equal(t, http.StatusGatewayTimeout, a.status)
-	require.Contains(t, a.body, "app default/whole")
-
-	// Once it has begun, the response cannot become another: it breaks off.
-	dribbling := w.pod(func(w http.ResponseWriter, r *http.Request) {
-		fmt.Fprint(w, "beginning") //nolint:errcheck // the test sees
-		w.(http.Flusher).Flush()
-		<-r.Context().Done()
-	})
-	w.ready("whole", "", at(dribbling))
-	w.eventually("the response is cut", func() bool {
-		a := do(w.request("GET", "whole", "/", nil))
-		return a.status == 200 && a.err != nil
-	})
-	w.is("slow", 0, 0)
-	w.is("whole", 0, 0)
-}
-
 func TestAClientThatLeavesWhileItIsServedIsForgottenAtOnce(t *testing.T) {
 	w := newWorld(t)
 	w.app("shop")

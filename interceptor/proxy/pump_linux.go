@@ -52,6 +52,8 @@ func (p *pump) run(c *client, l *link, left int64, chunked bool, chunks *http1.C
 		p.in.drop(n)
 		if done {
 			p.finished.Store(true)
+			c.timeouts.arrive()
+			c.timeouts.ask()
 			return
 		}
 	}

@@ -32,6 +32,7 @@ const (
 	reasonGone           = "app_gone"
 	reasonHeaderTimeout  = "response_header_timeout"
 	reasonRequestTimeout = "request_timeout"
+	reasonIdleTimeout    = "idle_timeout"
 	reasonBackend        = "backend"
 	reasonClientGone     = "client_gone"
 	reasonPlaceholder    = "placeholder"

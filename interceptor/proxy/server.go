@@ -44,6 +44,9 @@ func NewServer(handler *Handler, others *http.Server) (*Server, error) {
 		return nil, err
 	}
 	others.Handler = handler
+	others.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
+		return context.WithValue(ctx, connKey{}, conn)
+	}
 	s := &Server{
 		handler: handler, others: others, handed: &handed{conns: make(chan net.Conn), closed: make(chan struct{})}, departures: d,
 		links: handler.config.Transports.links, clients: map[*client]struct{}{}, empty: make(chan struct{}), sweeping: make(chan struct{}),
@@ -250,6 +253,9 @@ func (c *replay) Read(p []byte) (int, error) {
 	}
 	return c.Conn.Read(p)
 }
+
+// NetConn is the connection itself.
+func (c *replay) NetConn() net.Conn { return c.Conn }
 
 // ReadFrom lets bytes go from one socket to another without passing through here.
 func (c *replay) ReadFrom(r io.Reader) (int64, error) { return io.Copy(c.Conn, r) }

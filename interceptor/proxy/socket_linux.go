@@ -5,14 +5,10 @@ import (
 	"io"
 	"net"
 	"syscall"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
-
-// past is a deadline that ends what is going on.
-var past = time.Unix(1, 0)
 
 // socket is a connection that has no memory while nothing arrives, and costs none to use. One goroutine may read and one may
 // write.

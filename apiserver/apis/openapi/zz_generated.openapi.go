@@ -1197,24 +1197,24 @@ func schema_apiserver_apis_apps_v1alpha1_Timeouts(ref common.ReferenceCallback) 
 	return common.OpenAPIDefinition{
 		Schema: spec.Schema{
 			SchemaProps: spec.SchemaProps{
-				Description: "Timeouts of one request, counted from when it is forwarded to a pod. 0 is no limit.",
+				Description: "Timeouts of one request. What flows, be it the request's body on its way to a pod, the response or an upgraded connection, is ended by idle alone, however long it takes.",
 				Type:        []string{"object"},
 				Properties: map[string]spec.Schema{
 					"request": {
 						SchemaProps: spec.SchemaProps{
-							Description: "Until the response is complete. Upgraded connections are not cut by it. Default: no limit.",
+							Description: "From a request's arrival until its response begins, the wait for a pod and a second try included; then 504. Of a request whose body takes its time it counts from the end of the body. Default: 0, no limit.",
 							Ref:         ref(metav1.Duration{}.OpenAPIModelName()),
 						},
 					},
 					"responseHeader": {
 						SchemaProps: spec.SchemaProps{
-							Description: "Until the response's header arrives; then 504. Default: no limit.",
+							Description: "From when a pod has got a request, with its body, until the response's header arrives; then 504. Default: 0, no limit.",
 							Ref:         ref(metav1.Duration{}.OpenAPIModelName()),
 						},
 					},
 					"idle": {
 						SchemaProps: spec.SchemaProps{
-							Description: "The longest silence on an upgraded connection. Accepted, not acted on yet.",
+							Description: "The longest silence, in both directions at once, of what flows: of the request's body on its way to a pod, then 504; of the response, streams included, and of an upgraded connection, which end then. Default: 0, no limit.",
 							Ref:         ref(metav1.Duration{}.OpenAPIModelName()),
 						},
 					},

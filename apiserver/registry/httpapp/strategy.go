@@ -102,7 +102,7 @@ func (s strategy) WarningsOnUpdate(_ context.Context, obj, old runtime.Object) [
 
 // warnings says what is accepted and yet does not work.
 func (s strategy) warnings(app *v1alpha1.HTTPApp) []string {
-	return append(s.conflicts(app), notActedOn(&app.Spec)...)
+	return s.conflicts(app)
 }
 
 // conflicts names the routes that older apps own. It is no reason to refuse the app: they may go.
@@ -114,18 +114,6 @@ func (s strategy) conflicts(app *v1alpha1.HTTPApp) []string {
 	for _, c := range s.routes.Taken(app) {
 		warnings = append(warnings, fmt.Sprintf("spec.routes: %s belongs to the older app %s; requests for it do not come to this app while that one exists", c.Key, c.Owner))
 	}
-	return warnings
-}
-
-// notActedOn names the fields whose documentation says that they are accepted and not acted on yet.
-func notActedOn(spec *v1alpha1.HTTPAppSpec) []string {
-	var warnings []string
-	warn := func(set bool, path string) {
-		if set {
-			warnings = append(warnings, path+" is accepted and not acted on yet")
-		}
-	}
-	warn(spec.Timeouts.Idle != nil, "spec.timeouts.idle")
 	return warnings
 }
 

@@ -98,25 +98,6 @@ func TestAWarningNamesTheOlderAppThatOwnsARoute(t *testing.T) {
 	}
 }
 
-func TestAWarningNamesWhatIsNotActedOnYet(t *testing.T) {
-	app := newApp("new", 0, "a.com")
-	app.Spec.TLS = &v1alpha1.TLS{SecretName: "x"}
-	app.Spec.Protocol = v1alpha1.ProtocolHTTPS
-	app.Spec.Timeouts.Idle = &metav1.Duration{}
-	app.Spec.ColdStart = &v1alpha1.ColdStart{}
-	warnings := strings.Join(strategy{}.WarningsOnCreate(t.Context(), app), "\n")
-	for _, field := range []string{"coldStart", "tls", "protocol"} {
-		if strings.Contains(warnings, field) {
-			t.Errorf("what is acted on is warned about:\n%s", warnings)
-		}
-	}
-	for _, field := range []string{"spec.timeouts.idle"} {
-		if !strings.Contains(warnings, field+" is accepted and not acted on yet") {
-			t.Errorf("nothing about %s in\n%s", field, warnings)
-		}
-	}
-}
-
 func TestARowSaysHowTheAppIs(t *testing.T) {
 	ready := metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: "Fine"}
 	notReady := metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: "NotReady"}

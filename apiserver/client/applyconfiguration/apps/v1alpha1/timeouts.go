@@ -13,13 +13,16 @@ import (
 // TimeoutsApplyConfiguration represents a declarative configuration of the Timeouts type for use
 // with apply.
 //
-// Timeouts of one request, counted from when it is forwarded to a pod. 0 is no limit.
+// Timeouts of one request. What flows, be it the request's body on its way to a pod, the response or an upgraded connection, is ended
+// by idle alone, however long it takes.
 type TimeoutsApplyConfiguration struct {
-	// Until the response is complete. Upgraded connections are not cut by it. Default: no limit.
+	// From a request's arrival until its response begins, the wait for a pod and a second try included; then 504. Of a request
+	// whose body takes its time it counts from the end of the body. Default: 0, no limit.
 	Request *v1.Duration `json:"request,omitempty"`
-	// Until the response's header arrives; then 504. Default: no limit.
+	// From when a pod has got a request, with its body, until the response's header arrives; then 504. Default: 0, no limit.
 	ResponseHeader *v1.Duration `json:"responseHeader,omitempty"`
-	// The longest silence on an upgraded connection. Accepted, not acted on yet.
+	// The longest silence, in both directions at once, of what flows: of the request's body on its way to a pod, then 504; of the
+	// response, streams included, and of an upgraded connection, which end then. Default: 0, no limit.
 	Idle *v1.Duration `json:"idle,omitempty"`
 }
 
