@@ -119,15 +119,16 @@ func (r *Reconciler) applyFields(ctx context.Context, app *v1alpha1.HTTPApp, res
 	}
 	sum := sha256.Sum256(text)
 	wanted := hex.EncodeToString(sum[:])
-	key := appliedKey{resource, nameOf(app)}
+	key := appliedKey{resource, nameOf(app)} // of each resource there is one for each app
+	name := object.GetName()
 
-	if obj, there, err := known.GetByKey(nameOf(app).String()); err == nil && there {
+	if obj, there, err := known.GetByKey(app.Namespace + "/" + name); err == nil && there {
 		m, err := meta.Accessor(obj)
 		if err != nil {
 			return err
 		}
 		if !owned(m, app) {
-			return &takenError{object.GetKind(), app.Name}
+			return &takenError{object.GetKind(), name}
 		}
 		r.mu.Lock()
 		state := r.applied[key]
@@ -138,7 +139,7 @@ func (r *Reconciler) applyFields(ctx context.Context, app *v1alpha1.HTTPApp, res
 	}
 	client := r.Dynamic.Resource(resource).Namespace(app.Namespace)
 	// The informer may be behind, or not show what is not ours.
-	live, err := client.Get(ctx, app.Name, metav1.GetOptions{})
+	live, err := client.Get(ctx, name, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
 		live = nil
@@ -151,13 +152,13 @@ func (r *Reconciler) applyFields(ctx context.Context, app *v1alpha1.HTTPApp, res
 	case err != nil:
 		return err
 	case !owned(live, app):
-		return &takenError{object.GetKind(), app.Name}
+		return &takenError{object.GetKind(), name}
 	case create != nil:
 		if err := r.handOverReplicas(ctx, resource, live); err != nil {
 			return err
 		}
 	}
-	applied, err := client.Apply(ctx, app.Name, object, metav1.ApplyOptions{FieldManager: workload.FieldManager, Force: true})
+	applied, err := client.Apply(ctx, name, object, metav1.ApplyOptions{FieldManager: workload.FieldManager, Force: true})
 	if err != nil {
 		return err
 	}
@@ -245,9 +246,13 @@ func appliesReplicas(entries []metav1.ManagedFieldsEntry) bool {
 	return false
 }
 
-// removeMade deletes an object that was made for the app, if there is one.
+// removeMade deletes an object of the app's name that was made for it, if there is one.
 func (r *Reconciler) removeMade(ctx context.Context, app *v1alpha1.HTTPApp, resource schema.GroupVersionResource, known cache.Store) error {
-	obj, there, err := known.GetByKey(nameOf(app).String())
+	return r.removeNamed(ctx, app, resource, app.Name, known)
+}
+
+func (r *Reconciler) removeNamed(ctx context.Context, app *v1alpha1.HTTPApp, resource schema.GroupVersionResource, name string, known cache.Store) error {
+	obj, there, err := known.GetByKey(app.Namespace + "/" + name)
 	if err != nil || !there {
 		return err
 	}
@@ -255,7 +260,7 @@ func (r *Reconciler) removeMade(ctx context.Context, app *v1alpha1.HTTPApp, reso
 	if err != nil || !owned(m, app) {
 		return err
 	}
-	err = r.Dynamic.Resource(resource).Namespace(app.Namespace).Delete(ctx, app.Name, metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(m.GetUID()))})
+	err = r.Dynamic.Resource(resource).Namespace(app.Namespace).Delete(ctx, name, metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(m.GetUID()))})
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
 		return nil
 	}

@@ -86,7 +86,7 @@ func TestTheURLIsThatOfTheFirstRouteToPodsAsItIsReachedFromOutside(t *testing.T)
 	}}}
 	for port, want := range map[int]string{0: "http://shop.example.com/api", 80: "http://shop.example.com/api", 8080: "http://shop.example.com:8080/api"} {
 		r := &Reconciler{Config: Config{PublicPort: port}}
-		if got := r.url(app); got != want {
+		if got := r.url(app, false); got != want {
 			t.Errorf("with port %d it is %s, not %s", port, got, want)
 		}
 	}

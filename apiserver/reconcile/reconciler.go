@@ -1,5 +1,5 @@
-// Package reconcile makes what an app is made of: its Deployment, its Service and its ScaledObject or HPA, and says in the app's
-// conditions how that went. One replica of the API server runs it.
+// Package reconcile makes what an app is made of: its Deployment, its Service, its ScaledObject or HPA, and the right of interceptors to
+// read its certificate, and says in the app's conditions how that went. One replica of the API server runs it.
 package reconcile
 
 import (
@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -22,6 +23,7 @@ import (
 	"k8s.io/client-go/dynamic/dynamicinformer"
 	autoscalinginformers "k8s.io/client-go/informers/autoscaling/v2"
 	coreinformers "k8s.io/client-go/informers/core/v1"
+	rbacinformers "k8s.io/client-go/informers/rbac/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
@@ -29,6 +31,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/routes"
+	"github.com/kedahttp/kedahttp/apiserver/apis/apps/secrets"
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 	"github.com/kedahttp/kedahttp/apiserver/workload"
 )
@@ -63,6 +66,10 @@ type Config struct {
 	ScalerAddress string
 	// PublicPort is the port under which the interceptors are reached from outside, for the apps' URLs.
 	PublicPort int
+	// PublicTLSPort is the same for TLS; 0: there is none.
+	PublicTLSPort int
+	// Interceptor is the service account of the interceptors.
+	Interceptor types.NamespacedName
 }
 
 // Reconciler sees to it that apps are what they should be.
@@ -74,6 +81,9 @@ type Reconciler struct {
 	pods          cache.SharedIndexInformer
 	scaledObjects cache.SharedIndexInformer
 	hpas          cache.SharedIndexInformer
+	roles         cache.SharedIndexInformer
+	roleBindings  cache.SharedIndexInformer
+	secrets       *secrets.Watcher
 
 	mu sync.Mutex
 	// applied is what was last applied, so that nothing is applied again that is as it was.
@@ -114,8 +124,11 @@ func New(config Config) (*Reconciler, error) {
 		pods:          coreinformers.NewFilteredPodInformer(config.Client, metav1.NamespaceAll, 0, cache.Indexers{byApp: appOfLabel}, ours),
 		scaledObjects: dynamicinformer.NewFilteredDynamicInformer(config.Dynamic, scaledObjects, metav1.NamespaceAll, 0, cache.Indexers{}, ours).Informer(),
 		hpas:          autoscalinginformers.NewFilteredHorizontalPodAutoscalerInformer(config.Client, metav1.NamespaceAll, 0, cache.Indexers{}, ours),
+		roles:         rbacinformers.NewFilteredRoleInformer(config.Client, metav1.NamespaceAll, 0, cache.Indexers{}, ours),
+		roleBindings:  rbacinformers.NewFilteredRoleBindingInformer(config.Client, metav1.NamespaceAll, 0, cache.Indexers{}, ours),
 		applied:       map[appliedKey]appliedState{},
 	}
+	r.secrets = secrets.NewWatcher(config.Client, r.enqueue)
 	return r, r.pods.SetTransform(slimPod)
 }
 
@@ -159,6 +172,8 @@ func (r *Reconciler) Run(ctx context.Context) error {
 		r.pods:          everyChange(r.madeChanged, r.madeChanged),
 		r.scaledObjects: everyChange(r.madeChanged, r.madeChanged),
 		r.hpas:          everyChange(r.hpaChanged, r.hpaChanged),
+		r.roles:         everyChange(r.madeChanged, r.madeChanged),
+		r.roleBindings:  everyChange(r.madeChanged, r.madeChanged),
 	} {
 		registration, err := informer.AddEventHandler(handler)
 		if err != nil {
@@ -172,6 +187,9 @@ func (r *Reconciler) Run(ctx context.Context) error {
 	wg.Go(func() { r.services.RunWithContext(ctx) })
 	wg.Go(func() { r.pods.RunWithContext(ctx) })
 	wg.Go(func() { r.hpas.RunWithContext(ctx) })
+	wg.Go(func() { r.roles.RunWithContext(ctx) })
+	wg.Go(func() { r.roleBindings.RunWithContext(ctx) })
+	defer r.secrets.Close()
 	wg.Go(func() { r.followMetrics(ctx) })
 	wg.Go(func() { r.followKEDA(ctx) })
 	for _, registration := range registered {
@@ -246,6 +264,7 @@ func (r *Reconciler) appGone(obj any) {
 	for _, other := range r.routes.Delete(nameOf(app)) {
 		r.enqueue(other)
 	}
+	r.secrets.Set(nameOf(app), "")
 	r.mu.Lock()
 	for key := range r.applied {
 		if key.object == nameOf(app) {
@@ -315,14 +334,21 @@ func (r *Reconciler) reconcile(ctx context.Context, name types.NamespacedName) e
 	status := *app.Status.DeepCopy()
 	status.Traffic = nil
 	status.ObservedGeneration = app.Generation
-	status.URL = r.url(app)
 	ref := workload.RefOf(app)
 	status.Workload = &ref
 
 	w, workloadErr := r.reconcileWorkload(ctx, app)
 	status.Replicas, status.ReadyReplicas = w.replicas, w.readyReplicas
 	scaler, scalerErr := r.reconcileScaler(ctx, app)
-	setConditions(&status, app.Generation, r.routesCondition(app), w.condition, scaler)
+	parts := []condition{r.routesCondition(app), w.condition, scaler}
+	secure, tlsErr := r.reconcileTLS(ctx, app)
+	if secure != nil {
+		parts = append(parts, *secure)
+	} else {
+		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionTLSReady)
+	}
+	setConditions(&status, app.Generation, parts...)
+	status.URL = r.url(app, secure != nil && secure.status == metav1.ConditionTrue)
 
 	if !equality.Semantic.DeepEqual(status, app.Status) {
 		written := app.DeepCopy()
@@ -335,7 +361,7 @@ func (r *Reconciler) reconcile(ctx context.Context, name types.NamespacedName) e
 	if w.unwatched {
 		r.queue.AddAfter(name, lookAgain)
 	}
-	return errors.Join(workloadErr, scalerErr)
+	return errors.Join(workloadErr, scalerErr, tlsErr)
 }
 
 // tell makes an event of a condition that became false.
@@ -361,16 +387,20 @@ func (r *Reconciler) tell(app *v1alpha1.HTTPApp, status *v1alpha1.HTTPAppStatus)
 	}
 }
 
-// url is where the app's pods are reached: by its first route without a fixed response.
-func (r *Reconciler) url(app *v1alpha1.HTTPApp) string {
+// url is where the app's pods are reached: by its first route without a fixed response, with TLS if that is served.
+func (r *Reconciler) url(app *v1alpha1.HTTPApp, secure bool) string {
 	at := slices.IndexFunc(app.Spec.Routes, func(r v1alpha1.Route) bool { return r.Static == nil && len(r.Hosts) > 0 })
 	if at < 0 {
 		return ""
 	}
 	route := app.Spec.Routes[at]
-	url := "http://" + route.Hosts[0]
-	if r.PublicPort != 0 && r.PublicPort != 80 {
-		url += fmt.Sprintf(":%d", r.PublicPort)
+	scheme, port, usual := "http", r.PublicPort, 80
+	if secure && r.PublicTLSPort != 0 {
+		scheme, port, usual = "https", r.PublicTLSPort, 443
+	}
+	url := scheme + "://" + route.Hosts[0]
+	if port != 0 && port != usual {
+		url += fmt.Sprintf(":%d", port)
 	}
 	if route.PathPrefix != "" && route.PathPrefix != "/" {
 		url += route.PathPrefix

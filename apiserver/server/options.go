@@ -34,6 +34,10 @@ type Options struct {
 	Domain string
 	// PublicPort is the port under which the interceptors are reached from outside.
 	PublicPort int
+	// PublicTLSPort is the same for TLS; 0: there is none.
+	PublicTLSPort int
+	// InterceptorAccount is the interceptors' service account.
+	InterceptorAccount string
 	// ScalerAddress is where KEDA reaches the scaler.
 	ScalerAddress string
 	// CountsService is the headless Service of the interceptors' counts.
@@ -57,15 +61,17 @@ func NewOptions() *Options {
 	// What was refused for another reason is not counted.
 	generic.Admission.RecommendedPluginOrder = append(generic.Admission.RecommendedPluginOrder, rights.PluginName, quota.PluginName)
 	return &Options{
-		Generic:         generic,
-		Storage:         NewStorageOptions(),
-		Namespace:       cmp.Or(os.Getenv("POD_NAMESPACE"), "kedahttp-system"),
-		Service:         "kedahttp-apiserver",
-		Domain:          "example.com",
-		PublicPort:      80,
-		CountsService:   "kedahttp-interceptor-counts",
-		ExternalMetrics: true,
-		ShutdownDelay:   5 * time.Second,
+		Generic:            generic,
+		Storage:            NewStorageOptions(),
+		Namespace:          cmp.Or(os.Getenv("POD_NAMESPACE"), "kedahttp-system"),
+		Service:            "kedahttp-apiserver",
+		Domain:             "example.com",
+		PublicPort:         80,
+		PublicTLSPort:      443,
+		InterceptorAccount: "kedahttp-interceptor",
+		CountsService:      "kedahttp-interceptor-counts",
+		ExternalMetrics:    true,
+		ShutdownDelay:      5 * time.Second,
 	}
 }
 
@@ -78,6 +84,8 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.Service, "service", o.Service, "The Service of this server, which its certificate is for.")
 	fs.StringVar(&o.Domain, "domain", o.Domain, "What the hosts of apps without routes end with: NAME.NAMESPACE.DOMAIN.")
 	fs.IntVar(&o.PublicPort, "public-port", o.PublicPort, "The port under which the interceptors are reached from outside; it is part of the apps' URLs.")
+	fs.IntVar(&o.PublicTLSPort, "public-tls-port", o.PublicTLSPort, "The port under which the interceptors are reached from outside with TLS; it is part of the URLs of apps that have a certificate. 0: they are not, and all URLs begin with http.")
+	fs.StringVar(&o.InterceptorAccount, "interceptor-service-account", o.InterceptorAccount, "The service account, in the same namespace, of the interceptors, which get the right to read the Secrets that apps name in spec.tls.")
 	fs.StringVar(&o.ScalerAddress, "scaler-address", o.ScalerAddress, "Where KEDA reaches the scaler, as host:port. Default: kedahttp-scaler.NAMESPACE.svc:9090.")
 	fs.StringVar(&o.CountsService, "interceptor-counts-service", o.CountsService, "The headless Service, in the same namespace, whose endpoints are the interceptors' counts.")
 	fs.BoolVar(&o.ExternalMetrics, "external-metrics", o.ExternalMetrics, "Serve the cluster's external.metrics.k8s.io while nobody else does. An adapter that comes later (KEDA's, say) must be let take it over: switch this off first.")
@@ -106,6 +114,14 @@ func (o *Options) Validate() error {
 	}
 	if msgs := utilvalidation.IsDNS1123Subdomain(o.Domain); len(msgs) > 0 {
 		errs = append(errs, fmt.Errorf("--domain: %q: %s", o.Domain, strings.Join(msgs, "; ")))
+	}
+	if o.PublicTLSPort != 0 {
+		for _, msg := range utilvalidation.IsValidPortNum(o.PublicTLSPort) {
+			errs = append(errs, fmt.Errorf("--public-tls-port: %d: %s", o.PublicTLSPort, msg))
+		}
+	}
+	if msgs := utilvalidation.IsDNS1123Subdomain(o.InterceptorAccount); len(msgs) > 0 {
+		errs = append(errs, fmt.Errorf("--interceptor-service-account: %q: %s", o.InterceptorAccount, strings.Join(msgs, "; ")))
 	}
 	for _, msg := range utilvalidation.IsValidPortNum(o.PublicPort) {
 		errs = append(errs, fmt.Errorf("--public-port: %d: %s", o.PublicPort, msg))

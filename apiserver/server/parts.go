@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	genericserver "k8s.io/apiserver/pkg/server"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	clientrest "k8s.io/client-go/rest"
@@ -85,6 +86,8 @@ func (p *parts) addHooks(server *genericserver.GenericAPIServer, scheme *runtime
 			Metrics:       metrics,
 			ScalerAddress: p.options.ScalerAddress,
 			PublicPort:    p.options.PublicPort,
+			PublicTLSPort: p.options.PublicTLSPort,
+			Interceptor:   types.NamespacedName{Namespace: p.options.Namespace, Name: p.options.InterceptorAccount},
 		})
 		var sleeper *sleep.Sleeper
 		if err == nil {

@@ -33,7 +33,7 @@ again: deployments whose image's content has changed are rolled out anew, the ot
 			if err != nil {
 				return err
 			}
-			i := install.Installer{Repo: dir, Node: n, HTTPPort: state.Ports.HTTP, Progress: report(cmd)}
+			i := install.Installer{Repo: dir, Node: n, HTTPPort: state.Ports.HTTP, HTTPSPort: state.Ports.HTTPS, Progress: report(cmd)}
 			if imagesOnly {
 				_, err := i.Images(cmd.Context())
 				return err

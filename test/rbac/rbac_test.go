@@ -98,7 +98,15 @@ func TestNoPartHasRightsWithoutEnd(t *testing.T) {
 				t.Errorf("%s gives %s %v in every group", g.role, part, g.Resources)
 			}
 			if slices.Contains(g.Resources, "secrets") && !slices.Equal(g.Verbs, []string{"create"}) && len(g.ResourceNames) == 0 {
-				t.Errorf("%s gives %s %v on every secret", g.role, part, g.Verbs)
+				// Nobody can grant what they may not do. The API server grants interceptors the Secrets that apps name.
+				if part != "kedahttp-apiserver" || !slices.Equal(g.Verbs, []string{"get", "list", "watch"}) {
+					t.Errorf("%s gives %s %v on every secret", g.role, part, g.Verbs)
+				}
+			}
+			for _, verb := range []string{"escalate", "bind", "impersonate"} {
+				if slices.Contains(g.Verbs, verb) {
+					t.Errorf("%s lets %s %s %v", g.role, part, verb, g.Resources)
+				}
 			}
 		}
 	}

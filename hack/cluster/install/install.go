@@ -30,17 +30,18 @@ const (
 	Overlay = "artifacts/overlays/local"
 	// APIService is the project's API; waited for if the manifests hold it.
 	APIService = "v1alpha1.apps.http.keda.sh"
-	// HTTPPort stands in the overlay for the loopback port through which the host reaches the interceptors.
-	HTTPPort = "${INTERCEPTOR_HTTP_PORT}"
+	// HTTPPort and HTTPSPort stand in the overlay for the loopback ports through which the host reaches the interceptors.
+	HTTPPort  = "${INTERCEPTOR_HTTP_PORT}"
+	HTTPSPort = "${INTERCEPTOR_HTTPS_PORT}"
 )
 
 // Installer installs the work tree Repo.
 type Installer struct {
 	Repo string
 	Node *node.Node
-	// HTTPPort is what the overlay's HTTPPort stands for.
-	HTTPPort int
-	Progress *progress.Reporter
+	// HTTPPort and HTTPSPort are what the overlay's stand for.
+	HTTPPort, HTTPSPort int
+	Progress            *progress.Reporter
 }
 
 // Source is a main package and the image that is made of it.
@@ -137,7 +138,8 @@ func (i Installer) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	manifests, err := Parse([]byte(strings.ReplaceAll(rendered, HTTPPort, strconv.Itoa(i.HTTPPort))))
+	ports := strings.NewReplacer(HTTPPort, strconv.Itoa(i.HTTPPort), HTTPSPort, strconv.Itoa(i.HTTPSPort))
+	manifests, err := Parse([]byte(ports.Replace(rendered)))
 	if err != nil {
 		return fmt.Errorf("%s: %w", overlay, err)
 	}
