@@ -26,6 +26,8 @@ type Config struct {
 	Client kubernetes.Interface
 	// Apps is an informer of *v1alpha1.HTTPApp. It is run by its owner.
 	Apps cache.SharedIndexInformer
+	// Routed reports whether routes are known: by the informer, or from before this start while the cluster's API is away.
+	Routed func() bool
 	// Owner finds the app to which a host belongs.
 	Owner func(host string) (app types.NamespacedName, ok bool)
 	// DefaultCert and DefaultKey are files of a certificate for all other hosts, and for clients that name none; empty: they are refused.
@@ -61,8 +63,12 @@ func New(config Config) (*Certificates, error) {
 	return c, err
 }
 
-// looks is how often it is looked whether each Secret has been read for the first time.
-const looks = 20 * time.Millisecond
+const (
+	// looks is how often it is looked whether each Secret has been read for the first time.
+	looks = 20 * time.Millisecond
+	// behind is how long after the routes the apps may be known here. When they are not, the routes are from before this start.
+	behind = time.Second
+)
 
 // Run follows the apps until the context ends.
 func (c *Certificates) Run(ctx context.Context) error {
@@ -83,17 +89,31 @@ func (c *Certificates) Run(ctx context.Context) error {
 		return fmt.Errorf("watching the apps: %w", err)
 	}
 	defer func() { _ = c.config.Apps.RemoveEventHandler(apps) }()
-	if !cache.WaitForCacheSync(ctx.Done(), apps.HasSynced) {
-		return nil
-	}
-	ticker := time.NewTicker(looks)
-	for !c.watcher.Tried() && ctx.Err() == nil {
-		<-ticker.C
-	}
-	ticker.Stop()
+	c.await(ctx, apps.HasSynced)
 	c.ready.Store(true)
 	<-ctx.Done()
 	return nil
+}
+
+// await waits until the apps are known and each of their Secrets has been read, or could not be.
+func (c *Certificates) await(ctx context.Context, synced func() bool) {
+	ticker := time.NewTicker(looks)
+	defer ticker.Stop()
+	var routed time.Time
+	for !synced() || !c.watcher.Tried() {
+		select {
+		case now := <-ticker.C:
+			switch {
+			case synced() || !c.config.Routed():
+			case routed.IsZero():
+				routed = now
+			case now.Sub(routed) > behind:
+				return
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 func (c *Certificates) follow(obj any) {

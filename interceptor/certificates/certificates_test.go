@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -45,6 +46,7 @@ func newWorld(t *testing.T, change ...func(*Config)) *world {
 	}
 	config := Config{
 		Client: w.client, Apps: cache.NewSharedIndexInformer(w.apps, &v1alpha1.HTTPApp{}, 0, cache.Indexers{}), Owner: w.table.HostOwner,
+		Routed:     func() bool { return true },
 		MinVersion: tls.VersionTLS12,
 	}
 	for _, c := range change {
@@ -296,6 +298,21 @@ func TestOneAppsBrokenSecretIsNoOtherAppsTrouble(t *testing.T) {
 	// An app that does not want TLS any more.
 	w.app("shop", "", "shop.test")
 	w.eventually("it has no certificate", func() bool { return !w.Has(named("shop")) })
+}
+
+func TestItIsReadyWithoutTheClustersAPIWhenTheRoutesAreKnownFromBefore(t *testing.T) {
+	var routed atomic.Bool
+	apps := cache.NewSharedIndexInformer(fcache.NewFakeControllerSource(), &v1alpha1.HTTPApp{}, 0, cache.Indexers{}) // it does not run
+	c, err := New(Config{Client: fake.NewClientset(), Apps: apps, Routed: routed.Load})
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- c.Run(ctx) }()
+	require.Never(t, c.Ready, 3*looks, looks, "nothing is known")
+	routed.Store(true)
+	require.Eventually(t, c.Ready, patience, looks)
+	cancel()
+	require.NoError(t, <-ended)
 }
 
 func TestAClientWhoDoesNotTrustTheAuthorityIsTheClientsAffair(t *testing.T) {

@@ -60,6 +60,7 @@ func (o *TLSOptions) certificates(client kubernetes.Interface, apps cache.Shared
 	}
 	return certificates.New(certificates.Config{
 		Client: client, Apps: apps, DefaultCert: o.DefaultCert, DefaultKey: o.DefaultKey, MinVersion: o.minVersion, CipherSuites: o.cipherSuites,
+		Routed: directory.Ready,
 		Owner: func(host string) (app types.NamespacedName, ok bool) {
 			table := directory.Table()
 			if table == nil {
