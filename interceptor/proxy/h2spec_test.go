@@ -1,0 +1,120 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/summerwind/h2spec/config"
+	"github.com/summerwind/h2spec/generic"
+	"github.com/summerwind/h2spec/hpack"
+	"github.com/summerwind/h2spec/http2"
+	"github.com/summerwind/h2spec/spec"
+
+	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
+)
+
+// h2specExceptions are the cases of h2spec that do not pass, with the reasons.
+var h2specExceptions = map[string]string{
+	"http2/3.5/2":     "what begins like a request of HTTP/1.1 gets 400 in HTTP/1.1 before the connection is closed: both are spoken on one port",
+	"http2/4.2/3":     "frames of up to 1 MiB are announced as allowed, and the case sends one of 18 kB",
+	"http2/6.5.3/1":   "a setting that comes twice in a frame ends the connection: no client sends that in earnest",
+	"http2/8.1.2.2/1": "Connection is refused by a response with status 400 and not by an error of the stream",
+	"http2/8.1.2.2/2": "as is TE with anything but trailers",
+}
+
+// h2specCases are all cases of h2spec, by their names there.
+func h2specCases() map[string]*spec.TestCase {
+	all := map[string]*spec.TestCase{}
+	var walk func(*spec.TestGroup)
+	walk = func(g *spec.TestGroup) {
+		for i, c := range append(g.Tests, g.StrictTests...) {
+			all[fmt.Sprintf("%s/%d", g.ID(), i+1)] = c
+		}
+		for _, g := range g.Groups {
+			walk(g)
+		}
+	}
+	for _, g := range []*spec.TestGroup{generic.Spec(), http2.Spec(), hpack.Spec()} {
+		walk(g)
+	}
+	return all
+}
+
+// h2spec runs a case against a server, which may take so long for what it does. Each time is a try.
+func h2spec(c *spec.TestCase, address string, tries ...time.Duration) error {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return err
+	}
+	number, err := strconv.Atoi(port)
+	if err != nil {
+		return err
+	}
+	try := func(most time.Duration) error {
+		conf := &config.Config{Host: host, Port: number, Path: "/", Timeout: most, MaxHeaderLen: 4000, Strict: true}
+		conn, err := spec.Dial(conf)
+		if err != nil {
+			return err
+		}
+		defer conn.Close() //nolint:errcheck // the case is over
+		return c.Run(conf, conn)
+	}
+	for _, most := range tries {
+		if err = try(most); err == nil || errors.Is(err, spec.ErrSkipped) {
+			break
+		}
+	}
+	return err
+}
+
+// The requests of the cases are forwarded to a pod and answered by it. A plain server of the standard library is not better.
+func TestHTTP2IsSpokenAsH2specWantsIt(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it waits for what is not to come")
+	}
+	answer := func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		hello(w, r)
+	}
+	silent := log.New(io.Discard, "", 0)
+	w := newWorldWith(t, &http.Server{ErrorLog: silent})
+	w.app("a", func(a *v1alpha1.HTTPApp) { a.Spec.Routes[0].Hosts = append(a.Spec.Routes[0].Hosts, "127.0.0.1") })
+	w.ready("a", "", at(w.pod(answer)))
+	w.eventually("there is a pod", func() bool { return w.backend("a").Pods.Available() })
+	plain := httptest.NewUnstartedServer(http.HandlerFunc(answer))
+	plain.Config.ErrorLog = silent
+	plain.Config.Protocols = new(http.Protocols)
+	plain.Config.Protocols.SetHTTP1(true)
+	plain.Config.Protocols.SetUnencryptedHTTP2(true)
+	plain.Start()
+	t.Cleanup(func() { plain.CloseClientConnections(); plain.Close() })
+
+	all := h2specCases()
+	require.Greater(t, len(all), 100)
+	for id := range h2specExceptions {
+		require.Contains(t, all, id)
+	}
+	t.Run("cases", func(t *testing.T) {
+		for id, c := range all {
+			t.Run(id, func(t *testing.T) {
+				t.Parallel()
+				if reason, known := h2specExceptions[id]; known {
+					require.Error(t, h2spec(c, w.address, time.Second), "%s: it passes, and need not be excepted: %s", c.Desc, reason)
+					require.Error(t, h2spec(c, at(plain), time.Second), "%s: the standard library passes, and is not to blame: %s", c.Desc, reason)
+				} else if err := h2spec(c, w.address, 2*time.Second, patience); !errors.Is(err, spec.ErrSkipped) {
+					require.NoError(t, err, "%s: %s", c.Desc, c.Requirement)
+				}
+			})
+		}
+	})
+	w.is("a", 0, 0)
+}
