@@ -221,7 +221,7 @@ func (o *Options) build(config *rest.Config, creds credentials.TransportCredenti
 	if i.certificates != nil {
 		handling.Certificates, handling.PublicTLSPort = i.certificates, o.TLS.PublicPort
 	}
-	o.configure(&handling)
+	o.configure(&handling, i.registry)
 	i.handler = proxy.NewHandler(handling)
 	return i, nil
 }
@@ -243,6 +243,7 @@ func quick(config *rest.Config) *rest.Config {
 // run serves, with TLS if there is a listener for it, until the context ends, then, in this order: is not ready any more, goes on for the shutdown delay, takes no new
 // connection, finishes what it has, ends the count streams, and is not live any more.
 func (i *interceptor) run(ctx context.Context, requests, admin, counts, secure net.Listener) error {
+	defer i.options.tell()()
 	// Whatever fails ends everything.
 	group, failed := errgroup.WithContext(context.Background())
 	last, stop := context.WithCancel(failed)

@@ -10,6 +10,8 @@ type Chunks struct {
 	// Lenient allows extensions of chunks and any trailers. Requests do not need them: nobody sends them in earnest, and different
 	// readers understand them differently.
 	Lenient bool
+	// Data is how many bytes of the body itself were scanned.
+	Data int64
 
 	state chunkState
 	left  uint64
@@ -47,6 +49,7 @@ func (c *Chunks) Scan(p []byte) (n int, done bool, err error) {
 		if c.state == chunkData {
 			take := int(min(c.left, uint64(len(p)-n)))
 			n += take
+			c.Data += int64(take)
 			if c.left -= uint64(take); c.left == 0 {
 				c.state = chunkDataCR
 			}

@@ -68,6 +68,16 @@ func (r *Request) TraceParent() []byte {
 	return r.only("traceparent")
 }
 
+// ForwardedFor is the last X-Forwarded-For; nil if there is none.
+func (r *Request) ForwardedFor() (value []byte) {
+	for i := range r.Fields {
+		if r.Fields[i].kind == forwardedFor {
+			value = r.Fields[i].Value
+		}
+	}
+	return value
+}
+
 // only returns the value of a field that is there once.
 func (r *Request) only(lower string) (value []byte) {
 	n := 0

@@ -1,15 +1,18 @@
 package proxy
 
 import (
+	"context"
 	"io"
 	"net"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/kedahttp/kedahttp/interceptor/accesslog"
 )
 
 // exchangeOnce makes a function that does one request, and a pod that answers it; neither allocates.
-func exchangeOnce(t testing.TB) func() {
+func exchangeOnce(t testing.TB, change ...func(*Config)) func() {
 	pod := bytePod(t, func(conn net.Conn) {
 		in, out := make([]byte, 4096), []byte("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello")
 		for {
@@ -21,7 +24,7 @@ func exchangeOnce(t testing.TB) func() {
 			}
 		}
 	})
-	w := newWorld(t)
+	w := newWorld(t, change...)
 	w.app("shop")
 	w.ready("shop", "", pod)
 	w.eventually("there is a pod", func() bool { return w.backend("shop").Pods.Available() })
@@ -47,8 +50,30 @@ func TestARequestThatIsAnsweredInPlaceAllocatesNothing(t *testing.T) {
 	require.Zero(t, testing.AllocsPerRun(2000, once))
 }
 
+// logAll has a line written for each request.
+func logAll(t testing.TB) func(*Config) {
+	log := accesslog.New(accesslog.Config{To: io.Discard})
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(cancel)
+	go log.Run(ctx)
+	return func(c *Config) { c.AccessLog = log }
+}
+
+func TestIDsForwardedAndTheAccessLogAllocateNothing(t *testing.T) {
+	once := exchangeOnce(t, tellMore, logAll(t))
+	require.Zero(t, testing.AllocsPerRun(2000, once))
+}
+
 func BenchmarkARequestThatIsAnsweredInPlace(b *testing.B) {
 	once := exchangeOnce(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		once()
+	}
+}
+
+func BenchmarkARequestOfWhichAllIsTold(b *testing.B) {
+	once := exchangeOnce(b, tellMore, logAll(b))
 	b.ReportAllocs()
 	for b.Loop() {
 		once()

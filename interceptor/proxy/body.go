@@ -34,6 +34,8 @@ const linger = time.Second
 type clientBody struct {
 	from  io.ReadCloser
 	ended atomic.Bool
+	// bytes are those that were read.
+	bytes atomic.Int64
 
 	// mu is held while a read goes on.
 	mu   sync.Mutex
@@ -47,6 +49,7 @@ func (b *clientBody) Read(p []byte) (int, error) {
 		return 0, http.ErrBodyReadAfterClose
 	}
 	n, err := b.from.Read(p)
+	b.bytes.Add(int64(n))
 	if errors.Is(err, io.EOF) {
 		b.ended.Store(true)
 	}

@@ -68,8 +68,9 @@ type client struct {
 	status    int
 	reason    string
 	// own has the request's id, which may be a part of the head or of made.
-	own  http1.Own
-	made [32]byte
+	own   http1.Own
+	made  [32]byte
+	story story
 	// now is when the last thing happened to the request.
 	arrived, now time.Time
 	// start is the cold start that the request waited for, if it did.
@@ -173,9 +174,11 @@ func (c *client) refuseMalformed(err error) {
 	if !errors.As(err, &m) {
 		return
 	}
+	c.arrived = c.server.handler.config.Clock.Now()
 	c.identify()
 	c.refuse(malformed(m))
 	c.server.handler.config.Metrics.unrouted(c.status, c.reason)
+	c.tell(nil, c.arrived)
 	c.linger()
 }
 
@@ -359,7 +362,7 @@ func (c *client) linger() {
 
 // identify gives the request its id.
 func (c *client) identify() {
-	c.own = http1.Own{}
+	c.own, c.story = http1.Own{}, story{}
 	if !c.server.handler.config.RequestIDs.on() {
 		return
 	}
@@ -396,5 +399,6 @@ func (c *client) refuse(r *refusal) {
 	}
 	keep := c.keep && c.whole && r.reason != reasonMalformed
 	out := r.appendTo(nil, string(c.request.Get("accept")), string(c.request.Method) == http.MethodHead, !keep, c.server.date.at(time.Now()))
+	c.story.out = int64(r.size)
 	c.keep = c.write(out) == nil && keep
 }

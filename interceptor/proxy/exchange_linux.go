@@ -67,6 +67,10 @@ func (c *client) answer() after {
 		return another
 	}
 	c.backend = b
+	c.story.in = int64(c.end - c.head)
+	if c.request.Chunked {
+		c.story.in = c.chunks.Data
+	}
 	c.ticket, c.place = queue.Ticket{}, hold.Place{}
 	c.ticket.Accept(b.Counts)
 	defer func() {
@@ -74,6 +78,7 @@ func (c *client) answer() after {
 		c.finish()
 		now := h.config.Clock.Now()
 		b.Tally.Done(c.status, c.reason, now.Sub(started))
+		c.tell(b, now)
 		c.done(now)
 	}()
 	c.mu.Lock()
@@ -114,6 +119,10 @@ func (c *client) static(route *backend.Route) after {
 	c.keep = c.write(out) == nil && keep
 	now := c.server.handler.config.Clock.Now()
 	route.Tally.Done(s.Status, "", now.Sub(c.arrived))
+	if string(c.request.Method) != http.MethodHead {
+		c.story.out = int64(len(s.Body))
+	}
+	c.tell(route.Backend, now)
 	c.done(now)
 	if !c.keep {
 		return last
@@ -129,7 +138,9 @@ func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 func (c *client) unrouted(r *refusal) after {
 	c.refuse(r)
 	c.server.handler.config.Metrics.unrouted(c.status, c.reason)
-	c.done(c.server.handler.config.Clock.Now())
+	now := c.server.handler.config.Clock.Now()
+	c.tell(nil, now)
+	c.done(now)
 	if !c.keep {
 		return last
 	}
@@ -178,7 +189,7 @@ func (c *client) forward() error {
 				return err
 			}
 		}
-		c.pod = pod
+		c.pod, c.story.pod = pod, pod.Address
 		c.ticket.Forward()
 		err := c.send(pod, repeated)
 		if err == nil {
@@ -201,9 +212,11 @@ func (c *client) forward() error {
 			c.ticket.Hold()
 			b.Tally.Retried(retryConnect)
 			c.timeouts.hold()
+			c.story.retries++
 		case !repeated && c.repeatable():
 			repeated = true
 			b.Tally.Retried(retryRepeated)
+			c.story.retries++
 		default:
 			return err
 		}
@@ -241,6 +254,7 @@ func (c *client) hold(avoid *balance.Endpoint) (*balance.Endpoint, error) {
 			return nil, own
 		}
 	}
+	began := c.server.handler.config.Clock.Now()
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	c.waiting(cancel)
@@ -254,6 +268,7 @@ func (c *client) hold(avoid *balance.Endpoint) (*balance.Endpoint, error) {
 		c.start = start
 	}
 	c.now = c.server.handler.config.Clock.Now()
+	c.story.held += c.now.Sub(began)
 	c.reread()
 	return pod, err
 }
@@ -405,6 +420,7 @@ func (c *client) deliver(l *link, n int, out *block) (reusable bool, err error) 
 			return false, errClientGone
 		}
 		l.in.drop(n + take)
+		c.story.out = int64(take)
 	}
 	switch {
 	case done:
@@ -412,6 +428,9 @@ func (c *client) deliver(l *link, n int, out *block) (reusable bool, err error) 
 		err = c.deliverChunks(l, &chunks)
 	default:
 		err = c.deliverRest(l, r.Length-int64(take))
+	}
+	if r.Chunked {
+		c.story.out = chunks.Data
 	}
 	return sent && !r.Close, err
 }
@@ -441,6 +460,7 @@ const spliceFrom = 128 << 10
 func (c *client) deliverRest(l *link, left int64) error {
 	if left >= spliceFrom {
 		n, err := c.conn.ReadFrom(&io.LimitedReader{R: l.conn, N: left})
+		c.story.out += n
 		if err == nil && n < left {
 			err = errBroken
 		}
@@ -456,6 +476,7 @@ func (c *client) deliverRest(l *link, left int64) error {
 		}
 		l.in.drop(int(n))
 		left -= n
+		c.story.out += n
 	}
 	return nil
 }
@@ -469,6 +490,7 @@ func (c *client) deliverUnbounded(l *link, out *block) error {
 			if err := c.write(b); err != nil {
 				return errClientGone
 			}
+			c.story.out += int64(len(l.in.b))
 			l.in.free()
 		}
 		switch err := l.fill(&l.in); {

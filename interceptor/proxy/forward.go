@@ -34,7 +34,7 @@ func (h *Handler) RoundTrip(r *http.Request) (*http.Response, error) {
 				return nil, err
 			}
 		}
-		x.pod = pod
+		x.pod, x.story.pod = pod, pod.Address
 		x.ticket.Forward()
 		res, err := h.send(ctx, x, r, pod)
 		if err == nil {
@@ -54,9 +54,11 @@ func (h *Handler) RoundTrip(r *http.Request) (*http.Response, error) {
 			x.ticket.Hold()
 			b.Tally.Retried(retryConnect)
 			x.timeouts.hold()
+			x.story.retries++
 		case !repeated && idempotent(r) && r.Body == nil:
 			repeated = true
 			b.Tally.Retried(retryRepeated)
+			x.story.retries++
 		default:
 			return nil, err
 		}
@@ -67,6 +69,8 @@ func (h *Handler) RoundTrip(r *http.Request) (*http.Response, error) {
 // hold waits for a pod. The request is pending meanwhile. While there is no pod at all, what spec.coldStart names may answer.
 func (h *Handler) hold(ctx context.Context, x *exchange, r *http.Request, avoid *balance.Endpoint) (*balance.Endpoint, error) {
 	x.ticket.Hold()
+	began := h.config.Clock.Now()
+	defer func() { x.story.held += h.config.Clock.Since(began) }()
 	b, settings := x.backend, x.backend.Settings()
 	fallback := b.Fallback()
 	var first time.Duration // how long to wait for the app alone
@@ -193,6 +197,9 @@ func (h *Handler) send(ctx context.Context, x *exchange, r *http.Request, pod *b
 	x.status = res.StatusCode
 	x.empty.Store(res.ContentLength == 0)
 	x.client.closeAfter(x.writer)
+	if h.config.AccessLog != nil && res.StatusCode != http.StatusSwitchingProtocols {
+		res.Body = &countedBody{res.Body, &x.out}
+	}
 	if h.config.RequestIDs == RequestIDsReturn && len(res.Header[requestIDHeader]) == 0 {
 		res.Header[requestIDHeader] = []string{x.id}
 	}

@@ -19,6 +19,7 @@ import (
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 
+	"github.com/kedahttp/kedahttp/interceptor/accesslog"
 	"github.com/kedahttp/kedahttp/interceptor/backend"
 	"github.com/kedahttp/kedahttp/interceptor/balance"
 	"github.com/kedahttp/kedahttp/interceptor/coldstart"
@@ -48,6 +49,8 @@ type Config struct {
 	// Certificates are those of the listener for TLS, if there is one, which is reached from outside under PublicTLSPort.
 	Certificates  Certificates
 	PublicTLSPort int
+	// AccessLog is nil when there is none.
+	AccessLog *accesslog.Log
 }
 
 // Handler answers the requests of all apps.
@@ -102,6 +105,9 @@ type exchange struct {
 	id     string
 	status int
 	reason string
+	story  story
+	// in and out are the bytes of the bodies, as far as they are counted.
+	in, out atomic.Int64
 	// upgraded says that the connection is for something else from now on.
 	upgraded bool
 	// empty says that the response has no body. A flush that is late looks at it too.
@@ -118,7 +124,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{incoming: r, writer: w, arrived: h.config.Clock.Now(), id: h.requestID(r.Header)}
 	if r.Method == http.MethodConnect {
 		h.refuse(w, r, x, &refusal{status: http.StatusMethodNotAllowed, reason: reasonMalformed, message: "CONNECT: this is no forward proxy"})
-		h.config.Metrics.unrouted(x.status, x.reason)
+		h.end(x)
 		return
 	}
 	if strings.EqualFold(r.Header.Get("Upgrade"), "h2c") {
@@ -127,13 +133,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	table := h.config.Routes.Table()
 	if table == nil {
 		h.refuse(w, r, x, starting())
-		h.config.Metrics.unrouted(x.status, x.reason)
+		h.end(x)
 		return
 	}
 	route, ok := table.Match(r.Host, r.URL.Path, routing.HTTPHeader(r.Header))
 	if !ok {
 		h.refuse(w, r, x, noRoute(r.Host, r.URL.Path))
-		h.config.Metrics.unrouted(x.status, x.reason)
+		h.end(x)
 		return
 	}
 	if route.Static != nil {
@@ -145,7 +151,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if h.redirects(b) && !h.secure(r) {
 		// That wakes nobody.
 		h.refuse(w, r, x, h.redirect(r, b.Name))
-		b.Tally.Done(x.status, x.reason, h.config.Clock.Since(x.arrived))
+		h.end(x)
 		return
 	}
 
@@ -170,7 +176,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if x.body != nil {
 			x.body.finish()
 		}
-		b.Tally.Done(x.status, x.reason, h.config.Clock.Since(x.arrived))
+		h.end(x)
 	}()
 	if r.ProtoMajor == 1 && r.ContentLength != 0 {
 		// A pod may answer while it still reads; and while a body is being read for a held request, answering must not wait
@@ -179,8 +185,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x.client = &clientBody{from: r.Body}
 	}
 	r = r.WithContext(ctx)
-	if x.client != nil {
+	switch {
+	case x.client != nil:
 		r.Body = x.client
+	case h.config.AccessLog != nil && r.ContentLength != 0:
+		r.Body = &countedBody{r.Body, &x.in}
 	}
 	if t := b.Settings().Timeouts; t != (backend.Timeouts{}) {
 		x.timeouts = x.limit(t, r)
@@ -200,8 +209,10 @@ func (h *Handler) static(w http.ResponseWriter, x *exchange, route *backend.Rout
 	x.status = s.Status
 	maps.Copy(w.Header(), s.Header)
 	w.WriteHeader(s.Status)
-	_, _ = w.Write(s.Body) // the client may be gone
-	route.Tally.Done(s.Status, "", h.config.Clock.Since(x.arrived))
+	n, _ := w.Write(s.Body) // the client may be gone
+	x.backend = route.Backend
+	x.out.Add(int64(n))
+	h.end(x)
 }
 
 // stream is the response on a stream of HTTP/2. ReverseProxy flushes the header of every response; that of one without a body has
@@ -259,6 +270,18 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, x *exchange, ow
 	}
 	x.client.closeAfter(w)
 	own.write(w, r)
+	x.out.Add(int64(own.size))
+}
+
+// end tells of a request that has been answered.
+func (h *Handler) end(x *exchange) {
+	took := h.config.Clock.Since(x.arrived)
+	if x.backend != nil {
+		x.backend.Tally.Done(x.status, x.reason, took)
+	} else {
+		h.config.Metrics.unrouted(x.status, x.reason)
+	}
+	h.tell(x, took)
 }
 
 // explain says why a round trip failed.

@@ -13,6 +13,8 @@ type pump struct {
 	last, finished atomic.Bool
 	ended          chan struct{}
 	in             input
+	// bytes are those of the body that were forwarded; they can be read when it has ended.
+	bytes int64
 }
 
 // startPump begins to forward. A client that leaves ends its request.
@@ -20,6 +22,7 @@ func startPump(c *client, l *link) *pump {
 	p := &pump{ended: make(chan struct{})}
 	left := c.request.Length - int64(c.end-c.head)
 	chunked, chunks := c.request.Chunked, c.chunks
+	chunks.Data = 0
 	go func() {
 		defer close(p.ended)
 		p.run(c, l, left, chunked, &chunks)
@@ -40,9 +43,11 @@ func (p *pump) run(c *client, l *link, left int64, chunked bool, chunks *http1.C
 				c.abort(errChunks)
 				return
 			}
+			p.bytes = chunks.Data
 		} else {
 			n = int(min(int64(n), left))
 			left -= int64(n)
+			p.bytes += int64(n)
 			done = left == 0
 		}
 		p.last.Store(done)
@@ -100,5 +105,6 @@ func (p *pump) stop(c *client) {
 		_ = c.conn.SetReadDeadline(past)
 	}
 	<-p.ended
+	c.story.in += p.bytes
 	p.in.free()
 }

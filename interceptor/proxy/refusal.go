@@ -60,6 +60,8 @@ type refusal struct {
 	location string
 	// id is the request's, if it has one.
 	id string
+	// size is that of the body that was sent.
+	size int
 	// fixed is what is said instead of the message, if anything.
 	fixed *backend.Placeholder
 }
@@ -96,12 +98,15 @@ func (r *refusal) write(w http.ResponseWriter, req *http.Request) {
 	header, body := r.answer(req.Header.Values("Accept"))
 	maps.Copy(w.Header(), header)
 	w.WriteHeader(r.status)
-	_, _ = w.Write(body) // the client may be gone
+	r.size, _ = w.Write(body) // the client may be gone
 }
 
 // appendTo appends the whole response of HTTP/1.1.
 func (r *refusal) appendTo(dst []byte, accept string, ofHead, last bool, date []byte) []byte {
 	header, body := r.answer([]string{accept})
+	if !ofHead {
+		r.size = len(body)
+	}
 	return appendResponse(dst, r.status, header, body, ofHead, last, date)
 }
 

@@ -1,0 +1,34 @@
+package proxy
+
+import (
+	"time"
+
+	"github.com/kedahttp/kedahttp/interceptor/accesslog"
+	"github.com/kedahttp/kedahttp/interceptor/backend"
+)
+
+// tell writes into the access log. The entry has parts of the head, which are not kept.
+func (c *client) tell(b *backend.Backend, now time.Time) {
+	h := c.server.handler
+	took := now.Sub(c.arrived)
+	if !h.config.AccessLog.Wants(c.status, c.reason, took) {
+		return
+	}
+	r := &c.request
+	e := accesslog.Entry{
+		Time: c.arrived, Client: text(c.from.Address), Method: text(r.Method), Host: text(r.Host), Protocol: "HTTP/1.1",
+		Status: c.status, Reason: c.reason, BytesIn: c.story.in, BytesOut: c.story.out, Duration: took,
+		Held: c.story.held, Pod: c.story.pod, Retries: c.story.retries, RequestID: text(c.own.RequestID),
+		ColdStart: cold(c.start != nil, false, c.reason),
+	}
+	if len(r.Path) > 0 && r.Path[0] == '/' { // else it was not understood, and could be anything
+		e.Path = text(r.Path)
+	}
+	if b != nil {
+		e.Namespace, e.App = b.Name.Namespace, b.Name.Name
+	}
+	if c.from.Trusted {
+		e.Client = h.origin(e.Client, text(r.ForwardedFor()))
+	}
+	h.config.AccessLog.Write(&e)
+}
