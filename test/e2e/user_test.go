@@ -166,6 +166,8 @@ var client = &http.Client{Transport: &http.Transport{
 type echo struct {
 	Pod    string
 	Method string
+	Proto  string
+	TLS    bool
 	Host   string
 	Header http.Header
 	Bytes  int64

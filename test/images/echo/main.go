@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -20,8 +21,11 @@ import (
 
 // answer is what every path but the streaming ones gives back, as JSON.
 type answer struct {
-	Pod    string      `json:"pod"`
-	Method string      `json:"method"`
+	Pod    string `json:"pod"`
+	Method string `json:"method"`
+	// Proto is the version of HTTP, and TLS whether it came with TLS.
+	Proto  string      `json:"proto"`
+	TLS    bool        `json:"tls"`
 	Host   string      `json:"host"`
 	Path   string      `json:"path"`
 	Header http.Header `json:"header"`
@@ -93,7 +97,7 @@ func (s *server) echo(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("X-Pod", s.pod)
 	_ = json.NewEncoder(w).Encode(answer{
-		Pod: s.pod, Method: r.Method, Host: r.Host, Path: r.URL.Path, Header: r.Header,
+		Pod: s.pod, Method: r.Method, Proto: r.Proto, TLS: r.TLS != nil, Host: r.Host, Path: r.URL.Path, Header: r.Header,
 		Bytes: n, SHA256: fmt.Sprintf("%x", sum.Sum(nil)), Seen: seen, Most: most,
 	})
 }
@@ -173,7 +177,14 @@ func main() {
 		_ = srv.Shutdown(drain)
 	}()
 	log.Printf("%s answers on %s", pod, srv.Addr)
-	if err := srv.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+	serve := srv.ListenAndServe
+	if dir := os.Getenv("TLS_DIR"); dir != "" {
+		srv.Protocols.SetHTTP2(true)
+		serve = func() error {
+			return srv.ListenAndServeTLS(filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key"))
+		}
+	}
+	if err := serve(); !errors.Is(err, http.ErrServerClosed) {
 		log.Fatal(err)
 	}
 	<-drained

@@ -127,8 +127,30 @@ func (w *Watcher) Close() {
 	w.running.Wait()
 }
 
-// again is when to try again what failed: soon at first, because the right to read a Secret is made when an app names it.
+// again is when to try again what failed.
 var again = wait.Backoff{Duration: 100 * time.Millisecond, Factor: 2, Jitter: 0.5, Steps: 20, Cap: 15 * time.Second}
+
+// Until a read is allowed it is tried again after soon, then twice as long, up to late: the right to read a Secret is made when an app
+// names it. Only then is that an error to be logged.
+const (
+	soon = 50 * time.Millisecond
+	late = 5 * time.Second
+)
+
+func allowed[T any](ctx context.Context, s *secret, read func() (T, error)) (T, error) {
+	for pause := soon; ; pause *= 2 {
+		got, err := read()
+		s.failed(ctx, err)
+		if !apierrors.IsForbidden(err) || pause > late {
+			return got, err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return got, ctx.Err()
+		}
+	}
+}
 
 func (s *secret) watch(ctx context.Context) {
 	client := s.watcher.client.CoreV1().Secrets(s.name.Namespace)
@@ -137,15 +159,11 @@ func (s *secret) watch(ctx context.Context) {
 	cache.NewReflectorWithOptions(cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 			o.FieldSelector = only
-			list, err := client.List(ctx, o)
-			s.failed(ctx, err)
-			return list, err
+			return allowed(ctx, s, func() (runtime.Object, error) { return client.List(ctx, o) })
 		},
 		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
 			o.FieldSelector = only
-			changes, err := client.Watch(ctx, o)
-			s.failed(ctx, err)
-			return changes, err
+			return allowed(ctx, s, func() (watch.Interface, error) { return client.Watch(ctx, o) })
 		},
 	}, s.watcher.client), &corev1.Secret{}, view{s}, cache.ReflectorOptions{Name: "secret " + s.name.String(), Backoff: &backoff}).RunWithContext(ctx)
 }
