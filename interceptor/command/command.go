@@ -221,7 +221,9 @@ func (o *Options) build(config *rest.Config, creds credentials.TransportCredenti
 	if i.certificates != nil {
 		handling.Certificates, handling.PublicTLSPort = i.certificates, o.TLS.PublicPort
 	}
-	o.configure(&handling, i.registry)
+	if err := o.configure(&handling, i.registry); err != nil {
+		return nil, err
+	}
 	i.handler = proxy.NewHandler(handling)
 	return i, nil
 }

@@ -5,13 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/pflag"
+	"k8s.io/klog/v2"
 
 	"github.com/kedahttp/kedahttp/interceptor/accesslog"
 	"github.com/kedahttp/kedahttp/interceptor/proxy"
+	"github.com/kedahttp/kedahttp/interceptor/tracing"
 )
 
 // telling is what apps, clients and whoever runs the interceptor are told of requests.
@@ -20,10 +23,15 @@ type telling struct {
 	AccessLog             string
 	AccessLogSample       uint32
 	AccessLogSlow         time.Duration
+	TracingEndpoint       string
+	TracingRate           int
 
 	requestIDs proxy.RequestIDs
 	// log is nil when there is none.
 	log *accesslog.Log
+	// tracing is nil when no request is traced.
+	tracing *tracing.Config
+	tracer  *tracing.Tracer
 }
 
 func (t *telling) addFlags(f *pflag.FlagSet) {
@@ -32,6 +40,9 @@ func (t *telling) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&t.AccessLog, "access-log", t.AccessLog, "Which requests have a line of JSON on stdout: off, none; sampled, one in --access-log-sample, and all that the interceptor refuses, cannot have answered, or that are slow; full, all. Lines are dropped, and counted, when they are not taken fast enough.")
 	f.Uint32Var(&t.AccessLogSample, "access-log-sample", t.AccessLogSample, "With --access-log=sampled: one in how many requests has a line.")
 	f.DurationVar(&t.AccessLogSlow, "access-log-slow", t.AccessLogSlow, "With --access-log=sampled: from what duration on a request is slow; 0: none is.")
+	t.TracingRate = -1
+	f.StringVar(&t.TracingEndpoint, "tracing-endpoint", t.TracingEndpoint, "The HOST:PORT of an OpenTelemetry collector that gets spans by OTLP over gRPC in plain text. Default: what OTEL_EXPORTER_OTLP_ENDPOINT and its like say, which know TLS, too; without any, no request is traced.")
+	f.IntVar(&t.TracingRate, "tracing-sampling-rate-per-million", t.TracingRate, "How many requests of a million are traced. Those of --trusted-proxies that have a traceparent are traced as it says. Default: what OTEL_TRACES_SAMPLER and OTEL_TRACES_SAMPLER_ARG say, else 0.")
 	f.StringVar(&t.Forwarded, "forwarded", t.Forwarded, "Whether apps get Forwarded (RFC 7239) beside X-Forwarded-*: off, or append, to what --trusted-proxies say. What others say of it never reaches an app.")
 	f.StringVar(&t.RequestIDs, "request-ids", t.RequestIDs, "What is done about X-Request-Id: off; forward, apps get the client's, or one that is made if there is none; return, clients get it too, unless the app tells them one.")
 }
@@ -45,6 +56,9 @@ func (t *telling) complete() (err error) {
 	}
 	if t.AccessLogSample == 0 || t.AccessLogSlow < 0 {
 		return errors.New("--access-log-sample has to be positive, and --access-log-slow cannot be negative")
+	}
+	if err := t.completeTracing(os.Getenv); err != nil {
+		return err
 	}
 	config := accesslog.Config{To: os.Stdout, OneIn: 1}
 	switch t.AccessLog {
@@ -60,8 +74,31 @@ func (t *telling) complete() (err error) {
 	return nil
 }
 
+func (t *telling) completeTracing(getenv func(string) string) error {
+	if t.TracingRate > 1_000_000 {
+		return errors.New("--tracing-sampling-rate-per-million cannot be above 1000000")
+	}
+	named, rate, err := tracing.FromEnvironment(getenv)
+	if err != nil {
+		return err
+	}
+	if t.TracingRate >= 0 {
+		rate = t.TracingRate
+	}
+	if named || t.TracingEndpoint != "" {
+		t.tracing = &tracing.Config{Endpoint: t.TracingEndpoint, SamplingRatePerMillion: rate}
+	}
+	return nil
+}
+
 // configure has the data path tell.
-func (t *telling) configure(c *proxy.Config, r prometheus.Registerer) {
+func (t *telling) configure(c *proxy.Config, r prometheus.Registerer) (err error) {
+	if t.tracing != nil {
+		if t.tracer, err = tracing.New(context.Background(), *t.tracing); err != nil {
+			return err
+		}
+		c.Tracer = t.tracer
+	}
 	c.Forwarded, c.RequestIDs, c.AccessLog = t.Forwarded == "append", t.requestIDs, t.log
 	if t.log != nil {
 		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
@@ -69,21 +106,28 @@ func (t *telling) configure(c *proxy.Config, r prometheus.Registerer) {
 			Help: "Lines of the access log that were dropped because they were not taken fast enough.",
 		}, func() float64 { return float64(t.log.Dropped()) }))
 	}
+	return nil
 }
 
 // tell tells until the returned function is called, which tells what is left.
 func (t *telling) tell() (end func()) {
-	if t.log == nil {
-		return func() {}
-	}
 	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		t.log.Run(ctx)
-	}()
+	var wg sync.WaitGroup
+	if t.log != nil {
+		wg.Go(func() { t.log.Run(ctx) })
+	}
 	return func() {
 		cancel()
-		<-ended
+		wg.Wait()
+		if t.tracer != nil {
+			ctx, cancel := context.WithTimeout(context.Background(), exportTimeout)
+			defer cancel()
+			if err := t.tracer.Close(ctx); err != nil {
+				klog.ErrorS(err, "Spans are lost")
+			}
+		}
 	}
 }
+
+// exportTimeout is how long the collector may take for what is left at the end.
+const exportTimeout = 5 * time.Second

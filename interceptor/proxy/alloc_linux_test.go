@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/kedahttp/kedahttp/interceptor/accesslog"
+	"github.com/kedahttp/kedahttp/interceptor/tracing"
 )
 
 // exchangeOnce makes a function that does one request, and a pod that answers it; neither allocates.
@@ -59,8 +60,15 @@ func logAll(t testing.TB) func(*Config) {
 	return func(c *Config) { c.AccessLog = log }
 }
 
-func TestIDsForwardedAndTheAccessLogAllocateNothing(t *testing.T) {
-	once := exchangeOnce(t, tellMore, logAll(t))
+// traceNone has requests looked at, whether they are to be traced.
+func traceNone(t testing.TB) func(*Config) {
+	tracer, err := tracing.New(t.Context(), tracing.Config{Endpoint: deadAddress(t)})
+	require.NoError(t, err)
+	return func(c *Config) { c.Tracer = tracer }
+}
+
+func TestWhatIsToldOfARequestThatIsNotTracedAllocatesNothing(t *testing.T) {
+	once := exchangeOnce(t, tellMore, logAll(t), traceNone(t))
 	require.Zero(t, testing.AllocsPerRun(2000, once))
 }
 
@@ -73,7 +81,7 @@ func BenchmarkARequestThatIsAnsweredInPlace(b *testing.B) {
 }
 
 func BenchmarkARequestOfWhichAllIsTold(b *testing.B) {
-	once := exchangeOnce(b, tellMore, logAll(b))
+	once := exchangeOnce(b, tellMore, logAll(b), traceNone(b))
 	b.ReportAllocs()
 	for b.Loop() {
 		once()

@@ -19,6 +19,7 @@ import (
 	"github.com/kedahttp/kedahttp/interceptor/hold"
 	"github.com/kedahttp/kedahttp/interceptor/http1"
 	"github.com/kedahttp/kedahttp/interceptor/queue"
+	"github.com/kedahttp/kedahttp/interceptor/tracing"
 )
 
 // mostHead is how long a request's head may be to be answered in place. net/http decides on longer ones.
@@ -71,6 +72,8 @@ type client struct {
 	own   http1.Own
 	made  [32]byte
 	story story
+	// span is nil when the request is not traced.
+	span *tracing.Span
 	// now is when the last thing happened to the request.
 	arrived, now time.Time
 	// start is the cold start that the request waited for, if it did.
@@ -360,9 +363,14 @@ func (c *client) linger() {
 	}
 }
 
-// identify gives the request its id.
+// identify gives the request its id, and begins its span if it is traced.
 func (c *client) identify() {
-	c.own, c.story = http1.Own{}, story{}
+	c.own, c.story, c.span = http1.Own{}, story{}, nil
+	if t := c.server.handler.config.Tracer; t != nil {
+		if c.span = t.Begin(text(c.request.TraceParent()), c.from.Trusted, c.arrived); c.span != nil {
+			c.own.TraceParent, c.own.NewTrace = c.span.TraceParent, c.span.NewTrace
+		}
+	}
 	if !c.server.handler.config.RequestIDs.on() {
 		return
 	}

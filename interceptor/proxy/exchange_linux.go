@@ -255,6 +255,7 @@ func (c *client) hold(avoid *balance.Endpoint) (*balance.Endpoint, error) {
 		}
 	}
 	began := c.server.handler.config.Clock.Now()
+	c.story.hold(began)
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	c.waiting(cancel)
@@ -397,6 +398,7 @@ func (c *client) deliver(l *link, n int, out *block) (reusable bool, err error) 
 	if c.start != nil {
 		stages, first := c.start.FirstByte(c.pod.Address, c.arrived)
 		way.Name, way.Value = coldstart.Header, stages.String()
+		c.story.waited.Stages = stages
 		if first {
 			c.backend.Started(stages)
 		}

@@ -70,6 +70,7 @@ func (h *Handler) RoundTrip(r *http.Request) (*http.Response, error) {
 func (h *Handler) hold(ctx context.Context, x *exchange, r *http.Request, avoid *balance.Endpoint) (*balance.Endpoint, error) {
 	x.ticket.Hold()
 	began := h.config.Clock.Now()
+	x.story.hold(began)
 	defer func() { x.story.held += h.config.Clock.Since(began) }()
 	b, settings := x.backend, x.backend.Settings()
 	fallback := b.Fallback()
@@ -197,7 +198,7 @@ func (h *Handler) send(ctx context.Context, x *exchange, r *http.Request, pod *b
 	x.status = res.StatusCode
 	x.empty.Store(res.ContentLength == 0)
 	x.client.closeAfter(x.writer)
-	if h.config.AccessLog != nil && res.StatusCode != http.StatusSwitchingProtocols {
+	if h.counts() && res.StatusCode != http.StatusSwitchingProtocols {
 		res.Body = &countedBody{res.Body, &x.out}
 	}
 	if h.config.RequestIDs == RequestIDsReturn && len(res.Header[requestIDHeader]) == 0 {
@@ -213,6 +214,7 @@ func (h *Handler) send(ctx context.Context, x *exchange, r *http.Request, pod *b
 	case x.start != nil:
 		stages, first := x.start.FirstByte(pod.Address, x.arrived)
 		res.Header.Set(coldstart.Header, stages.String())
+		x.story.waited.Stages = stages
 		if first {
 			x.backend.Started(stages)
 		}

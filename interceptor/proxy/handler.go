@@ -27,6 +27,7 @@ import (
 	"github.com/kedahttp/kedahttp/interceptor/http1"
 	"github.com/kedahttp/kedahttp/interceptor/queue"
 	"github.com/kedahttp/kedahttp/interceptor/routing"
+	"github.com/kedahttp/kedahttp/interceptor/tracing"
 )
 
 // Routes finds the app of a request; nil while it is not known yet.
@@ -51,6 +52,8 @@ type Config struct {
 	PublicTLSPort int
 	// AccessLog is nil when there is none.
 	AccessLog *accesslog.Log
+	// Tracer is nil when no request is traced.
+	Tracer *tracing.Tracer
 }
 
 // Handler answers the requests of all apps.
@@ -106,6 +109,8 @@ type exchange struct {
 	status int
 	reason string
 	story  story
+	// span is nil when the request is not traced.
+	span *tracing.Span
 	// in and out are the bytes of the bodies, as far as they are counted.
 	in, out atomic.Int64
 	// upgraded says that the connection is for something else from now on.
@@ -122,6 +127,7 @@ var errClientGone = errors.New("the client left")
 // ReverseProxy that knows what to do with headers, trailers, streams and upgrades.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{incoming: r, writer: w, arrived: h.config.Clock.Now(), id: h.requestID(r.Header)}
+	h.trace(x)
 	if r.Method == http.MethodConnect {
 		h.refuse(w, r, x, &refusal{status: http.StatusMethodNotAllowed, reason: reasonMalformed, message: "CONNECT: this is no forward proxy"})
 		h.end(x)
@@ -188,7 +194,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case x.client != nil:
 		r.Body = x.client
-	case h.config.AccessLog != nil && r.ContentLength != 0:
+	case h.counts() && r.ContentLength != 0:
 		r.Body = &countedBody{r.Body, &x.in}
 	}
 	if t := b.Settings().Timeouts; t != (backend.Timeouts{}) {
@@ -371,10 +377,20 @@ func (h *Handler) rewrite(p *httputil.ProxyRequest) {
 		in := http1.Request{Host: []byte(p.In.Host), Fields: http1.ForwardedFields(p.In.Header.Values)}
 		p.Out.Header.Set("Forwarded", string(in.AppendForwarded(nil, &from)))
 	}
-	if x, ok := p.In.Context().Value(exchangeKey{}).(*exchange); ok && x.id != "" {
+	x := p.In.Context().Value(exchangeKey{}).(*exchange)
+	if x.id != "" {
 		p.Out.Header[requestIDHeader] = []string{x.id}
 	}
+	if x.span != nil {
+		p.Out.Header[traceParentHeader] = []string{string(x.span.TraceParent)}
+		if x.span.NewTrace {
+			delete(p.Out.Header, traceStateHeader)
+		}
+	}
 }
+
+// counts reports whether anybody wants to know how long bodies are.
+func (h *Handler) counts() bool { return h.config.AccessLog != nil || h.config.Tracer != nil }
 
 // proto is how a request came.
 func proto(r *http.Request) string {

@@ -10,9 +10,10 @@ import (
 
 	"github.com/kedahttp/kedahttp/interceptor/accesslog"
 	"github.com/kedahttp/kedahttp/interceptor/coldstart"
+	"github.com/kedahttp/kedahttp/interceptor/tracing"
 )
 
-// story is what happened to a request, for the access log.
+// story is what happened to a request, for the access log and its trace.
 type story struct {
 	// in and out are the bytes of the bodies.
 	in, out int64
@@ -21,11 +22,21 @@ type story struct {
 	// pod is the address that it was sent to last.
 	pod     string
 	retries int
+	// waited is known of requests that are traced.
+	waited tracing.Waited
 }
 
-// tell writes into the access log.
+// hold says that a request waits from now on.
+func (s *story) hold(now time.Time) {
+	if s.waited.Since.IsZero() {
+		s.waited.Since = now
+	}
+}
+
+// tell writes into the access log, and ends the request's span.
 func (h *Handler) tell(x *exchange, took time.Duration) {
-	if !h.config.AccessLog.Wants(x.status, x.reason, took) {
+	logged := h.config.AccessLog.Wants(x.status, x.reason, took)
+	if !logged && x.span == nil {
 		return
 	}
 	r := x.incoming
@@ -51,7 +62,41 @@ func (h *Handler) tell(x *exchange, took time.Duration) {
 			e.Client = h.origin(e.Client, given[len(given)-1])
 		}
 	}
-	h.config.AccessLog.Write(&e)
+	if x.span != nil {
+		e.TraceID = x.span.TraceID
+		x.span.End(&e, proto(r), x.story.waited)
+	} else if given := r.Header[traceParentHeader]; len(given) == 1 {
+		e.TraceID = traceID(given[0])
+	}
+	if logged {
+		h.config.AccessLog.Write(&e)
+	}
+}
+
+const (
+	traceParentHeader = "Traceparent"
+	traceStateHeader  = "Tracestate"
+)
+
+// traceID is that of the trace that a client says its request is a part of.
+func traceID(traceparent string) string {
+	if _, ok := tracing.ParseParent(traceparent); !ok {
+		return ""
+	}
+	return traceparent[3:35]
+}
+
+// trace begins the span of a request, if it is traced.
+func (h *Handler) trace(x *exchange) {
+	if h.config.Tracer == nil {
+		return
+	}
+	remote, err := netip.ParseAddrPort(x.incoming.RemoteAddr)
+	parent := ""
+	if given := x.incoming.Header[traceParentHeader]; len(given) == 1 {
+		parent = given[0]
+	}
+	x.span = h.config.Tracer.Begin(parent, err == nil && h.trusts(remote.Addr()), x.arrived)
 }
 
 // cold is what the access log says of a cold start.

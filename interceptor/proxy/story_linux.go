@@ -7,11 +7,12 @@ import (
 	"github.com/kedahttp/kedahttp/interceptor/backend"
 )
 
-// tell writes into the access log. The entry has parts of the head, which are not kept.
+// tell writes into the access log, and ends the request's span. The entry has parts of the head, which are not kept.
 func (c *client) tell(b *backend.Backend, now time.Time) {
 	h := c.server.handler
 	took := now.Sub(c.arrived)
-	if !h.config.AccessLog.Wants(c.status, c.reason, took) {
+	logged := h.config.AccessLog.Wants(c.status, c.reason, took)
+	if !logged && c.span == nil {
 		return
 	}
 	r := &c.request
@@ -30,5 +31,14 @@ func (c *client) tell(b *backend.Backend, now time.Time) {
 	if c.from.Trusted {
 		e.Client = h.origin(e.Client, text(r.ForwardedFor()))
 	}
-	h.config.AccessLog.Write(&e)
+	if c.span != nil {
+		e.TraceID = c.span.TraceID
+		c.span.End(&e, c.from.Proto, c.story.waited)
+		c.span = nil
+	} else if parent := r.TraceParent(); parent != nil {
+		e.TraceID = traceID(text(parent))
+	}
+	if logged {
+		h.config.AccessLog.Write(&e)
+	}
 }
