@@ -62,6 +62,9 @@ func (b *bench) prepare(ctx context.Context) (err error) {
 	if err := b.cluster.setApps(1, b.backend.address); err != nil {
 		return err
 	}
+	if err := b.secureApp(); err != nil {
+		return err
+	}
 	for _, start := range []func(context.Context) (*process, error){b.startNginx, b.startHAProxy, b.startReverseProxy, b.startOurs} {
 		p, err := start(ctx)
 		if err != nil {

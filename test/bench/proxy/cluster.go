@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -19,11 +20,12 @@ import (
 
 const namespace = "bench"
 
-// cluster is as much of a Kubernetes API as an interceptor reads: lists and watches of the apps' records and of EndpointSlices.
+// cluster is as much of a Kubernetes API as an interceptor reads: lists and watches of the apps' records, of EndpointSlices and of the
+// one Secret that an app names.
 type cluster struct {
-	server          *http.Server
-	address         string
-	records, slices *resource
+	server                   *http.Server
+	address                  string
+	records, slices, secrets *resource
 }
 
 // resource is all objects of one kind, with every change since the beginning.
@@ -56,10 +58,12 @@ func newCluster() (*cluster, error) {
 		address: l.Addr().String(),
 		records: newResource("storage.apps.http.keda.sh/v1", "HTTPAppRecord"),
 		slices:  newResource("discovery.k8s.io/v1", "EndpointSlice"),
+		secrets: newResource("v1", "Secret"),
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /apis/storage.apps.http.keda.sh/v1/httpapprecords", c.records)
 	mux.Handle("GET /apis/discovery.k8s.io/v1/endpointslices", c.slices)
+	mux.Handle("GET /api/v1/namespaces/"+namespace+"/secrets", c.secrets)
 	c.server = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	go func() { _ = c.server.Serve(l) }()
 	return c, nil
@@ -108,7 +112,7 @@ func (c *cluster) setPod(app, address string) error {
 }
 
 // setApp makes or changes an app so that it has a host, and holds as many requests as come while it has no pod.
-func (c *cluster) setApp(name, host string, protocol v1alpha1.Protocol) error {
+func (c *cluster) setApp(name, host string, protocol v1alpha1.Protocol, changes ...func(*v1alpha1.HTTPApp)) error {
 	app := &v1alpha1.HTTPApp{
 		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.SchemeGroupVersion.String(), Kind: "HTTPApp"},
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, UID: types.UID("uid-" + name), CreationTimestamp: metav1.Unix(1_700_000_000, 0)},
@@ -119,6 +123,9 @@ func (c *cluster) setApp(name, host string, protocol v1alpha1.Protocol) error {
 			Queue:       v1alpha1.Queue{MaxPending: ptr.To[int32](100_000)},
 		},
 	}
+	for _, change := range changes {
+		change(app)
+	}
 	return c.records.set(name, func(version int) (any, error) {
 		app.Generation = int64(version)
 		payload, err := json.Marshal(app)
@@ -127,6 +134,18 @@ func (c *cluster) setApp(name, host string, protocol v1alpha1.Protocol) error {
 			"metadata": map[string]any{"namespace": namespace, "name": name, "uid": "record-" + name, "resourceVersion": strconv.Itoa(version)},
 			"object":   string(payload),
 		}, err
+	})
+}
+
+// setSecret makes the Secret of a certificate in PEM and its key.
+func (c *cluster) setSecret(name string, certificate, key []byte) error {
+	return c.secrets.set(name, func(version int) (any, error) {
+		return &corev1.Secret{
+			TypeMeta:   metav1.TypeMeta{APIVersion: c.secrets.apiVersion, Kind: c.secrets.kind},
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, ResourceVersion: strconv.Itoa(version)},
+			Type:       corev1.SecretTypeTLS,
+			Data:       map[string][]byte{corev1.TLSCertKey: certificate, corev1.TLSPrivateKeyKey: key},
+		}, nil
 	})
 }
 

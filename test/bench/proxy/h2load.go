@@ -12,6 +12,10 @@ import (
 // h2load asks a subject for a path over eight connections with so many requests at a time on each, for as long as a measurement
 // takes, and returns the rate. With a message, each request is a unary call of gRPC with that message.
 func (b *bench) h2load(ctx context.Context, address, host, path string, streams int, message []byte) (float64, error) {
+	return b.h2loadURL(ctx, address, "http://"+host+path, streams, message)
+}
+
+func (b *bench) h2loadURL(ctx context.Context, address, url string, streams int, message []byte) (float64, error) {
 	args := []string{
 		"-t", "2", "-c", "8", "-m", strconv.Itoa(streams), "-D", strconv.Itoa(b.seconds),
 		"--connect-to=" + address,
@@ -23,7 +27,7 @@ func (b *bench) h2load(ctx context.Context, address, host, path string, streams 
 		}
 		args = append(args, "-d", data, "-H", "Content-Type: application/grpc", "-H", "TE: trailers")
 	}
-	out, err := command(ctx, "h2load", append(args, "http://"+host+path)...).Output()
+	out, err := command(ctx, "h2load", append(args, url)...).Output()
 	if err != nil {
 		return 0, fmt.Errorf("h2load: %w\n%s", err, out)
 	}

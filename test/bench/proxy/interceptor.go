@@ -33,16 +33,16 @@ func startInterceptor(ctx context.Context, binary, dir string, c *cluster) (*pro
 	if err := os.WriteFile(filepath.Join(dir, "kubeconfig"), fmt.Appendf(nil, kubeconfig, c.address), 0o600); err != nil {
 		return nil, err
 	}
-	if err := writeCertificate(dir); err != nil {
+	if err := writeCertificate(dir, nil); err != nil {
 		return nil, err
 	}
-	at, err := freeAddresses(2)
+	at, err := freeAddresses(3)
 	if err != nil {
 		return nil, err
 	}
-	requests, admin := at[0], at[1]
+	requests, secure, admin := at[0], at[1], at[2]
 	cmd := command(ctx, binary, "--kubeconfig", filepath.Join(dir, "kubeconfig"), "--tls-dir", dir,
-		"--listen", requests, "--tls-listen", "", "--admin-listen", admin, "--counts-listen", "127.0.0.1:0", "--shutdown-delay", "0s", "--drain-timeout", "0s")
+		"--listen", requests, "--tls-listen", secure, "--admin-listen", admin, "--counts-listen", "127.0.0.1:0", "--shutdown-delay", "0s", "--drain-timeout", "0s")
 	log, err := os.Create(filepath.Join(dir, "log"))
 	if err != nil {
 		return nil, err
@@ -53,7 +53,7 @@ func startInterceptor(ctx context.Context, binary, dir string, c *cluster) (*pro
 	if err != nil {
 		return nil, err
 	}
-	p.http2, p.grpc = requests, requests
+	p.http2, p.grpc, p.tls = requests, requests, secure
 	p.admin = "http://" + admin
 	err = eventually(ctx, func() error {
 		res, err := http.Get(p.admin + "/readyz")
@@ -74,8 +74,9 @@ func startInterceptor(ctx context.Context, binary, dir string, c *cluster) (*pro
 	return p, nil
 }
 
-// writeCertificate makes what the counts are served with; nobody asks for them here.
-func writeCertificate(dir string) error {
+// writeCertificate makes a certificate for hosts, with its key and its authority, in the files of a Secret. The interceptor's counts are
+// served with such a one, though nobody asks for them here.
+func writeCertificate(dir string, hosts []string) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err
@@ -83,7 +84,7 @@ func writeCertificate(dir string) error {
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "bench"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-		IsCA: true, BasicConstraintsValid: true,
+		IsCA: true, BasicConstraintsValid: true, DNSNames: hosts,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {

@@ -61,6 +61,7 @@ func (b *bench) steps() []step {
 		{"latency", b.latency},
 		{"bodies", b.bodies},
 		{"http2", b.http2},
+		{"tls", b.tls},
 		{"apps", b.apps},
 		{"memory", b.memory},
 	}

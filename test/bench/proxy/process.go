@@ -21,6 +21,8 @@ type process struct {
 	cmd           *exec.Cmd
 	// http2 and grpc are where HTTP/2 is spoken, in front of the backend that is measured with HTTP/1.1 and of the one of gRPC.
 	http2, grpc string
+	// tls is where HTTP/1.1 and HTTP/2 are spoken with TLS.
+	tls string
 	// admin is where an interceptor tells of itself.
 	admin string
 }

@@ -36,6 +36,11 @@ http {
 	server { listen %[4]s backlog=16384; location / { proxy_pass http://backend; } }
 	server { listen %[5]s http2; http2_max_concurrent_streams 1000; location / { proxy_pass http://backend; } }
 	server { listen %[6]s http2; http2_max_concurrent_streams 1000; location / { grpc_pass grpc://grpc; } }
+	ssl_certificate %[8]s/tls.crt;
+	ssl_certificate_key %[8]s/tls.key;
+	ssl_protocols TLSv1.2 TLSv1.3;
+	ssl_session_cache shared:tls:10m;
+	server { listen %[7]s ssl http2 backlog=16384; http2_max_concurrent_streams 1000; location / { proxy_pass http://backend; } }
 }
 `
 	haproxyConfig = `global
@@ -61,7 +66,7 @@ backend back
 )
 
 func (b *bench) startNginx(ctx context.Context) (*process, error) {
-	at, err := freeAddresses(3)
+	at, err := freeAddresses(4)
 	if err != nil {
 		return nil, err
 	}
@@ -70,12 +75,12 @@ func (b *bench) startNginx(ctx context.Context) (*process, error) {
 		return nil, err
 	}
 	config := filepath.Join(dir, "nginx.conf")
-	if err := os.WriteFile(config, fmt.Appendf(nil, nginxConfig, dir, b.backend.address, b.grpcBackend.address, at[0], at[1], at[2]), 0o600); err != nil {
+	if err := os.WriteFile(config, fmt.Appendf(nil, nginxConfig, dir, b.backend.address, b.grpcBackend.address, at[0], at[1], at[2], at[3], b.certificate()), 0o600); err != nil {
 		return nil, err
 	}
 	p, err := startServer(ctx, nginx, at[0], command(ctx, "nginx", "-p", dir, "-c", config, "-e", "stderr", "-g", "daemon off;"))
 	if err == nil {
-		p.http2, p.grpc = at[1], at[2]
+		p.http2, p.grpc, p.tls = at[1], at[2], at[3]
 	}
 	return p, err
 }

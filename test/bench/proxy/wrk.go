@@ -22,8 +22,13 @@ type load struct {
 // wrk asks a subject for a path over so many connections for so many seconds. With an upload, each request has a body of so many
 // bytes.
 func (b *bench) wrk(ctx context.Context, p *process, connections, seconds int, path string, upload int) (load, error) {
+	return b.wrkAt(ctx, p, "http://"+p.address, host(0), connections, seconds, path, upload)
+}
+
+// wrkAt is wrk, at one of the subject's addresses and for a host of one's own.
+func (b *bench) wrkAt(ctx context.Context, p *process, at, host string, connections, seconds int, path string, upload int) (load, error) {
 	// Two threads: with one, wrk's own limit is what is seen of nginx on two processors.
-	args := []string{"-t", "2", "-c", strconv.Itoa(connections), "-d", fmt.Sprintf("%ds", seconds), "--timeout", "10s", "-H", "Host: " + host(0)}
+	args := []string{"-t", "2", "-c", strconv.Itoa(connections), "-d", fmt.Sprintf("%ds", seconds), "--timeout", "10s", "-H", "Host: " + host}
 	if upload > 0 {
 		script := filepath.Join(b.dir, fmt.Sprintf("upload-%d.lua", upload))
 		if err := os.WriteFile(script, fmt.Appendf(nil, "wrk.method = \"POST\"\nwrk.body = string.rep(\"x\", %d)\n", upload), 0o600); err != nil {
@@ -35,7 +40,7 @@ func (b *bench) wrk(ctx context.Context, p *process, connections, seconds int, p
 	if err != nil {
 		return load{}, err
 	}
-	cmd := command(ctx, "wrk", append(args, "http://"+p.address+path)...)
+	cmd := command(ctx, "wrk", append(args, at+path)...)
 	out, err := cmd.Output()
 	if err != nil {
 		return load{}, fmt.Errorf("wrk: %w\n%s", err, out)
