@@ -173,7 +173,8 @@ func (b *bench) takeLeadership(ctx context.Context) error {
 	return b.rollOut(ctx)
 }
 
-// rollOut replaces the API server's replicas and waits for the new ones.
+// rollOut replaces the API server's replicas and waits for the new ones, and until the old ones are gone: one that led goes on for
+// some seconds after it lost the Lease.
 func (b *bench) rollOut(ctx context.Context) error {
 	deployments := b.client.AppsV1().Deployments(system)
 	patch := fmt.Sprintf(`{"spec":{"template":{"metadata":{"annotations":{"kubectl.kubernetes.io/restartedAt":%q}}}}}`, time.Now().Format(time.RFC3339Nano))
@@ -186,7 +187,11 @@ func (b *bench) rollOut(ctx context.Context) error {
 			return false, nil
 		}
 		s := d.Status
-		return s.ObservedGeneration >= d.Generation && s.UpdatedReplicas == *d.Spec.Replicas && s.Replicas == s.UpdatedReplicas && s.ReadyReplicas == s.Replicas, nil
+		if s.ObservedGeneration < d.Generation || s.UpdatedReplicas != *d.Spec.Replicas || s.ReadyReplicas != s.UpdatedReplicas {
+			return false, nil
+		}
+		pods, err := b.client.CoreV1().Pods(system).List(ctx, metav1.ListOptions{LabelSelector: metav1.FormatLabelSelector(d.Spec.Selector)})
+		return err == nil && len(pods.Items) == int(s.UpdatedReplicas), nil
 	})
 }
 
