@@ -2,11 +2,12 @@
 # Runs a benchmark of test/bench.
 #
 #	hack/bench.sh apiserver [FLAG…]
+#	hack/bench.sh scaling [FLAG…]
 #	hack/bench.sh proxy [FLAG…]
 #
-# The API's runs in a cluster of its own, which is removed afterwards, from inside the cluster's network namespace: what is
-# measured is not a forwarder. BENCH_CLUSTER=NAME uses, and keeps, that one. The proxy's needs no cluster, but what it is compared
-# with and loaded by, of Debian's packages: they are installed when they are missing.
+# The API's and that of scaling run in a cluster of their own, which is removed afterwards, from inside the cluster's network
+# namespace: what is measured is not a forwarder. BENCH_CLUSTER=NAME uses, and keeps, that one. The proxy's needs no cluster, but
+# what it is compared with and loaded by, of Debian's packages: they are installed when they are missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 what=$1
@@ -42,7 +43,9 @@ cluster=${BENCH_CLUSTER:-}
 if [ -z "$cluster" ]; then
 	cluster=bench
 	trap 'bin/cluster down "$cluster"' EXIT
-	bin/cluster up "$cluster" --without-keda
+	keda=()
+	[ "$what" = scaling ] || keda=(--without-keda)
+	bin/cluster up "$cluster" "${keda[@]}"
 	bin/cluster install "$cluster" --repo .
 fi
 CGO_ENABLED=0 go build -o "bin/bench-$what" "./test/bench/$what"

@@ -1,0 +1,191 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/kedahttp/kedahttp/test/bench/report"
+)
+
+const floorPods = "bench=floor"
+
+// coldStarts measures the time from a request for an app at zero to its answer, in turn with the floor: the same workload scaled
+// by hand until its pod answers at its address.
+func (b *bench) coldStarts(ctx context.Context) error {
+	if err := b.deploy(ctx, "cold", atMost(1, "10")); err != nil {
+		return err
+	}
+	if err := b.makeFloor(ctx); err != nil {
+		return err
+	}
+	var ours, floor report.Times
+	stages := map[string]report.Times{}
+	for round := range b.rounds + 1 {
+		if err := b.sleeps(ctx, "cold", podsOf("cold")); err != nil {
+			return err
+		}
+		sent := time.Now()
+		header, err := b.get(ctx, "cold", "/")
+		if err != nil {
+			return err
+		}
+		took := time.Since(sent)
+		took2, err := b.floor(ctx)
+		if err != nil {
+			return err
+		}
+		if round == 0 {
+			continue // the first pods of the node
+		}
+		ours, floor = append(ours, took), append(floor, took2)
+		for stage := range strings.SplitSeq(header.Get("X-KedaHTTP-Cold-Start"), ", ") {
+			name, after, _ := strings.Cut(stage, "=")
+			seconds, err := strconv.ParseFloat(after, 64)
+			if err != nil {
+				return fmt.Errorf("the stages are told as %q", header.Get("X-KedaHTTP-Cold-Start"))
+			}
+			stages[name] = append(stages[name], time.Duration(seconds*float64(time.Second)))
+		}
+	}
+	for _, figure := range []struct {
+		name        string
+		value, goal float64
+	}{
+		{"coldstart-p50", ours.Quantile(.5), 700},
+		{"coldstart-p95", ours.Quantile(.95), 1000},
+		{"coldstart-above-floor-p50", ours.Quantile(.5) - floor.Quantile(.5), 100},
+	} {
+		if err := b.report.AtMost(1, figure.name, "ms", figure.value, theGoal, figure.goal); err != nil {
+			return err
+		}
+	}
+	if err := b.report.AtMost(0, "coldstart-p50, beside the floor", "ms", ours.Quantile(.5), "coldstart-floor-p50", floor.Quantile(.5)); err != nil {
+		return err
+	}
+	if err := b.report.AtMost(0, "coldstart-floor-p50", "ms", floor.Quantile(.5), "coldstart-p50", ours.Quantile(.5)); err != nil {
+		return err
+	}
+	for _, name := range []string{"created", "scheduled", "address", "probe", "ready", "first-byte"} {
+		if times := stages[name]; len(times) > 0 {
+			what := fmt.Sprintf("coldstart-stage-%s-p50, of %d", name, len(times))
+			if err := b.report.AtMost(0, what, "ms", times.Quantile(.5), "coldstart-p50", ours.Quantile(.5)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// makeFloor makes the workload that is scaled by hand, if it is not there.
+func (b *bench) makeFloor(ctx context.Context) error {
+	labels := map[string]string{"bench": "floor"}
+	t := template()
+	t.Labels = labels
+	_, err := b.client.AppsV1().Deployments(namespace).Create(ctx, &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "floor"},
+		Spec:       appsv1.DeploymentSpec{Replicas: ptr.To[int32](0), Selector: &metav1.LabelSelector{MatchLabels: labels}, Template: t},
+	}, metav1.CreateOptions{})
+	if apierrors.IsAlreadyExists(err) {
+		return nil
+	}
+	return err
+}
+
+// floor scales a workload from zero to one and measures until its pod answers.
+func (b *bench) floor(ctx context.Context) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	if err := b.sleeps(ctx, "floor", floorPods); err != nil {
+		return 0, err
+	}
+	watcher, err := b.client.CoreV1().Pods(namespace).Watch(ctx, metav1.ListOptions{LabelSelector: floorPods})
+	if err != nil {
+		return 0, err
+	}
+	defer watcher.Stop()
+	began := time.Now()
+	if err := b.scale(ctx, "floor", 1); err != nil {
+		return 0, err
+	}
+	address := ""
+	for address == "" {
+		e, ok := <-watcher.ResultChan()
+		if !ok {
+			return 0, fmt.Errorf("the watch of the pods ended: %w", ctx.Err())
+		}
+		if pod, ok := e.Object.(*corev1.Pod); ok {
+			address = pod.Status.PodIP
+		}
+	}
+	direct := &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	for ctx.Err() == nil {
+		res, err := direct.Get("http://" + net.JoinHostPort(address, "8080") + "/")
+		if err != nil {
+			<-time.After(2 * time.Millisecond)
+			continue
+		}
+		_ = res.Body.Close()
+		if res.StatusCode == http.StatusOK {
+			took := time.Since(began)
+			return took, b.scale(ctx, "floor", 0)
+		}
+	}
+	return 0, ctx.Err()
+}
+
+func (b *bench) scale(ctx context.Context, deployment string, replicas int32) error {
+	_, err := b.client.AppsV1().Deployments(namespace).UpdateScale(ctx, deployment, &autoscalingv1.Scale{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: deployment}, Spec: autoscalingv1.ScaleSpec{Replicas: replicas},
+	}, metav1.UpdateOptions{})
+	return err
+}
+
+// manyColdStarts measures until the last of many apps that are woken at once has answered.
+func (b *bench) manyColdStarts(ctx context.Context) error {
+	const many = 20
+	for n := range many {
+		if err := b.deploy(ctx, fmt.Sprint("many-", n), atMost(1, "10")); err != nil {
+			return err
+		}
+	}
+	for n := range many {
+		name := fmt.Sprint("many-", n)
+		if err := b.sleeps(ctx, name, podsOf(name)); err != nil {
+			return err
+		}
+	}
+	var mu sync.Mutex
+	var times report.Times
+	var failed error
+	var wg sync.WaitGroup
+	for n := range many {
+		wg.Go(func() {
+			sent := time.Now()
+			_, err := b.get(ctx, fmt.Sprint("many-", n), "/")
+			mu.Lock()
+			defer mu.Unlock()
+			times = append(times, time.Since(sent))
+			if err != nil {
+				failed = err
+			}
+		})
+	}
+	wg.Wait()
+	if failed != nil {
+		return failed
+	}
+	return b.report.AtMost(0, "wake of 20 apps at once, the last answer", "ms", times.Quantile(1), "the first answer", times.Quantile(0))
+}
