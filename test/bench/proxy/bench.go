@@ -25,6 +25,8 @@ type bench struct {
 	rounds      int
 	seconds     int
 	profile     string
+	// connections are the numbers of them that throughput is measured at.
+	connections []int
 
 	report  *report.Report
 	dir     string

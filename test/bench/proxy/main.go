@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -25,10 +26,21 @@ func main() {
 			exit(role(os.Args[2:]))
 		}
 	}
-	b := &bench{}
+	b := &bench{connections: []int{8, 32, 128, 512}}
 	flag.StringVar(&b.interceptor, "interceptor", "bin/interceptor", "The interceptor's binary.")
 	flag.IntVar(&b.rounds, "rounds", 3, "How often each is measured; the median counts.")
 	flag.IntVar(&b.seconds, "seconds", 2, "How long each measurement takes.")
+	flag.Func("connections", "How many connections throughput is measured at, separated by commas. Default: 8,32,128,512.", func(s string) error {
+		b.connections = nil
+		for field := range strings.SplitSeq(s, ",") {
+			n, err := strconv.Atoi(field)
+			if err != nil || n < 1 {
+				return fmt.Errorf("%q is not a number of connections", field)
+			}
+			b.connections = append(b.connections, n)
+		}
+		return nil
+	})
 	flag.StringVar(&b.profile, "cpu-profile", "", "Where to write a CPU profile of the interceptor at 32 connections, if anywhere.")
 	out := flag.String("out", "bin/bench/proxy.jsonl", "Where the figures go.")
 	only := flag.String("only", "", "The steps to do, separated by commas. Default: all.")

@@ -15,7 +15,7 @@ const small = "/64"
 // throughput measures requests with small answers over connections that stay, as many as one at a time on each allows, and what
 // each costs.
 func (b *bench) throughput(ctx context.Context) error {
-	for _, connections := range []int{8, 32, 128, 512} {
+	for _, connections := range b.connections {
 		all, err := alternate(ctx, b.rounds, b.subjects, func(ctx context.Context, p *process) (load, error) {
 			return b.wrk(ctx, p, connections, b.seconds, small, 0)
 		})
