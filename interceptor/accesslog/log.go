@@ -63,11 +63,9 @@ func (l *Log) Wants(status int, reason string, took time.Duration) bool {
 	return rand.Uint32N(l.config.OneIn) == 0
 }
 
-var scratch = sync.Pool{New: func() any { return new([line]byte) }}
-
 // Write adds a line, or drops it when there is no space. It does not wait.
 func (l *Log) Write(e *Entry) {
-	s := scratch.Get().(*[line]byte)
+	var s [line]byte
 	text := e.appendTo(s[:0])
 	l.mu.Lock()
 	first := len(l.lines) == 0
@@ -79,7 +77,6 @@ func (l *Log) Write(e *Entry) {
 		l.lines = append(l.lines, text...)
 	}
 	l.mu.Unlock()
-	scratch.Put(s)
 	switch {
 	case !fits:
 		l.dropped.Add(1)

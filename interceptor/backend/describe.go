@@ -41,6 +41,8 @@ type RouteDescription struct {
 	Headers    map[string]string `json:"headers,omitempty"`
 	// OwnedBy is another app, namespace/name, that has it.
 	OwnedBy string `json:"ownedBy,omitempty"`
+	// Static is the status of the fixed response that its requests get, if they do.
+	Static int `json:"static,omitempty"`
 }
 
 // SettingsDescribed is what the spec asks of the data path.
@@ -137,6 +139,9 @@ func (d *Directory) describe(b *Backend) *Description {
 		}
 		if c.Owner != b.Name {
 			route.OwnedBy = c.Owner.String()
+		}
+		if c.To != nil && c.To.Static != nil {
+			route.Static = c.To.Static.Status
 		}
 		desc.Routes = append(desc.Routes, route)
 	}

@@ -27,7 +27,7 @@ func TestWhereRequestsGoIsDescribed(t *testing.T) {
 		a.Spec.ConcurrencyLimit = 3
 		a.Spec.Routes = append(a.Spec.Routes, v1alpha1.Route{
 			Hosts: []string{"shop.example.com"}, PathPrefix: "/api", Headers: []v1alpha1.HeaderMatch{{Name: "x-v", Value: "2"}},
-		})
+		}, v1alpha1.Route{Hosts: []string{"shop.test"}, PathPrefix: "/healthz", Static: &v1alpha1.StaticResponse{StatusCode: 204}})
 	})
 	w.app("younger", func(a *v1alpha1.HTTPApp) {
 		a.CreationTimestamp = metav1.Now()
@@ -36,6 +36,7 @@ func TestWhereRequestsGoIsDescribed(t *testing.T) {
 	d := describe("shop")
 	require.Equal(t, []backend.RouteDescription{
 		{Host: "shop.test", PathPrefix: "/"}, {Host: "shop.example.com", PathPrefix: "/api", Headers: map[string]string{"X-V": "2"}},
+		{Host: "shop.test", PathPrefix: "/healthz", Static: 204},
 	}, d.Routes)
 	require.Equal(t, 3, d.Settings.ConcurrencyLimit)
 	require.Equal(t, "shop", d.Settings.Service)
