@@ -157,17 +157,22 @@ func main() {
 		log.Fatal(err)
 	}
 	s := &server{pod: pod, seen: map[string]int{}}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	ws := &sockets{ending: ctx, after: 3 * time.Second}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", s.echo)
 	mux.HandleFunc("/events", s.events)
+	mux.HandleFunc("/download", s.download)
+	mux.HandleFunc("/mirror", s.mirror)
+	mux.HandleFunc("/hints", s.hints)
+	mux.HandleFunc("/ws", ws.serve)
 	mux.HandleFunc("/healthz", func(http.ResponseWriter, *http.Request) {})
 
-	srv := &http.Server{Addr: ":" + port, Handler: mux, Protocols: new(http.Protocols)}
+	srv := &http.Server{Addr: ":" + port, Handler: withCalls(mux), Protocols: new(http.Protocols)}
 	srv.Protocols.SetHTTP1(true)
 	srv.Protocols.SetUnencryptedHTTP2(true)
 
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	defer stop()
 	drained := make(chan struct{})
 	go func() {
 		defer close(drained)
@@ -175,6 +180,7 @@ func main() {
 		drain, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
 		_ = srv.Shutdown(drain)
+		ws.open.Wait() // they are not the server's any more
 	}()
 	log.Printf("%s answers on %s", pod, srv.Addr)
 	serve := srv.ListenAndServe

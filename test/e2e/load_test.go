@@ -1,0 +1,496 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/interop/grpc_testing"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+)
+
+// kinds are ways of asking an app, each of which does one exchange and says what was wrong with it.
+type kinds map[string]func(context.Context) error
+
+// load is exchanges of all kinds, of each kind one after the other, in a steady rate.
+type load struct {
+	mu       sync.Mutex
+	done     map[string]int
+	problems []string
+	stop     func()
+}
+
+// every is the pause between two exchanges of a kind.
+const every = 50 * time.Millisecond
+
+func (u user) traffic(all kinds) *load {
+	ctx, cancel := context.WithCancel(context.Background())
+	l := &load{done: map[string]int{}}
+	var wg sync.WaitGroup
+	l.stop = sync.OnceFunc(func() { cancel(); wg.Wait() })
+	u.Cleanup(l.stop)
+	for what, once := range all {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				// One that has begun is not given up.
+				exchange, end := context.WithTimeout(context.Background(), soon)
+				err := once(exchange)
+				end()
+				l.mu.Lock()
+				if err != nil {
+					l.problems = append(l.problems, fmt.Sprintf("%s %s: %v", time.Now().Format("15:04:05.000"), what, err))
+				}
+				l.done[what]++
+				l.mu.Unlock()
+				select {
+				case <-time.After(every):
+				case <-ctx.Done():
+				}
+			}
+		})
+	}
+	return l
+}
+
+// check ends the load and fails the test if one exchange failed.
+func (l *load) check(u user, all kinds) {
+	u.Helper()
+	l.stop()
+	u.Logf("exchanges: %v", l.done)
+	for what := range all {
+		if l.done[what] < 10 {
+			u.Errorf("%s: only %d exchanges", what, l.done[what])
+		}
+	}
+	for i, p := range l.problems {
+		if i == 10 {
+			u.Errorf("… and %d more", len(l.problems)-i)
+			break
+		}
+		u.Error(p)
+	}
+}
+
+func dialInterceptor(ctx context.Context, _, _ string) (net.Conn, error) {
+	return new(net.Dialer).DialContext(ctx, "tcp", environment.interceptor)
+}
+
+// protocol is a client of the interceptors that speaks it and no other.
+func (u user) protocol(set func(*http.Transport)) *http.Client {
+	t := &http.Transport{DialContext: dialInterceptor, Protocols: new(http.Protocols), ExpectContinueTimeout: soon}
+	t.Protocols.SetHTTP1(true)
+	set(t)
+	u.Cleanup(t.CloseIdleConnections)
+	return &http.Client{Transport: t}
+}
+
+func h2c(t *http.Transport) {
+	t.Protocols = new(http.Protocols)
+	t.Protocols.SetUnencryptedHTTP2(true)
+}
+
+// ask does a request of an app; the body, if any, has to arrive as it is.
+func (u user) ask(ctx context.Context, c *http.Client, app, path string, body []byte, change ...func(*http.Request)) error {
+	method, reader := http.MethodGet, io.Reader(nil)
+	if body != nil {
+		method, reader = http.MethodPost, bytes.NewReader(body)
+	}
+	r, err := http.NewRequestWithContext(ctx, method, "http://"+u.host(app)+path, reader)
+	if err != nil {
+		return err
+	}
+	r.GetBody = nil // as a client that cannot say it twice
+	for _, change := range change {
+		change(r)
+	}
+	res, err := c.Do(r)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	said, err := io.ReadAll(res.Body)
+	if err != nil {
+		return err
+	}
+	if res.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", res.Status, said)
+	}
+	var e echo
+	if err := json.Unmarshal(said, &e); err != nil {
+		return err
+	}
+	if want := fmt.Sprintf("%x", sha256.Sum256(body)); e.SHA256 != want {
+		return fmt.Errorf("the app got %d bytes and not %d, or others", e.Bytes, len(body))
+	}
+	return nil
+}
+
+// plain are the kinds of HTTP/1.1 and HTTP/2.
+func (u user) plain(app string) kinds {
+	staying := u.protocol(func(*http.Transport) {})
+	fresh := u.protocol(func(t *http.Transport) { t.DisableKeepAlives = true })
+	two := u.protocol(h2c)
+	small, large := []byte("a small body"), bytes.Repeat([]byte("0123456789abcdef"), 64<<10)
+	asks := func(c *http.Client, path string, body []byte, change ...func(*http.Request)) func(context.Context) error {
+		return func(ctx context.Context) error { return u.ask(ctx, c, app, path, body, change...) }
+	}
+	return kinds{
+		"GET on connections that stay":  asks(staying, "/", nil),
+		"POST on connections that stay": asks(u.protocol(func(*http.Transport) {}), "/", small),
+		"slow GET":                      asks(staying, "/?delay=200ms", nil),
+		"GET on a connection each":      asks(fresh, "/", nil),
+		"POST on a connection each":     asks(fresh, "/", small),
+		"GET by HTTP/2":                 asks(two, "/", nil),
+		"POST by HTTP/2":                asks(two, "/", small),
+		"a large body by HTTP/1.1":      asks(staying, "/", large),
+		"a large body by HTTP/2":        asks(two, "/", large),
+		"100 (Continue)":                asks(fresh, "/", small, func(r *http.Request) { r.Header.Set("Expect", "100-continue") }),
+		"103 (Early Hints)": func(ctx context.Context) error {
+			hints := 0
+			ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{Got1xxResponse: func(code int, h textproto.MIMEHeader) error {
+				if code == http.StatusEarlyHints && h.Get("Link") != "" {
+					hints++
+				}
+				return nil
+			}})
+			if err := u.ask(ctx, staying, app, "/hints", nil); err != nil {
+				return err
+			}
+			if hints != 1 {
+				return fmt.Errorf("%d early hints", hints)
+			}
+			return nil
+		},
+		"a large response": func(ctx context.Context) error { return u.download(ctx, staying, app, 4<<20) },
+		"both ways at once": func(ctx context.Context) error {
+			return u.mirror(ctx, staying, app, 20)
+		},
+		"both ways at once by HTTP/2": func(ctx context.Context) error {
+			return u.mirror(ctx, two, app, 20)
+		},
+		"events":    func(ctx context.Context) error { return u.events(ctx, staying, app, 5) },
+		"WebSocket": func(ctx context.Context) error { return u.chat(ctx, app, 5) },
+	}
+}
+
+func (u user) stream(ctx context.Context, c *http.Client, app, path string, body io.Reader) (*http.Response, error) {
+	method := http.MethodGet
+	if body != nil {
+		method = http.MethodPost
+	}
+	r, err := http.NewRequestWithContext(ctx, method, "http://"+u.host(app)+path, body)
+	if err != nil {
+		return nil, err
+	}
+	res, err := c.Do(r)
+	if err == nil && res.StatusCode != http.StatusOK {
+		said, _ := io.ReadAll(res.Body)
+		_ = res.Body.Close()
+		return nil, fmt.Errorf("%s: %s", res.Status, said)
+	}
+	return res, err
+}
+
+func (u user) download(ctx context.Context, c *http.Client, app string, size int64) error {
+	res, err := u.stream(ctx, c, app, fmt.Sprint("/download?size=", size), nil)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if n, err := io.Copy(io.Discard, res.Body); err != nil || n != size {
+		return fmt.Errorf("%d of %d bytes: %w", n, size, err)
+	}
+	return nil
+}
+
+// mirror sends a line only when the one before has come back.
+func (u user) mirror(ctx context.Context, c *http.Client, app string, lines int) error {
+	body, out := io.Pipe()
+	defer out.Close()
+	res, err := u.stream(ctx, c, app, "/mirror", body)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	in := bufio.NewReader(res.Body)
+	for i := range lines {
+		line := fmt.Sprintf("line %d of %s\n", i, strings.Repeat("x", 4<<10))
+		if _, err := io.WriteString(out, line); err != nil {
+			return err
+		}
+		if back, err := in.ReadString('\n'); err != nil || back != line {
+			return fmt.Errorf("line %d: %w", i, err)
+		}
+	}
+	_ = out.Close()
+	if rest, err := io.ReadAll(in); err != nil || len(rest) > 0 {
+		return fmt.Errorf("after the last line %q: %w", rest, err)
+	}
+	return nil
+}
+
+// events reads events, which come one each 50 ms and not all at the end.
+func (u user) events(ctx context.Context, c *http.Client, app string, count int) error {
+	const each = 50 * time.Millisecond
+	res, err := u.stream(ctx, c, app, fmt.Sprintf("/events?count=%d&every=%v", count, each), nil)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	lines := bufio.NewScanner(res.Body)
+	seen := 0
+	var first time.Time
+	for lines.Scan() {
+		if strings.HasPrefix(lines.Text(), "id: ") {
+			if seen++; seen == 1 {
+				first = time.Now()
+			}
+		}
+	}
+	if err := lines.Err(); err != nil || seen != count {
+		return fmt.Errorf("%d of %d events: %w", seen, count, err)
+	}
+	if took := time.Since(first); took < each*time.Duration(count-1)/2 {
+		return fmt.Errorf("the events came together, within %v", took)
+	}
+	return nil
+}
+
+func (u user) dialChat(ctx context.Context, app string) (*websocket.Conn, error) {
+	c, res, err := (&websocket.Dialer{NetDialContext: dialInterceptor}).DialContext(ctx, "ws://"+u.host(app)+"/ws", nil)
+	if err != nil && res != nil {
+		said, _ := io.ReadAll(res.Body)
+		err = fmt.Errorf("%w: %s: %s", err, res.Status, said)
+	}
+	return c, err
+}
+
+// chat says something and hears it again.
+func (u user) chat(ctx context.Context, app string, messages int) error {
+	c, err := u.dialChat(ctx, app)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	for i := range messages {
+		if err := say(c, fmt.Sprint("message ", i)); err != nil {
+			return err
+		}
+		<-time.After(20 * time.Millisecond) // as people do
+	}
+	return c.WriteMessage(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""))
+}
+
+func say(c *websocket.Conn, message string) error {
+	if err := c.WriteMessage(websocket.TextMessage, []byte(message)); err != nil {
+		return err
+	}
+	_ = c.SetReadDeadline(time.Now().Add(soon))
+	_, back, err := c.ReadMessage()
+	if err == nil && string(back) != message {
+		err = fmt.Errorf("%q came back as %q", message, back)
+	}
+	return err
+}
+
+// channel is a client of gRPC of an app.
+func (u user) channel(app string) grpc_testing.TestServiceClient {
+	c, err := grpc.NewClient("passthrough:///"+u.host(app), grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return dialInterceptor(ctx, "", "") }), grpc.WithDisableRetry())
+	if err != nil {
+		u.Fatal(err)
+	}
+	u.Cleanup(func() { _ = c.Close() })
+	return grpc_testing.NewTestServiceClient(c)
+}
+
+// trailers adds metadata to a call that comes back in its trailers.
+type trailers struct{ metadata.MD }
+
+func (t *trailers) ask(ctx context.Context) (context.Context, grpc.CallOption) {
+	return metadata.AppendToOutgoingContext(ctx, "x-echo", "back"), grpc.Trailer(&t.MD)
+}
+
+func (t *trailers) check() error {
+	if got := t.Get("x-echo"); len(got) != 1 || got[0] != "back" {
+		return fmt.Errorf("the trailers are %v", t.MD)
+	}
+	return nil
+}
+
+// calls are the kinds of gRPC.
+func (u user) calls(app string) kinds {
+	c := u.channel(app)
+	payload := &grpc_testing.Payload{Body: make([]byte, 1000)}
+	outputs := func(n int, after time.Duration) *grpc_testing.StreamingOutputCallRequest {
+		r := &grpc_testing.StreamingOutputCallRequest{}
+		for range n {
+			r.ResponseParameters = append(r.ResponseParameters, &grpc_testing.ResponseParameters{Size: 1000, IntervalUs: int32(after.Microseconds())})
+		}
+		return r
+	}
+	return kinds{
+		"a unary call": func(ctx context.Context) error {
+			var t trailers
+			ctx, option := t.ask(ctx)
+			r, err := c.UnaryCall(ctx, &grpc_testing.SimpleRequest{Payload: payload}, option)
+			if err != nil {
+				return err
+			}
+			if len(r.GetPayload().GetBody()) != 1000 {
+				return errors.New("the payload is not as it was")
+			}
+			return t.check()
+		},
+		"a stream from the server": func(ctx context.Context) error {
+			var t trailers
+			ctx, option := t.ask(ctx)
+			s, err := c.StreamingOutputCall(ctx, outputs(5, 20*time.Millisecond), option)
+			if err != nil {
+				return err
+			}
+			n := 0
+			for ; err == nil; n++ {
+				_, err = s.Recv()
+			}
+			if !errors.Is(err, io.EOF) || n != 6 {
+				return fmt.Errorf("after %d messages: %w", n-1, err)
+			}
+			return t.check()
+		},
+		"a stream from the client": func(ctx context.Context) error {
+			var t trailers
+			ctx, option := t.ask(ctx)
+			s, err := c.StreamingInputCall(ctx, option)
+			if err != nil {
+				return err
+			}
+			for range 5 {
+				if err := s.Send(&grpc_testing.StreamingInputCallRequest{Payload: payload}); err != nil {
+					_, err = s.CloseAndRecv()
+					return err
+				}
+				<-time.After(20 * time.Millisecond) // as clients do
+			}
+			r, err := s.CloseAndRecv()
+			if err != nil || r.GetAggregatedPayloadSize() != 5000 {
+				return fmt.Errorf("%d bytes came: %w", r.GetAggregatedPayloadSize(), err)
+			}
+			return t.check()
+		},
+		"a stream both ways": func(ctx context.Context) error { return converse(ctx, c, 5, 20*time.Millisecond, nil) },
+		"a deadline": func(ctx context.Context) error {
+			ctx, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+			defer cancel()
+			s, err := c.StreamingOutputCall(ctx, outputs(1, time.Minute))
+			if err == nil {
+				_, err = s.Recv()
+			}
+			if status.Code(err) != codes.DeadlineExceeded {
+				return fmt.Errorf("a call that takes too long ends with %w", err)
+			}
+			return nil
+		},
+	}
+}
+
+// converse sends messages of which each is answered before the next.
+func converse(ctx context.Context, c grpc_testing.TestServiceClient, messages int, pause time.Duration, each func(int)) error {
+	var t trailers
+	ctx, option := t.ask(ctx)
+	s, err := c.FullDuplexCall(ctx, option)
+	if err != nil {
+		return err
+	}
+	for i := range messages {
+		if err := s.Send(&grpc_testing.StreamingOutputCallRequest{Payload: &grpc_testing.Payload{Body: make([]byte, 1000)}}); err != nil {
+			_, err = s.Recv()
+			return fmt.Errorf("message %d: %w", i, err)
+		}
+		if _, err := s.Recv(); err != nil {
+			return fmt.Errorf("answer %d: %w", i, err)
+		}
+		if each != nil {
+			each(i)
+		}
+		<-time.After(pause)
+	}
+	if err := s.CloseSend(); err != nil {
+		return err
+	}
+	if _, err := s.Recv(); !errors.Is(err, io.EOF) {
+		return fmt.Errorf("at the end: %w", err)
+	}
+	return t.check()
+}
+
+func TestEveryKindOfTrafficSurvivesWhatDeploymentsDo(t *testing.T) {
+	u := newUser(t)
+	u.pods("web", "http1", 3)
+	u.pods("calls", "h2c", 3)
+	all := u.plain("web")
+	for what, once := range u.calls("calls") {
+		all[what] = once
+	}
+	l := u.traffic(all)
+	began := time.Now()
+	step := func(what string) { t.Logf("%5.1fs %s", time.Since(began).Seconds(), what) }
+	for _, app := range []string{"web", "calls"} {
+		u.kubectl("rollout", "restart", "deployment/"+app)
+	}
+	for _, app := range []string{"web", "calls"} {
+		u.kubectl("rollout", "status", "deployment/"+app, "--timeout=2m")
+	}
+	step("restarted")
+	for _, replicas := range []int{1, 3} {
+		for _, app := range []string{"web", "calls"} {
+			u.kubectl("scale", "httpapp/"+app, fmt.Sprint("--replicas=", replicas))
+		}
+		for _, app := range []string{"web", "calls"} {
+			u.eventually(later, "as many pods as there are to be", func() error {
+				pods, err := u.try("", "get", "pods", "-l", "apps.http.keda.sh/httpapp="+app, "-o", "name")
+				if err != nil {
+					return err
+				}
+				if n := strings.Count(pods, "\n"); n != replicas {
+					return fmt.Errorf("%s has %d pods and not %d", app, n, replicas)
+				}
+				return nil
+			})
+			u.kubectl("rollout", "status", "deployment/"+app, "--timeout=2m")
+		}
+		step(fmt.Sprint("scaled to ", replicas))
+	}
+	l.check(u, all)
+}
+
+// pods makes an app with ready pods that nobody scales.
+func (u user) pods(app, protocol string, replicas int) {
+	u.Helper()
+	u.apply(manifest(app, container+`
+        readinessProbe: {periodSeconds: 1, httpGet: {port: web, path: /healthz}}`,
+		"  protocol: "+protocol, "  scaling: {autoscaler: None, maxReplicas: 5}"))
+	u.routed(app)
+	u.kubectl("scale", "httpapp/"+app, fmt.Sprint("--replicas=", replicas))
+	u.kubectl("rollout", "status", "deployment/"+app, "--timeout=2m")
+}
