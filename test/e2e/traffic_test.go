@@ -1,0 +1,177 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+// The pods of the app go on for a while after they were told to end, as apps do: so do all exchanges.
+func TestStreamsLiveAsLongAsTheirPods(t *testing.T) {
+	u := newUser(t)
+	u.pods("web", "http1", 1)
+	u.pods("calls", "h2c", 1)
+	names := map[string]string{}
+	for _, app := range []string{"web", "calls"} {
+		names[app] = strings.TrimSpace(u.kubectl("get", "pods", "-l", "apps.http.keda.sh/httpapp="+app, "-o", "name"))
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), later)
+	defer cancel()
+
+	var wg sync.WaitGroup
+	flowing, ending := make(chan string), make(chan struct{})
+	const goOn = 10 // this often after the end has begun
+	wg.Go(func() {
+		c, err := u.dialChat(ctx, "web")
+		if err != nil {
+			t.Errorf("WebSocket: %v", err)
+			flowing <- ""
+			return
+		}
+		defer c.Close()
+		begun, after := sync.OnceFunc(func() { flowing <- "WebSocket" }), 0
+		for {
+			if err := say(c, "hello"); err != nil {
+				// The pod says goodbye three seconds after it was told to end.
+				if !websocket.IsCloseError(err, websocket.CloseGoingAway) || after < goOn {
+					t.Errorf("WebSocket: %d messages after the pod's end began: %v", after, err)
+				}
+				return
+			}
+			begun()
+			select {
+			case <-ending:
+				after++
+			default:
+			}
+			<-time.After(50 * time.Millisecond) // as people do
+		}
+	})
+	wg.Go(func() {
+		begun := sync.OnceFunc(func() { flowing <- "gRPC" })
+		defer begun()
+		if err := converse(ctx, u.channel("calls"), 80, 50*time.Millisecond, func(int) { begun() }); err != nil {
+			t.Errorf("gRPC: %v", err)
+		}
+	})
+	for what, c := range map[string]*http.Client{"HTTP/1.1": u.protocol(func(*http.Transport) {}), "HTTP/2": u.protocol(h2c)} {
+		wg.Go(func() {
+			flowing <- "events by " + what
+			if err := u.events(ctx, c, "web", 100); err != nil {
+				t.Errorf("events by %s: %v", what, err)
+			}
+		})
+		wg.Go(func() {
+			flowing <- "both ways by " + what
+			if err := u.mirror(ctx, c, "web", 2000); err != nil {
+				t.Errorf("both ways by %s: %v", what, err)
+			}
+		})
+	}
+	for range 6 {
+		t.Log(<-flowing)
+	}
+	u.eventually(soon, "all of them in flight", func() error {
+		if err := u.field("httpapp/calls", "{.status.traffic.inFlight}", "1"); err != nil {
+			return err
+		}
+		return u.field("httpapp/web", "{.status.traffic.inFlight}", "5")
+	})
+	for _, app := range []string{"web", "calls"} {
+		u.kubectl("scale", "httpapp/"+app, "--replicas=0")
+	}
+	for app, name := range names {
+		u.eventually(soon, app+"'s pod told to end", func() error {
+			at, err := u.try("", "get", name, "-o", "jsonpath={.metadata.deletionTimestamp}")
+			if err == nil && at == "" {
+				err = errors.New("it is not")
+			}
+			return err
+		})
+	}
+	close(ending)
+	wg.Wait()
+	for _, app := range []string{"web", "calls"} {
+		u.eventually(soon, "nothing in flight for "+app, func() error {
+			return u.field("httpapp/"+app, "{.status.traffic.inFlight}", "0")
+		})
+	}
+}
+
+func TestARollingRestartOfTheInterceptorsFailsNoRequest(t *testing.T) {
+	u := onlyUser(t)
+	u.pods("web", "http1", 1)
+	u.pods("calls", "h2c", 1)
+	all := u.plain("web")
+	for what, once := range u.calls("calls") {
+		all[what] = once
+	}
+	before := u.running(interceptors)
+	l := u.traffic(all)
+	o := operator(t)
+	o.kubectl("rollout", "restart", "deployment/kedahttp-interceptor")
+	o.kubectl("rollout", "status", "deployment/kedahttp-interceptor", "--timeout=2m")
+	for _, p := range before {
+		o.kubectl("wait", "--for=delete", "pod/"+p.Name, "--timeout=2m")
+	}
+	l.check(u, all)
+}
+
+func TestSomebodyElseAnswersWhileAnAppWakes(t *testing.T) {
+	u := newUser(t)
+	u.pods("static", "http1", 1)
+	slow := strings.Replace(container, "        ports:", "        env: [{name: LISTEN_AFTER, value: 2s}]\n        ports:", 1) + `
+        readinessProbe: {periodSeconds: 1, httpGet: {port: web, path: /healthz}}`
+	u.apply(manifest("shown", slow, "  coldStart: {placeholder: {body: <p>soon</p>, statusCode: 202}}"))
+	u.apply(manifest("replaced", slow, "  coldStart: {fallback: {serviceName: static, port: 8080}}"))
+	u.routed("shown")
+	u.routed("replaced")
+
+	ask := func(app, accept string) (*http.Response, string) {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+u.host(app)+"/", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Accept", accept)
+		res, err := client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		var body strings.Builder
+		if err := res.Write(&body); err != nil {
+			t.Fatal(err)
+		}
+		return res, body.String()
+	}
+	const says = "X-KedaHTTP-Cold-Start"
+	res, body := ask("shown", "text/html, */*;q=0.5")
+	if res.StatusCode != http.StatusAccepted || !strings.Contains(body, "<p>soon</p>") || res.Header.Get("Retry-After") == "" || res.Header.Get(says) != "placeholder" {
+		t.Errorf("the placeholder is %s", body)
+	}
+	if res, body := ask("shown", "application/json"); res.StatusCode != http.StatusServiceUnavailable || !strings.Contains(body, `"name":"shown"`) {
+		t.Errorf("who wants JSON gets %s", body)
+	}
+	if res, body := ask("replaced", "*/*"); res.StatusCode != http.StatusOK || !strings.Contains(body, `"pod":"static-`) || res.Header.Get(says) != "fallback" {
+		t.Errorf("the fallback answers %s", body)
+	}
+	for _, app := range []string{"shown", "replaced"} {
+		u.eventually(later, app+" itself", func() error {
+			res, body := ask(app, "text/html, */*")
+			if res.StatusCode != http.StatusOK || !strings.Contains(body, `"pod":"`+app+"-") {
+				return fmt.Errorf("%s by %q", res.Status, res.Header.Get(says))
+			}
+			return nil
+		})
+	}
+}
