@@ -296,6 +296,7 @@ func (i *interceptor) run(ctx context.Context, requests, admin, counts, secure n
 		select {
 		case <-ctx.Done():
 			close(i.ending)
+			i.handler.Leave()
 			klog.InfoS("Ending: not ready any more", "delay", i.options.ShutdownDelay)
 			select {
 			case <-time.After(i.options.ShutdownDelay):

@@ -44,7 +44,7 @@ func (c *client) answer() after {
 	started := h.config.Clock.Now()
 	c.arrived, c.now, c.start = started, started, nil
 	c.status, c.reason = 0, ""
-	c.keep = !c.request.Close && !c.server.ending.Load()
+	c.keep = !c.request.Close && !c.server.ends()
 	c.identify()
 	table := h.config.Routes.Table()
 	if table == nil {
@@ -390,7 +390,7 @@ func (c *client) deliver(l *link, n int, out *block) (reusable bool, err error) 
 	}
 	c.status, c.now = r.Status, c.server.handler.config.Clock.Now()
 	sent := c.pump.settled()
-	c.keep = c.keep && sent && !c.server.ending.Load()
+	c.keep = c.keep && sent && !c.server.ends()
 	way := http1.Way{Close: !c.keep, Chunk: r.Unbounded(), Date: c.server.date.at(c.now)}
 	if c.server.handler.config.RequestIDs == RequestIDsReturn {
 		way.RequestID = c.own.RequestID

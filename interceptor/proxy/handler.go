@@ -60,6 +60,7 @@ type Config struct {
 type Handler struct {
 	config  Config
 	reverse *httputil.ReverseProxy
+	leaving atomic.Bool
 }
 
 // NewHandler makes a handler.
@@ -77,6 +78,10 @@ func NewHandler(config Config) *Handler {
 	}
 	return h
 }
+
+// Leave has each response of HTTP/1 end its connection from now on: clients come back by another, to whoever is there then. A
+// connection that is closed later, by itself, may cost a client the request that it has just sent. HTTP/2 has a goodbye for that.
+func (h *Handler) Leave() { h.leaving.Store(true) }
 
 // Close ends idle connections to pods.
 func (h *Handler) Close() { h.config.Transports.close() }
@@ -128,6 +133,9 @@ var errClientGone = errors.New("the client left")
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{incoming: r, writer: w, arrived: h.config.Clock.Now(), id: h.requestID(r.Header)}
 	h.trace(x)
+	if r.ProtoMajor == 1 && h.leaving.Load() && r.Header.Get("Upgrade") == "" {
+		w.Header().Set("Connection", "close")
+	}
 	if r.Method == http.MethodConnect {
 		h.refuse(w, r, x, &refusal{status: http.StatusMethodNotAllowed, reason: reasonMalformed, message: "CONNECT: this is no forward proxy"})
 		h.end(x)

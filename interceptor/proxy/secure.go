@@ -21,8 +21,8 @@ func NewSecureServer(handler *Handler, like *http.Server, config *tls.Config) *h
 	return &http.Server{
 		Handler: handler, TLSConfig: config, Protocols: protocols,
 		ReadHeaderTimeout: like.ReadHeaderTimeout, IdleTimeout: like.IdleTimeout, HTTP2: like.HTTP2, BaseContext: like.BaseContext,
-		ConnState: connections.set,
-		ErrorLog:  log.New(handshakes{}, "", 0),
+		ConnState: connections.set, ConnContext: withConn,
+		ErrorLog: log.New(handshakes{}, "", 0),
 	}
 }
 

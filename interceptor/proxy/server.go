@@ -44,9 +44,7 @@ func NewServer(handler *Handler, others *http.Server) (*Server, error) {
 		return nil, err
 	}
 	others.Handler = handler
-	others.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
-		return context.WithValue(ctx, connKey{}, conn)
-	}
+	others.ConnContext = withConn
 	s := &Server{
 		handler: handler, others: others, handed: &handed{conns: make(chan net.Conn), closed: make(chan struct{})}, departures: d,
 		links: handler.config.Transports.links, clients: map[*client]struct{}{}, empty: make(chan struct{}), sweeping: make(chan struct{}),
@@ -149,6 +147,9 @@ func (s *Server) end() {
 		close(s.empty)
 	}
 }
+
+// ends says that every response is to be the last of its connection.
+func (s *Server) ends() bool { return s.ending.Load() || s.handler.leaving.Load() }
 
 // add is false when the server is ending.
 func (s *Server) add(c *client) bool {

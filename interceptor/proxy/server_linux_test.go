@@ -273,6 +273,31 @@ func TestTheServerEndsWithoutCuttingAnybodyOff(t *testing.T) {
 	require.NoError(t, await(t, ended))
 }
 
+// Those who leave let clients go before they close anything.
+func TestResponsesEndTheirConnectionsBeforeTheServerDoes(t *testing.T) {
+	w := newWorld(t)
+	w.app("shop")
+	w.ready("shop", "", at(w.pod(hello)))
+	for _, more := range []string{"", "Trailer: X-Sum\r\n"} { // in place, and by net/http
+		for _, host := range []string{"shop", "nobody"} {
+			w.server.handler.leaving.Store(false)
+			request := "GET / HTTP/1.1\r\nHost: " + host + ".test\r\n" + more + "\r\n"
+			d := w.dial(t)
+			d.say(request)
+			require.Empty(t, d.hear("GET").header.Get("Connection"))
+			w.server.handler.Leave()
+			d.say(request)
+			require.Equal(t, "close", d.hear("GET").header.Get("Connection"))
+			d.ends()
+			d = w.dial(t)
+			d.say(request)
+			require.Equal(t, "close", d.hear("GET").header.Get("Connection"), "one who comes late is served all the same")
+		}
+	}
+	require.Equal(t, "hello", doWith(h2cClient(t), w.request("GET", "shop", "/", nil)).body)
+	w.is("shop", 0, 0)
+}
+
 func TestConnectionsThatDoNothingEnd(t *testing.T) {
 	w := newWorldWith(t, &http.Server{ReadHeaderTimeout: time.Millisecond, IdleTimeout: time.Millisecond})
 	w.app("shop")

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -212,6 +213,10 @@ func (x *exchange) limit(t backend.Timeouts, r *http.Request) *timeouts {
 
 // connKey is the key of a request's connection in its context.
 type connKey struct{}
+
+func withConn(ctx context.Context, conn net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, conn)
+}
 
 // past is a deadline that ends what is going on.
 var past = time.Unix(1, 0)

@@ -15,6 +15,57 @@ import (
 	"github.com/gorilla/websocket"
 )
 
+// pods makes an app with ready pods that nobody scales.
+func (u user) pods(app, protocol string, replicas int) {
+	u.Helper()
+	u.apply(manifest(app, container+`
+        readinessProbe: {periodSeconds: 1, httpGet: {port: web, path: /healthz}}`,
+		"  protocol: "+protocol, "  scaling: {autoscaler: None, maxReplicas: 5}"))
+	u.routed(app)
+	u.kubectl("scale", "httpapp/"+app, fmt.Sprint("--replicas=", replicas))
+	u.kubectl("rollout", "status", "deployment/"+app, "--timeout=2m")
+}
+
+func TestEveryKindOfTrafficSurvivesWhatDeploymentsDo(t *testing.T) {
+	u := newUser(t)
+	u.pods("web", "http1", 3)
+	u.pods("calls", "h2c", 3)
+	all := u.plain("web")
+	for what, once := range u.calls("calls") {
+		all[what] = once
+	}
+	l := u.traffic(all)
+	began := time.Now()
+	step := func(what string) { t.Logf("%5.1fs %s", time.Since(began).Seconds(), what) }
+	for _, app := range []string{"web", "calls"} {
+		u.kubectl("rollout", "restart", "deployment/"+app)
+	}
+	for _, app := range []string{"web", "calls"} {
+		u.kubectl("rollout", "status", "deployment/"+app, "--timeout=2m")
+	}
+	step("restarted")
+	for _, replicas := range []int{1, 3} {
+		for _, app := range []string{"web", "calls"} {
+			u.kubectl("scale", "httpapp/"+app, fmt.Sprint("--replicas=", replicas))
+		}
+		for _, app := range []string{"web", "calls"} {
+			u.eventually(later, "as many pods as there are to be", func() error {
+				pods, err := u.try("", "get", "pods", "-l", "apps.http.keda.sh/httpapp="+app, "-o", "name")
+				if err != nil {
+					return err
+				}
+				if n := strings.Count(pods, "\n"); n != replicas {
+					return fmt.Errorf("%s has %d pods and not %d", app, n, replicas)
+				}
+				return nil
+			})
+			u.kubectl("rollout", "status", "deployment/"+app, "--timeout=2m")
+		}
+		step(fmt.Sprint("scaled to ", replicas))
+	}
+	l.check(u, all)
+}
+
 // The pods of the app go on for a while after they were told to end, as apps do: so do all exchanges.
 func TestStreamsLiveAsLongAsTheirPods(t *testing.T) {
 	u := newUser(t)
