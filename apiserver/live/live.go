@@ -135,9 +135,11 @@ type Cells struct {
 	Waiting bool
 }
 
-// Cells returns the live cells of an app's row. Numbers that some interceptors are missing from have a ~ in front.
-func (v *View) Cells(app types.NamespacedName) Cells {
-	s, ok := v.Sample(app)
+// Cells returns the live cells of an app's row.
+func (v *View) Cells(app types.NamespacedName) Cells { return CellsOf(v.Sample(app)) }
+
+// CellsOf returns the cells that say what Sample returned. Numbers that some interceptors are missing from have a ~ in front.
+func CellsOf(s queue.Sample, ok bool) Cells {
 	if !ok {
 		return Cells{Pending: Unknown, InFlight: Unknown, RequestRate: Unknown}
 	}

@@ -5,6 +5,7 @@ package backend
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -40,6 +41,9 @@ type Backend struct {
 	zone    string
 
 	settings atomic.Pointer[Settings]
+	trouble  atomic.Pointer[Trouble]
+	// judging is held so that the last judgment is the one that stands.
+	judging  sync.Mutex
 	fallback atomic.Pointer[Fallback]
 	// protocol is what the Service says; the spec goes before it.
 	protocol protocol
@@ -211,6 +215,7 @@ func (b *Backend) take(usable []endpoints.Endpoint) {
 		pods[i] = podOf(e, b.zone)
 	}
 	b.Pods.Set(pods)
+	b.judge()
 }
 
 func podOf(e endpoints.Endpoint, zone string) balance.Pod {

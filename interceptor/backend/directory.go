@@ -85,7 +85,9 @@ func (d *Directory) Run(ctx context.Context) error {
 	apps, err := d.Apps.AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc: func(obj any) { d.set(obj) },
 		UpdateFunc: func(before, after any) {
-			if !sameSpec(before, after) {
+			if sameSpec(before, after) {
+				d.look(after)
+			} else {
 				d.set(after)
 			}
 		},
@@ -156,6 +158,20 @@ func (d *Directory) keep() {
 	}
 }
 
+// look takes in an app of which nothing but its status may have changed.
+func (d *Directory) look(obj any) {
+	app, ok := obj.(*v1alpha1.HTTPApp)
+	if !ok {
+		return
+	}
+	d.mu.Lock()
+	b := d.backends[types.NamespacedName{Namespace: app.Namespace, Name: app.Name}]
+	d.mu.Unlock()
+	if b != nil && b.UID == app.UID {
+		b.look(app)
+	}
+}
+
 // sameSpec reports that nothing changed of an app that requests are served by: its status, which is written most often, is not.
 func sameSpec(before, after any) bool {
 	a, ok := before.(*v1alpha1.HTTPApp)
@@ -191,6 +207,7 @@ func (d *Directory) set(obj any) {
 		f.set(d.Slices.Of(f.Service, f.port), d.Zone)
 	}
 	b.fallback.Store(f)
+	b.look(app)
 	b.Pods.SetLimit(s.ConcurrencyLimit)
 	b.Pods.SetTarget(s.Target)
 	b.set(d.Slices.Of(s.Service, s.Port))

@@ -33,6 +33,7 @@ type Line struct {
 	waiting list.List // of *Place
 	arrived uint64
 	closed  error
+	refused error
 }
 
 // Place is where one request stands. It is kept while the request lives, so that one that has to wait again stands where it
@@ -80,6 +81,10 @@ func (l *Line) Wait(ctx context.Context, p *Place, most int, longest time.Durati
 	if (p.arrival != 0 || l.waiting.Len() == 0) && take() {
 		l.mu.Unlock()
 		return nil
+	}
+	if l.refused != nil {
+		defer l.mu.Unlock()
+		return l.refused
 	}
 	if p.arrival == 0 {
 		if l.waiting.Len() >= most {
@@ -144,6 +149,22 @@ func (l *Line) Release() {
 	}
 }
 
+// Refuse ends every wait with an error, also those to come, until it is called with nil: what is waited for will not be there.
+func (l *Line) Refuse(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.refused = err
+	if err != nil {
+		l.refuse(err)
+	}
+}
+
+func (l *Line) refuse(err error) {
+	for l.waiting.Len() > 0 {
+		l.end(l.waiting.Front(), err)
+	}
+}
+
 // end ends a wait. The lock is held.
 func (l *Line) end(e *list.Element, err error) {
 	p := l.waiting.Remove(e).(*Place)
@@ -156,7 +177,5 @@ func (l *Line) Close(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.closed = err
-	for l.waiting.Len() > 0 {
-		l.end(l.waiting.Front(), err)
-	}
+	l.refuse(err)
 }

@@ -344,7 +344,10 @@ func explain(b *backend.Backend, fallback *backend.Fallback, err error) *refusal
 		r.message = fmt.Sprintf("app %s has no %s, and this interceptor has no space for one more request that waits, as --max-held-requests and --max-held-bytes set it", app, lacks(b))
 	case errors.Is(err, hold.ErrTooLong):
 		r.status, r.reason, r.retryAfter = http.StatusServiceUnavailable, reasonQueueTimeout, 5*time.Second
-		r.message = fmt.Sprintf("app %s had no %s for %v, as long as spec.queue.maxWait allows", app, lacks(b), settings.MaxWait)
+		r.message = fmt.Sprintf("app %s had no %s for %v, as long as spec.queue.maxWait allows%s", app, lacks(b), settings.MaxWait, inTrouble(b))
+	case errors.Is(err, backend.ErrFailing):
+		r.status, r.reason, r.retryAfter = http.StatusServiceUnavailable, reasonFailing, 10*time.Second
+		r.message = fmt.Sprintf("app %s cannot start%s", app, inTrouble(b))
 	case errors.Is(err, backend.ErrGone):
 		r.status, r.reason = http.StatusNotFound, reasonGone
 		r.message = fmt.Sprintf("app %s was deleted while the request waited for it", app)
@@ -353,6 +356,14 @@ func explain(b *backend.Backend, fallback *backend.Fallback, err error) *refusal
 		r.message = who + " broke the connection before it began its response"
 	}
 	return r
+}
+
+// inTrouble is why the app does not start, in a word: the rest is not for strangers.
+func inTrouble(b *backend.Backend) string {
+	if t := b.Trouble(); t != nil && b.Pods.Ready() == 0 {
+		return fmt.Sprintf(": %s; kubectl http status -n %s %s says more", t.Reason, b.Name.Namespace, b.Name.Name)
+	}
+	return ""
 }
 
 // lacks is what a request waits for.

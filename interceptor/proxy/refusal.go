@@ -29,6 +29,7 @@ const (
 	reasonQueueFull      = "queue_full"
 	reasonCrowded        = "interceptor_full"
 	reasonQueueTimeout   = "queue_timeout"
+	reasonFailing        = "app_failing"
 	reasonGone           = "app_gone"
 	reasonHeaderTimeout  = "response_header_timeout"
 	reasonRequestTimeout = "request_timeout"

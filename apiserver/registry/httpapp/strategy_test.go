@@ -114,7 +114,15 @@ func TestARowSaysHowTheAppIs(t *testing.T) {
 		"requests wait":           {v1alpha1.HTTPAppStatus{Conditions: []metav1.Condition{ready}}, nil, 1, "Waking"},
 		"requests wait for a pod": {v1alpha1.HTTPAppStatus{Conditions: []metav1.Condition{ready}, Replicas: 1}, nil, 1, "Waking"},
 		"a pod comes up":          {v1alpha1.HTTPAppStatus{Conditions: []metav1.Condition{ready}, Replicas: 1}, nil, 0, "Progressing"},
-		"pods answer":             {v1alpha1.HTTPAppStatus{Conditions: []metav1.Condition{ready}, Replicas: 2, ReadyReplicas: 1}, nil, 1, "Ready"},
+		"all pods it may have have more to do than they are for": {v1alpha1.HTTPAppStatus{Conditions: []metav1.Condition{ready}, Replicas: 2, ReadyReplicas: 2},
+			func(a *v1alpha1.HTTPApp) {
+				a.Spec.Scaling.MaxReplicas, a.Spec.Scaling.Target = ptr.To[int32](2), ptr.To(resource.MustParse("3"))
+			}, 7, "Saturated"},
+		"they have as much as they are for": {v1alpha1.HTTPAppStatus{Conditions: []metav1.Condition{ready}, Replicas: 2, ReadyReplicas: 2},
+			func(a *v1alpha1.HTTPApp) {
+				a.Spec.Scaling.MaxReplicas, a.Spec.Scaling.Target = ptr.To[int32](2), ptr.To(resource.MustParse("3"))
+			}, 6, "Ready"},
+		"pods answer": {v1alpha1.HTTPAppStatus{Conditions: []metav1.Condition{ready}, Replicas: 2, ReadyReplicas: 1}, nil, 1, "Ready"},
 		"a conflict": {v1alpha1.HTTPAppStatus{Conditions: []metav1.Condition{notReady,
 			{Type: v1alpha1.ConditionWorkloadReady, Status: metav1.ConditionFalse, Reason: "Failed"},
 			{Type: v1alpha1.ConditionRoutesAccepted, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonHostConflict}}}, nil, 0, "HostConflict"},

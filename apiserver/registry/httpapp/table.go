@@ -18,6 +18,7 @@ import (
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 	"github.com/kedahttp/kedahttp/apiserver/live"
 	"github.com/kedahttp/kedahttp/apiserver/workload"
+	"github.com/kedahttp/kedahttp/interceptor/queue"
 )
 
 const ofNow = " Live; " + live.Unknown + " while no interceptor has reported, and with a ~ in front while some are missing."
@@ -31,7 +32,7 @@ var columns = []metav1.TableColumnDefinition{
 	{Name: "Req/s", Type: "string", Description: "Requests that arrived per second, over the last 10 seconds." + ofNow},
 	{Name: "Min", Type: "integer", Description: "The fewest replicas."},
 	{Name: "Max", Type: "integer", Description: "The most replicas."},
-	{Name: "Status", Type: "string", Description: "Ready, Idle (no replica, as nothing asks for one), Waking, Paused, Progressing, Terminating, or the reason why the app is not ready."},
+	{Name: "Status", Type: "string", Description: "Ready, Saturated (requests call for more replicas than it may have), Idle (no replica, as nothing asks for one), Waking, Paused, Progressing, Terminating, or the reason why the app is not ready."},
 	{Name: "Age", Type: "string", Description: "How long ago the app was created."},
 	{Name: "Workload", Type: "string", Priority: 1, Description: "What runs the app."},
 	{Name: "Metric", Type: "string", Priority: 1, Description: "What the number of replicas follows, and how much of it one replica is for."},
@@ -66,7 +67,8 @@ func (c tableConvertor) ConvertToTable(_ context.Context, obj, options runtime.O
 }
 
 func (c tableConvertor) row(app *v1alpha1.HTTPApp, age string) []any {
-	cells := c.view.Cells(types.NamespacedName{Namespace: app.Namespace, Name: app.Name})
+	sample, known := c.view.Sample(types.NamespacedName{Namespace: app.Namespace, Name: app.Name})
+	cells := live.CellsOf(sample, known)
 	least, most := demand.Bounds(app)
 	ref := workload.RefOf(app)
 	metric := cmp.Or(string(app.Spec.Scaling.Metric), string(v1alpha1.MetricConcurrency))
@@ -78,7 +80,7 @@ func (c tableConvertor) row(app *v1alpha1.HTTPApp, age string) []any {
 		fmt.Sprintf("%d/%d", app.Status.ReadyReplicas, app.Status.Replicas),
 		cells.Pending, cells.InFlight, cells.RequestRate,
 		int64(least), int64(most),
-		word(app, cells.Waiting), age,
+		word(app, sample), age,
 		ref.Kind + "/" + ref.Name, metric, string(app.Spec.Scaling.Autoscaler),
 	}
 }
@@ -99,7 +101,7 @@ func address(app *v1alpha1.HTTPApp) string {
 }
 
 // word says in one word how the app is.
-func word(app *v1alpha1.HTTPApp, waiting bool) string {
+func word(app *v1alpha1.HTTPApp, now queue.Sample) string {
 	if app.DeletionTimestamp != nil {
 		return "Terminating"
 	}
@@ -116,10 +118,13 @@ func word(app *v1alpha1.HTTPApp, waiting bool) string {
 		}
 		return cmp.Or(ready.Reason, "Progressing")
 	}
+	_, most := demand.Bounds(app)
 	switch {
+	case app.Status.ReadyReplicas >= most && demand.Exceeds(app, now.Pending+now.InFlight, now.RequestRate):
+		return "Saturated"
 	case app.Status.ReadyReplicas > 0:
 		return "Ready"
-	case waiting:
+	case now.Pending > 0:
 		return "Waking"
 	case app.Spec.Scaling.Paused:
 		return "Paused"

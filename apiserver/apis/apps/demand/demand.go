@@ -27,6 +27,16 @@ func Replicas(app *v1alpha1.HTTPApp, pending, inFlight int64) int32 {
 	return int32(min(wanted, float64(most)))
 }
 
+// Exceeds reports whether the requests of this moment call for more replicas than the app may have.
+func Exceeds(app *v1alpha1.HTTPApp, requests int64, rate float64) bool {
+	_, most := Bounds(app)
+	value := float64(requests)
+	if app.Spec.Scaling.Metric == v1alpha1.MetricRequestRate {
+		value = rate
+	}
+	return value > float64(most)*Target(app)
+}
+
 // Bounds returns the fewest and the most replicas that an app may have, with the defaults where it says nothing.
 func Bounds(app *v1alpha1.HTTPApp) (least, most int32) {
 	s := &app.Spec.Scaling
