@@ -12,9 +12,9 @@ type Entry struct {
 	// Time is when the request came.
 	Time time.Time
 	// Namespace and App are empty when no route led anywhere.
-	Namespace, App                       string
-	Client, Method, Host, Path, Protocol string
-	Status                               int
+	Namespace, App                               string
+	Client, Method, Scheme, Host, Path, Protocol string
+	Status                                       int
 	// Reason is why the interceptor answered itself, if it did.
 	Reason string
 	// BytesIn and BytesOut are those of the bodies.
@@ -45,6 +45,7 @@ func (e *Entry) appendTo(b []byte) []byte {
 	}
 	b = appendString(b, "client", e.Client)
 	b = appendString(b, "method", e.Method)
+	b = appendString(b, "scheme", e.Scheme)
 	b = appendString(b, "host", e.Host)
 	b = appendString(b, "path", e.Path)
 	b = appendString(b, "protocol", e.Protocol)

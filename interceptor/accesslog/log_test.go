@@ -19,13 +19,13 @@ const patience = 30 * time.Second
 // full has everything.
 var full = Entry{
 	Time:      time.Date(2026, 7, 1, 2, 3, 4, 5678000, time.FixedZone("", 3600)),
-	Namespace: "default", App: "shop", Client: "10.0.0.1", Method: "GET", Host: "shop.test", Path: "/a", Protocol: "HTTP/1.1",
+	Namespace: "default", App: "shop", Client: "10.0.0.1", Method: "GET", Scheme: "https", Host: "shop.test", Path: "/a", Protocol: "HTTP/1.1",
 	Status: 502, Reason: "backend", BytesIn: 5, BytesOut: 66, Duration: 1500 * time.Millisecond, Held: 1400001 * time.Microsecond,
 	Pod: "10.0.0.2:80", Retries: 2, RequestID: "id", TraceID: "trace", ColdStart: "waited",
 }
 
 func TestALineTellsWhatThereIsToTell(t *testing.T) {
-	require.Equal(t, `{"time":"2026-07-01T01:03:04.005678Z","app":"default/shop","client":"10.0.0.1","method":"GET","host":"shop.test","path":"/a",`+
+	require.Equal(t, `{"time":"2026-07-01T01:03:04.005678Z","app":"default/shop","client":"10.0.0.1","method":"GET","scheme":"https","host":"shop.test","path":"/a",`+
 		`"protocol":"HTTP/1.1","status":502,"reason":"backend","bytesIn":5,"bytesOut":66,"duration":1.500000,"held":1.400001,"pod":"10.0.0.2:80","retries":2,`+
 		`"requestId":"id","traceId":"trace","coldStart":"waited"}`+"\n", string(full.appendTo(nil)))
 	e := Entry{Time: full.Time, Status: 404}

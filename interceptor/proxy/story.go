@@ -48,7 +48,7 @@ func (h *Handler) tell(x *exchange, took time.Duration) {
 		in = x.client.bytes.Load()
 	}
 	e := accesslog.Entry{
-		Time: x.arrived, Method: r.Method, Host: r.Host, Path: r.URL.EscapedPath(), Protocol: r.Proto,
+		Time: x.arrived, Method: r.Method, Scheme: proto(r), Host: r.Host, Path: r.URL.EscapedPath(), Protocol: r.Proto,
 		Status: x.status, Reason: x.reason, BytesIn: in, BytesOut: out, Duration: took,
 		Held: x.story.held, Pod: x.story.pod, Retries: x.story.retries, RequestID: x.id,
 		ColdStart: cold(x.start != nil, x.fallback != nil, x.reason),
@@ -64,7 +64,7 @@ func (h *Handler) tell(x *exchange, took time.Duration) {
 	}
 	if x.span != nil {
 		e.TraceID = x.span.TraceID
-		x.span.End(&e, proto(r), x.story.waited)
+		x.span.End(&e, x.story.waited)
 	} else if given := r.Header[traceParentHeader]; len(given) == 1 {
 		e.TraceID = traceID(given[0])
 	}

@@ -17,7 +17,7 @@ func (c *client) tell(b *backend.Backend, now time.Time) {
 	}
 	r := &c.request
 	e := accesslog.Entry{
-		Time: c.arrived, Client: text(c.from.Address), Method: text(r.Method), Host: text(r.Host), Protocol: "HTTP/1.1",
+		Time: c.arrived, Client: text(c.from.Address), Method: text(r.Method), Scheme: c.from.Proto, Host: text(r.Host), Protocol: "HTTP/1.1",
 		Status: c.status, Reason: c.reason, BytesIn: c.story.in, BytesOut: c.story.out, Duration: took,
 		Held: c.story.held, Pod: c.story.pod, Retries: c.story.retries, RequestID: text(c.own.RequestID),
 		ColdStart: cold(c.start != nil, false, c.reason),
@@ -33,7 +33,7 @@ func (c *client) tell(b *backend.Backend, now time.Time) {
 	}
 	if c.span != nil {
 		e.TraceID = c.span.TraceID
-		c.span.End(&e, c.from.Proto, c.story.waited)
+		c.span.End(&e, c.story.waited)
 		c.span = nil
 	} else if parent := r.TraceParent(); parent != nil {
 		e.TraceID = traceID(text(parent))

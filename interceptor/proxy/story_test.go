@@ -103,7 +103,7 @@ func TestTheAccessLogTellsOfEachRequest(t *testing.T) {
 			}
 			want := func(change line) line {
 				l := line{
-					"app": "default/shop", "client": "127.0.0.1", "method": "GET", "host": "shop.test", "path": "/a", "protocol": "HTTP/1.1",
+					"app": "default/shop", "client": "127.0.0.1", "method": "GET", "scheme": "http", "host": "shop.test", "path": "/a", "protocol": "HTTP/1.1",
 					"status": 200., "bytesIn": 0., "bytesOut": 5., "pod": pod, "requestId": "mine",
 				}
 				for k, v := range change {

@@ -33,7 +33,7 @@ type Waited struct {
 
 // End ends the span with what the access log tells of the request, by OpenTelemetry's conventions for HTTP servers. Nothing of what is
 // given is kept.
-func (s *Span) End(e *accesslog.Entry, scheme string, w Waited) {
+func (s *Span) End(e *accesslog.Entry, w Waited) {
 	method := knownMethod(e.Method)
 	s.span.SetName(method)
 	attributes := make([]attribute.KeyValue, 0, 20)
@@ -48,7 +48,7 @@ func (s *Span) End(e *accesslog.Entry, scheme string, w Waited) {
 	} else {
 		add("http.request.method", method)
 	}
-	add("url.scheme", scheme)
+	add("url.scheme", e.Scheme)
 	add("url.path", e.Path)
 	host := e.Host
 	if h, port, err := net.SplitHostPort(host); err == nil {
