@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -45,14 +46,14 @@ func TestAPodThatOnlyTakesItsTimeIsNoTrouble(t *testing.T) {
 		}}}
 	}
 	for reason, trouble := range map[string]bool{"ContainerCreating": false, "PodInitializing": false, "ImagePullBackOff": true, "CrashLoopBackOff": true} {
-		if got, _ := troubleOf(&corev1.Pod{Status: waiting(reason)}); (got != "") != trouble {
+		if got, _ := troubleOf(&corev1.Pod{Status: waiting(reason)}, time.Now()); (got != "") != trouble {
 			t.Errorf("%s is told as %q", reason, got)
 		}
 	}
 	unschedulable := &corev1.Pod{Status: corev1.PodStatus{Conditions: []corev1.PodCondition{
 		{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable, Message: "no node"},
 	}}}
-	if got, _ := troubleOf(unschedulable); got != corev1.PodReasonUnschedulable {
+	if got, _ := troubleOf(unschedulable, time.Now()); got != corev1.PodReasonUnschedulable {
 		t.Errorf("a pod that no node has room for is told as %q", got)
 	}
 }

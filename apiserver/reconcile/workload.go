@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -103,7 +104,15 @@ func (r *Reconciler) podsCondition(app *v1alpha1.HTTPApp, d *appsv1.Deployment) 
 	r.mu.Unlock()
 	// What is known here may be older than what was just applied.
 	current := app.Spec.Template == nil || applied == versionOf(d) || !appliedLater(applied, d)
-	return podsCondition(app, d, current, pods, find(app.Status.Conditions, v1alpha1.ConditionWorkloadReady))
+	now := time.Now()
+	for _, pod := range pods {
+		for _, c := range pod.Status.ContainerStatuses {
+			if since, unready := unreadySince(c); unready && now.Sub(since) < unreadyAfter {
+				r.queue.AddAfter(nameOf(app), unreadyAfter-now.Sub(since)+time.Second)
+			}
+		}
+	}
+	return podsCondition(app, d, current, pods, now, find(app.Status.Conditions, v1alpha1.ConditionWorkloadReady))
 }
 
 // appliedLater reports whether the version that was applied is a later one of the same object.
@@ -116,7 +125,7 @@ func appliedLater(applied string, d *appsv1.Deployment) bool {
 // podsCondition says how the pods of a Deployment fare. current is false when the Deployment has changed since. before is what
 // was said so far: pods that came up with this spec are trusted to come up again, since waking is nothing to alarm about,
 // while those of a new spec have that to prove first.
-func podsCondition(app *v1alpha1.HTTPApp, d *appsv1.Deployment, current bool, pods []*corev1.Pod, before *metav1.Condition) condition {
+func podsCondition(app *v1alpha1.HTTPApp, d *appsv1.Deployment, current bool, pods []*corev1.Pod, now time.Time, before *metav1.Condition) condition {
 	const kind = v1alpha1.ConditionWorkloadReady
 	wanted, s := ptr.Deref(d.Spec.Replicas, 1), d.Status
 	if wanted == 0 {
@@ -129,7 +138,7 @@ func podsCondition(app *v1alpha1.HTTPApp, d *appsv1.Deployment, current bool, po
 	}
 	if current {
 		for _, pod := range pods {
-			if reason, message := troubleOf(pod); reason != "" && !(rolledOut && s.ReadyReplicas > 0) {
+			if reason, message := troubleOf(pod, now); reason != "" && !(rolledOut && s.ReadyReplicas > 0) {
 				return no(kind, reason, message)
 			}
 		}
@@ -160,7 +169,19 @@ var trouble = []string{
 	"CreateContainerConfigError", "CreateContainerError", "RunContainerError", "CrashLoopBackOff",
 }
 
-func troubleOf(pod *corev1.Pod) (reason, message string) {
+// unreadyAfter is how long a container may run before it is worth saying that its probes do not succeed. The slowest of those that
+// are well take about as long.
+const unreadyAfter = time.Minute
+
+// unreadySince is since when a container has run without being ready.
+func unreadySince(c corev1.ContainerStatus) (since time.Time, unready bool) {
+	if c.State.Running == nil || c.Ready {
+		return since, false
+	}
+	return c.State.Running.StartedAt.Time, true
+}
+
+func troubleOf(pod *corev1.Pod, now time.Time) (reason, message string) {
 	if pod.DeletionTimestamp != nil {
 		return "", ""
 	}
@@ -187,6 +208,16 @@ func troubleOf(pod *corev1.Pod) (reason, message string) {
 				c.Name, pod.Name, c.Image, pod.Namespace, pod.Name)
 		case slices.Contains(trouble, waiting):
 			return waiting, fmt.Sprintf("container %s of pod %s: %s", c.Name, pod.Name, c.State.Waiting.Message)
+		}
+	}
+	for _, c := range pod.Status.ContainerStatuses {
+		if since, unready := unreadySince(c); unready && now.Sub(since) >= unreadyAfter {
+			probe := "readiness"
+			if c.Started != nil && !*c.Started {
+				probe = "startup"
+			}
+			return "ProbeFailing", fmt.Sprintf("container %s of pod %s has run since %s and its %s probe does not succeed; see kubectl describe pod -n %s %s",
+				c.Name, pod.Name, since.UTC().Format(time.RFC3339), probe, pod.Namespace, pod.Name)
 		}
 	}
 	for _, c := range pod.Status.Conditions {

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -36,6 +37,10 @@ func TestPodsOfANewSpecHaveToComeUpAndWokenOnesAreTrusted(t *testing.T) {
 	before := func(status metav1.ConditionStatus, generation int64) *metav1.Condition {
 		return &metav1.Condition{Status: status, ObservedGeneration: generation}
 	}
+	now := time.Unix(1000, 0)
+	running := func(since time.Duration, started *bool) []*corev1.Pod {
+		return podThat(corev1.ContainerStatus{Started: started, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(now.Add(-since))}}})
+	}
 	crashed := podThat(corev1.ContainerStatus{RestartCount: 5, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}},
 		LastTerminationState: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 1}}})
 	for name, c := range map[string]struct {
@@ -60,21 +65,35 @@ func TestPodsOfANewSpecHaveToComeUpAndWokenOnesAreTrusted(t *testing.T) {
 		"growing, one pod fits nowhere":          {3, status(true, 3, 3, 1), false, waitingFor("CreateContainerError", ""), before(yes, 5), yes, "Available"},
 		"woken, and crashes":                     {1, status(true, 1, 1, 0), false, waitingFor("CrashLoopBackOff", ""), before(yes, 5), no, "CrashLoopBackOff"},
 		"crashes, and runs between two of them":  {1, status(true, 1, 1, 0), false, crashed, before(no, 5), no, "CrashLoopBackOff"},
+		"runs and is not ready yet":              {1, status(true, 1, 1, 0), false, running(59*time.Second, nil), before(yes, 5), yes, "Starting"},
+		"runs for long and is not ready":         {1, status(true, 1, 1, 0), false, running(time.Minute, nil), before(yes, 5), no, "ProbeFailing"},
+		"of many, one runs and is not ready":     {3, status(true, 3, 3, 2), false, running(time.Hour, nil), before(yes, 5), yes, "Available"},
 		"an earlier failure, of the spec before": {1, status(false, 1, 1, 0), false, waitingFor("ErrImagePull", ""), before(no, 4), open, "Starting"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			app := &v1alpha1.HTTPApp{ObjectMeta: metav1.ObjectMeta{Generation: 5}}
 			d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Generation: 2}, Spec: appsv1.DeploymentSpec{Replicas: &c.wanted}, Status: c.status}
-			if got := podsCondition(app, d, !c.behind, c.pods, c.before); got.status != c.want || got.reason != c.reason {
+			if got := podsCondition(app, d, !c.behind, c.pods, now, c.before); got.status != c.want || got.reason != c.reason {
 				t.Errorf("%s because %s (%s), not %s because %s", got.status, got.reason, got.message, c.want, c.reason)
 			}
 		})
 	}
 }
 
+func TestAProbeThatDoesNotSucceedIsNamed(t *testing.T) {
+	now := time.Unix(1000, 0)
+	for want, started := range map[string]*bool{"readiness probe": ptr.To(true), "startup probe": ptr.To(false)} {
+		pod := podThat(corev1.ContainerStatus{Started: started, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(time.Unix(0, 0))}}})[0]
+		reason, message := troubleOf(pod, now)
+		if reason != "ProbeFailing" || !strings.Contains(message, "container app of pod p has run since 1970-01-01T00:00:00Z and its "+want) {
+			t.Errorf("%s: %s", reason, message)
+		}
+	}
+}
+
 func TestAnImageThatCannotBePulledIsToldInOneWay(t *testing.T) {
-	r1, m1 := troubleOf(waitingFor("ErrImagePull", "manifest unknown")[0])
-	r2, m2 := troubleOf(waitingFor("ImagePullBackOff", "Back-off pulling image")[0])
+	r1, m1 := troubleOf(waitingFor("ErrImagePull", "manifest unknown")[0], time.Now())
+	r2, m2 := troubleOf(waitingFor("ImagePullBackOff", "Back-off pulling image")[0], time.Now())
 	if r1 != r2 || m1 != m2 {
 		t.Errorf("%s: %s, and then %s: %s", r1, m1, r2, m2)
 	}
