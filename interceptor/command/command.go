@@ -268,11 +268,13 @@ func (i *interceptor) run(ctx context.Context, requests, admin, counts, secure n
 	if err != nil {
 		return err
 	}
-	var secureServer *http.Server
+	var secureServer *proxy.Server
 	if secure != nil {
-		secureServer = proxy.NewSecureServer(i.handler, others, i.certificates.TLS())
+		if secureServer, err = proxy.NewSecureServer(i.handler, others, i.certificates.TLS()); err != nil {
+			return err
+		}
 		group.Go(func() error { return i.certificates.Run(last) })
-		group.Go(func() error { return closed(secureServer.ServeTLS(secure, "", "")) })
+		group.Go(func() error { return closed(secureServer.Serve(secure)) })
 		klog.InfoS("Serving with TLS", "requests", secure.Addr().String())
 	}
 	adminServer := &http.Server{Handler: i.admin(), ReadHeaderTimeout: 10 * time.Second}
@@ -322,7 +324,7 @@ func (i *interceptor) run(ctx context.Context, requests, admin, counts, secure n
 }
 
 // drain waits until no request is left, upgraded connections included, at most for the drain timeout.
-func (i *interceptor) drain(server *proxy.Server, secure *http.Server) {
+func (i *interceptor) drain(server, secure *proxy.Server) {
 	ctx, cancel := context.WithTimeout(context.Background(), i.options.DrainTimeout)
 	defer cancel()
 	i.directory.Drain()

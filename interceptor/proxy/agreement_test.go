@@ -71,6 +71,10 @@ type seen struct {
 
 // witness is an app that remembers what it was told.
 type witness struct {
+	// secure says that requests come with TLS.
+	secure bool
+	t      testing.TB
+
 	mu  sync.Mutex
 	all []seen
 }
@@ -90,6 +94,13 @@ func (p *witness) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if header.Get("User-Agent") == "" {
 		header.Del("User-Agent")
+	}
+	if p.secure {
+		// The reference is asked without TLS.
+		if got := r.Header["X-Forwarded-Proto"]; len(got) != 1 || got[0] != "https" {
+			p.t.Errorf("the app is told that the request came by %q", got)
+		}
+		header.Set("X-Forwarded-Proto", "http")
 	}
 	p.mu.Lock()
 	p.all = append(p.all, seen{r.Method, r.RequestURI, r.Host, string(body), header, r.Trailer})
@@ -131,6 +142,7 @@ func statuses(t testing.TB, address string, sent []byte, most time.Duration) (al
 }
 
 type agreement struct {
+	world                    *world
 	ours, theirs             string
 	ourWitness, theirWitness *witness
 }
@@ -141,7 +153,16 @@ func newAgreement(t testing.TB, change ...func(*Config)) *agreement {
 	w.app("a")
 	w.ready("a", "", at(w.pod(a.ourWitness.ServeHTTP)))
 	w.eventually("there is a pod", func() bool { return w.backend("a").Pods.Available() })
+	a.world = w
 	a.ours, a.theirs = w.address, reference(t, at(w.pod(a.theirWitness.ServeHTTP)), len(change) > 0)
+	return a
+}
+
+// newSecureAgreement is newAgreement, where ours is asked with TLS.
+func newSecureAgreement(t testing.TB) *agreement {
+	a := newAgreement(t)
+	a.ourWitness.t, a.ourWitness.secure = t, true
+	a.ours = a.world.secure().tunnel(t)
 	return a
 }
 
@@ -214,7 +235,9 @@ var accepted = map[string]string{
 }
 
 func TestAppsAreToldTheSameAsByTheStandardLibrary(t *testing.T) {
-	for which, a := range map[string]*agreement{"plainly": newAgreement(t), "and more": newAgreement(t, tellMore)} {
+	for which, a := range map[string]*agreement{
+		"plainly": newAgreement(t), "and more": newAgreement(t, tellMore), "with TLS": newSecureAgreement(t),
+	} {
 		for what, request := range accepted {
 			t.Run(which+" "+what, func(t *testing.T) {
 				require.True(t, a.check(t, []byte(request)), "it is refused")
@@ -228,7 +251,12 @@ func tellMore(c *Config) { c.Forwarded, c.RequestIDs = true, RequestIDsReturn }
 
 // A request whose end or whose meaning is not certain is refused, and what comes behind it is not read.
 func TestWhatCouldSmuggleARequestIsRefusedAndTheConnectionClosed(t *testing.T) {
-	a := newAgreement(t)
+	for how, a := range map[string]*agreement{"plainly": newAgreement(t), "with TLS": newSecureAgreement(t)} {
+		t.Run(how, a.refusesSmuggling)
+	}
+}
+
+func (a *agreement) refusesSmuggling(t *testing.T) {
 	for what, request := range map[string]string{
 		"both lengths":               "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
 		"two lengths":                "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 0\r\nContent-Length: 5\r\n\r\nhello",
@@ -368,7 +396,9 @@ func TestClientsAreToldTheSameAsByTheStandardLibrary(t *testing.T) {
 				}
 				return got
 			}
-			require.Equal(t, ask(reference(t, pod, false)), ask(w.address))
+			want := ask(reference(t, pod, false))
+			require.Equal(t, want, ask(w.address))
+			require.Equal(t, want, ask(w.secure().tunnel(t)), "with TLS")
 		})
 	}
 }

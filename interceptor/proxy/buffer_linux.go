@@ -8,10 +8,24 @@ type block [16 << 10]byte
 
 var blocks = sync.Pool{New: func() any { return new(block) }}
 
+// wait is what is waited with for the head of a request where it cannot be waited without any: on connections with TLS.
+type wait [2 << 10]byte
+
+var waits = sync.Pool{New: func() any { return new(wait) }}
+
 // input is what was read of a connection and not used yet. It has memory only while it has bytes or somebody reads.
 type input struct {
 	b     []byte
 	block *block
+	wait  *wait
+}
+
+// await has the next bytes read into as little memory as most heads need.
+func (i *input) await() {
+	if i.b == nil {
+		i.wait = waits.Get().(*wait)
+		i.b = i.wait[:0]
+	}
 }
 
 // room returns where to read to, at least one byte.
@@ -42,7 +56,10 @@ func (i *input) free() {
 	if i.block != nil {
 		blocks.Put(i.block)
 	}
-	i.b, i.block = nil, nil
+	if i.wait != nil {
+		waits.Put(i.wait)
+	}
+	i.b, i.block, i.wait = nil, nil, nil
 }
 
 // shrink puts the bytes into memory of just their size, for as long as they have to wait.

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
 	"net/http"
@@ -100,12 +101,15 @@ type client struct {
 
 // take answers the requests of a connection.
 func (s *Server) take(conn net.Conn) {
-	tcp, ok := conn.(*net.TCPConn)
+	c, proto, below := &client{server: s}, "http", conn
+	if secure, ok := conn.(*tls.Conn); ok {
+		c.tls, proto, below = secure, "https", secure.NetConn()
+	}
+	tcp, ok := below.(*net.TCPConn)
 	if !ok {
 		s.handOver(conn, nil)
 		return
 	}
-	c := &client{server: s}
 	c.reads = c.onArrived
 	c.since.Store(time.Now().UnixNano())
 	if err := c.open(tcp); err != nil {
@@ -113,7 +117,7 @@ func (s *Server) take(conn net.Conn) {
 		return
 	}
 	if a, err := netip.ParseAddrPort(conn.RemoteAddr().String()); err == nil {
-		c.from = http1.Client{Address: []byte(a.Addr().String()), Proto: "http", Trusted: s.handler.trusts(a.Addr())}
+		c.from = http1.Client{Address: []byte(a.Addr().String()), Proto: proto, Trusted: s.handler.trusts(a.Addr())}
 		if s.handler.config.Forwarded {
 			c.from.Node = http1.ForwardedNode(a.Addr())
 		}
@@ -139,7 +143,7 @@ func (c *client) serve() {
 		c.server.remove(c)
 		c.in.free()
 		if !handedOver {
-			_ = c.conn.Close()
+			_ = c.close()
 		}
 	}()
 	for {
@@ -218,6 +222,10 @@ func (c *client) next() (err error) {
 // arrive waits until there is something to read. Requests that arrive whole are answered here, one after the other: having read
 // all there was, the connection waits for the next one without trying to read it.
 func (c *client) arrive() error {
+	if c.tls != nil {
+		c.in.await()
+		return c.fill(&c.in)
+	}
 	c.to, c.readErr = &c.in, nil
 	if err := c.raw.Read(c.reads); err != nil {
 		return err
@@ -347,13 +355,13 @@ func (c *client) handOver() {
 	c.server.remove(c)
 	read := append([]byte(nil), c.in.b...)
 	c.in.free()
-	c.server.handOver(c.conn, read)
+	c.server.handOver(c.outer(), read)
 }
 
 // linger closes the connection so that the client reads the answer first: closing it under a client that still sends would
 // take the answer from it.
 func (c *client) linger() {
-	if c.conn.CloseWrite() != nil {
+	if c.closeWrite() != nil {
 		return
 	}
 	c.phase.Store(busy)

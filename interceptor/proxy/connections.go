@@ -17,7 +17,6 @@ var connectionsDesc = prometheus.NewDesc("kedahttp_interceptor_open_connections"
 type openConnections struct {
 	mu      sync.Mutex
 	servers []*Server
-	others  []*states
 	pods    []Transports
 	// upgraded are those of clients that nobody else knows of any more.
 	upgraded atomic.Int64
@@ -27,12 +26,6 @@ func (c *openConnections) ofServer(s *Server) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.servers = append(c.servers, s)
-}
-
-func (c *openConnections) ofOthers(s *states) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.others = append(c.others, s)
 }
 
 func (c *openConnections) ofPods(t Transports) {
@@ -45,7 +38,7 @@ func (c *openConnections) Describe(ch chan<- *prometheus.Desc) { ch <- connectio
 
 func (c *openConnections) Collect(ch chan<- prometheus.Metric) {
 	c.mu.Lock()
-	servers, others, pods := c.servers, c.others, c.pods
+	servers, pods := c.servers, c.pods
 	c.mu.Unlock()
 	var clients, toPods struct{ idle, busy, others int64 }
 	for _, s := range servers {
@@ -53,11 +46,6 @@ func (c *openConnections) Collect(ch chan<- prometheus.Metric) {
 		handedIdle, handedBusy := s.states.count()
 		clients.idle += idle + handedIdle
 		clients.busy += busy + handedBusy
-	}
-	for _, s := range others {
-		idle, busy := s.count()
-		clients.idle += idle
-		clients.busy += busy
 	}
 	clients.others = c.upgraded.Load()
 	for _, t := range pods {

@@ -460,7 +460,7 @@ func (c *client) deliverChunks(l *link, chunks *http1.Chunks) error {
 const spliceFrom = 128 << 10
 
 func (c *client) deliverRest(l *link, left int64) error {
-	if left >= spliceFrom {
+	if left >= spliceFrom && c.tls == nil {
 		n, err := c.conn.ReadFrom(&io.LimitedReader{R: l.conn, N: left})
 		c.story.out += n
 		if err == nil && n < left {

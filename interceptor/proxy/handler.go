@@ -132,6 +132,9 @@ var errClientGone = errors.New("the client left")
 // ReverseProxy that knows what to do with headers, trailers, streams and upgrades.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{incoming: r, writer: w, arrived: h.config.Clock.Now(), id: h.requestID(r.Header)}
+	if r.TLS == nil {
+		r.TLS = tlsOf(r.Context())
+	}
 	h.trace(x)
 	if r.ProtoMajor == 1 && h.leaving.Load() && r.Header.Get("Upgrade") == "" {
 		w.Header().Set("Connection", "close")

@@ -159,6 +159,7 @@ func TestClientsCannotMakeSeries(t *testing.T) {
 		require.Equal(t, http.StatusNotFound, do(r).status)
 	}
 	ask(0)
+	w.shows(1, "kedahttp_interceptor_rejections_total", "namespace=", "app=") // which may be after the answer
 	total := func() (n int) {
 		families, err := w.registry.Gather()
 		require.NoError(t, err)

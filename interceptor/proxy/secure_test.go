@@ -30,23 +30,29 @@ import (
 
 // secured is where a world is reached with TLS, and whom to trust there.
 type secured struct {
+	server  *Server
 	address string
 	client  *tls.Config
 }
 
 // secure serves the world's apps with TLS, too.
-func (w *world) secure() secured {
+func (w *world) secure(change ...func(*tls.Config)) secured {
 	authority := secretstest.NewAuthority(w.t)
-	server := NewSecureServer(w.server.handler, w.server.others, &tls.Config{Certificates: []tls.Certificate{authority.Certificate("*.test")}})
+	config := &tls.Config{Certificates: []tls.Certificate{authority.Certificate("*.test")}}
+	for _, c := range change {
+		c(config)
+	}
+	server, err := NewSecureServer(w.server.handler, w.server.others, config)
+	require.NoError(w.t, err)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(w.t, err)
 	served := make(chan error, 1)
-	go func() { served <- server.ServeTLS(listener, "", "") }()
+	go func() { served <- server.Serve(listener) }()
 	w.t.Cleanup(func() {
 		_ = server.Close()
 		require.ErrorIs(w.t, await(w.t, served), http.ErrServerClosed)
 	})
-	return secured{listener.Addr().String(), &tls.Config{RootCAs: authority.Pool()}}
+	return secured{server, listener.Addr().String(), &tls.Config{RootCAs: authority.Pool()}}
 }
 
 // over is a client that reaches any host there, by one version of HTTP.
@@ -61,6 +67,25 @@ func (s secured) over(t testing.TB, major int) *http.Client {
 	transport.Protocols.SetHTTP2(major == 2)
 	t.Cleanup(transport.CloseIdleConnections)
 	return &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+}
+
+// tunnel is where what is sent without TLS goes there with TLS. It returns its address.
+func (s secured) tunnel(t testing.TB) string {
+	config := s.client.Clone()
+	config.ServerName = "a.test"
+	return bytePod(t, func(conn net.Conn) {
+		secure, err := tls.Dial("tcp", s.address, config)
+		if err != nil {
+			t.Errorf("dialling: %v", err)
+			return
+		}
+		defer secure.Close() //nolint:errcheck // it has said all
+		go func() {
+			_, _ = io.Copy(secure, conn)
+			_ = secure.CloseWrite()
+		}()
+		_, _ = io.Copy(conn, secure)
+	})
 }
 
 func ask(t testing.TB, c *http.Client, url string) answer {
@@ -301,6 +326,95 @@ func TestRequestsWithoutTLSAreSentToHTTPSWhenTheAppWantsIt(t *testing.T) {
 	// Without a certificate nobody would answer there.
 	certificates.not.Store(true)
 	require.Equal(t, 200, doWith(plain, w.request("GET", "shop", "/", nil)).status)
+}
+
+// Most requests with TLS are answered in place, as those without are; what is not goes on with TLS elsewhere.
+func TestRequestsWithTLSAreAnsweredInPlace(t *testing.T) {
+	w := newWorld(t)
+	s := w.secure()
+	w.app("a")
+	large := strings.Repeat("x", 300<<10)
+	w.ready("a", "", at(w.pod(func(rw http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return
+		}
+		fmt.Fprint(rw, r.Header.Get("X-Forwarded-Proto"), len(body)) //nolint:errcheck // the test sees
+		if r.URL.Path == "/large" {
+			fmt.Fprint(rw, large) //nolint:errcheck // the test sees
+		}
+	})))
+	client := s.over(t, 1)
+	inPlace := func() int {
+		s.server.mu.Lock()
+		defer s.server.mu.Unlock()
+		return len(s.server.clients)
+	}
+	post := func(path, body string, change ...func(*http.Request)) string {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://a.test"+path, io.MultiReader(strings.NewReader(body)))
+		require.NoError(t, err)
+		for _, c := range change {
+			c(r)
+		}
+		a := doWith(client, r)
+		require.NoError(t, a.err)
+		require.Equal(t, 200, a.status, a.body)
+		return a.body
+	}
+	require.Equal(t, "https5", post("/", "hello"))
+	require.Equal(t, "https307200", post("/", large))
+	require.Equal(t, "https5"+large, post("/large", "hello"))
+	require.Equal(t, 1, inPlace(), "all on one connection")
+	// net/http has it from here on.
+	require.Equal(t, "https5", post("/", "hello", func(r *http.Request) { r.Header.Set("Expect", "100-continue") }))
+	require.Zero(t, inPlace())
+	require.Equal(t, "https5", post("/", "hello"))
+	w.is("a", 0, 0)
+}
+
+func TestAClientThatLeavesOnTLSIsForgottenAtOnce(t *testing.T) {
+	w := newWorld(t)
+	s := w.secure()
+	w.app("shop")
+	config := s.client.Clone()
+	config.ServerName = "shop.test"
+	for range 2 {
+		conn, err := tls.Dial("tcp", s.address, config)
+		require.NoError(t, err)
+		_, err = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n")
+		require.NoError(t, err)
+		w.is("shop", 1, 0)
+		require.NoError(t, conn.Close())
+		w.is("shop", 0, 0)
+	}
+}
+
+func TestWhoSpeaksNoTLSIsToldSo(t *testing.T) {
+	s := newWorld(t).secure()
+	conn, err := net.Dial("tcp", s.address)
+	require.NoError(t, err)
+	defer conn.Close() //nolint:errcheck // the test is over
+	require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
+	_, err = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n")
+	require.NoError(t, err)
+	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusBadRequest, res.StatusCode)
+}
+
+// HTTP/2 asks for cipher suites that an administrator may have left out: it does without, or is not spoken, and all else is.
+func TestAServerStartsWithCipherSuitesThatHTTP2DoesNotKnow(t *testing.T) {
+	w := newWorld(t)
+	s := w.secure(func(c *tls.Config) {
+		c.CipherSuites, c.MaxVersion = []uint16{tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256}, tls.VersionTLS12
+	})
+	w.app("shop")
+	w.ready("shop", "", at(w.pod(func(http.ResponseWriter, *http.Request) {})))
+	for _, major := range []int{1, 2} {
+		a := ask(t, s.over(t, major), "https://shop.test/")
+		require.NoError(t, a.err)
+		require.Equal(t, 200, a.status)
+	}
 }
 
 func TestARedirectLeavesOutThePortThatIsTheDefault(t *testing.T) {

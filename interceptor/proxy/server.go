@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -22,6 +23,8 @@ type Server struct {
 	handler *Handler
 	others  *http.Server
 	handed  *handed
+	// tls is that of a server for TLS.
+	tls *tls.Config
 
 	states     states
 	links      *links
@@ -80,7 +83,7 @@ func (s *Server) Serve(l net.Listener) error {
 		conn, err := l.Accept()
 		if err == nil {
 			wait = 0
-			go s.take(conn)
+			go s.admit(conn)
 			continue
 		}
 		if s.ending.Load() {

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -15,6 +16,8 @@ import (
 type socket struct {
 	conn *net.TCPConn
 	raw  syscall.RawConn
+	// tls is what is spoken on the connection, if anything is besides HTTP.
+	tls *tls.Conn
 
 	// What follows are the arguments and results of the functions below, which are made once.
 	to       *input
@@ -36,11 +39,26 @@ func (s *socket) open(conn *net.TCPConn) (err error) {
 
 // fill waits until there is something to read, and adds it to what is there. Its error is io.EOF at the end.
 func (s *socket) fill(to *input) error {
+	if s.tls != nil {
+		return s.fillSecure(to)
+	}
 	s.to, s.readErr = to, nil
 	if err := s.raw.Read(s.readable); err != nil {
 		return err
 	}
 	return s.readErr
+}
+
+func (s *socket) fillSecure(to *input) error {
+	n, err := s.tls.Read(to.room())
+	to.b = to.b[:len(to.b)+n]
+	switch {
+	case n > 0:
+		return nil // an error comes again
+	case len(to.b) == 0:
+		to.free()
+	}
+	return err
 }
 
 // ask writes all of p and waits for what comes back. To a socket on which nothing can have arrived before it is one call less
@@ -95,6 +113,10 @@ func (s *socket) onReadable(fd uintptr) bool {
 
 // write writes all of it.
 func (s *socket) write(p []byte) error {
+	if s.tls != nil {
+		_, err := s.tls.Write(p)
+		return err
+	}
 	s.from, s.writeErr = p, nil
 	err := s.raw.Write(s.writable)
 	s.from = nil
@@ -116,6 +138,27 @@ func (s *socket) onWritable(fd uintptr) bool {
 		}
 	}
 	return true
+}
+
+// closeWrite says that no more is sent.
+func (s *socket) closeWrite() error {
+	if s.tls != nil {
+		if err := s.tls.CloseWrite(); err != nil {
+			return err
+		}
+	}
+	return s.conn.CloseWrite()
+}
+
+// close ends the connection.
+func (s *socket) close() error { return s.outer().Close() }
+
+// outer is the connection as everybody else knows it.
+func (s *socket) outer() net.Conn {
+	if s.tls != nil {
+		return s.tls
+	}
+	return s.conn
 }
 
 // silent reports whether the connection is open and nothing has arrived on it.
