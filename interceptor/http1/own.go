@@ -1,6 +1,8 @@
 package http1
 
 import (
+	"encoding/binary"
+	hexadecimal "encoding/hex"
 	"math/rand/v2"
 	"net/netip"
 	"unsafe"
@@ -95,14 +97,10 @@ func (r *Request) only(lower string) (value []byte) {
 
 // AppendRequestID appends an id that nobody has had: 128 random bits in hexadecimal.
 func AppendRequestID(dst []byte) []byte {
-	const digits = "0123456789abcdef"
-	for range 2 {
-		n := rand.Uint64()
-		for shift := 60; shift >= 0; shift -= 4 {
-			dst = append(dst, digits[n>>shift&0xf])
-		}
-	}
-	return dst
+	var id [16]byte
+	binary.LittleEndian.PutUint64(id[:8], rand.Uint64())
+	binary.LittleEndian.PutUint64(id[8:], rand.Uint64())
+	return hexadecimal.AppendEncode(dst, id[:])
 }
 
 // ForwardedNode is an address as RFC 7239 section 6 has it.
