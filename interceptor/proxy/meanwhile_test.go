@@ -213,6 +213,18 @@ func TestAPodIsAskedWhetherItIsReadyWhenAllCallersGotPlaceholders(t *testing.T) 
 	require.Equal(t, 200, do(w.request("GET", "shop", "/", nil)).status)
 }
 
+// fallbackAnswers waits until a pod of the app's fallback is known.
+func (w *world) fallbackAnswers(app string) {
+	w.t.Helper()
+	w.eventually("the fallback's pod is known", func() bool {
+		pod := w.backend(app).Fallback().Pick(nil)
+		if pod != nil {
+			pod.Release()
+		}
+		return pod != nil
+	})
+}
+
 func TestTheFallbackAnswersUntilThereIsAPodAndTheAppIsWoken(t *testing.T) {
 	for _, protocol := range []string{"", "kubernetes.io/h2c"} {
 		t.Run("fallback "+protocol, func(t *testing.T) {
@@ -226,13 +238,7 @@ func TestTheFallbackAnswersUntilThereIsAPodAndTheAppIsWoken(t *testing.T) {
 					_, _ = io.WriteString(rw, "static "+r.Host+" "+r.Proto+" "+string(body))
 				})
 				w.ready("static", protocol, at(static))
-				w.eventually("the fallback's pod is known", func() bool {
-					pod := w.backend("shop").Fallback().Pick(nil)
-					if pod != nil {
-						pod.Release()
-					}
-					return pod != nil
-				})
+				w.fallbackAnswers("shop")
 				post := func() answer { return doWith(client, w.request("POST", "shop", "/", strings.NewReader("order"))) }
 				answered := make(chan answer, 1)
 				go func() { answered <- post() }()
@@ -310,6 +316,7 @@ func TestTheFallbackWaitsForTheAppFirst(t *testing.T) {
 			body, _ := io.ReadAll(r.Body)
 			_, _ = io.WriteString(rw, "static "+string(body))
 		})))
+		w.fallbackAnswers("blog")
 		began := time.Now()
 		a := doWith(client, w.request("POST", "blog", "/", strings.NewReader("order")))
 		require.Equal(t, "static order", a.body)
@@ -331,6 +338,7 @@ func TestAFullLineIsNoReasonToRefuseWhatTheFallbackAnswers(t *testing.T) {
 	w := newWorld(t)
 	w.app("shop", withFallback(time.Hour), func(a *v1alpha1.HTTPApp) { a.Spec.Queue.MaxPending = ptr.To(int32(1)) })
 	w.ready("static", "", at(w.pod(hello)))
+	w.fallbackAnswers("shop")
 	first := background(w.request("GET", "shop", "/", nil))
 	w.eventually("it waits", func() bool { return w.backend("shop").Line.Len() == 1 })
 	require.Equal(t, "hello", do(w.request("GET", "shop", "/", nil)).body)
@@ -355,7 +363,7 @@ func TestABrokenFallbackIsNamedInTheAnswer(t *testing.T) {
 	w := newWorld(t)
 	w.app("shop", withFallback(0))
 	w.ready("static", "", at(w.pod(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })))
-	w.eventually("it answers", func() bool { return w.backend("shop").Fallback().Pick(nil) != nil })
+	w.fallbackAnswers("shop")
 	a := do(w.request("POST", "shop", "/", nil))
 	require.Equal(t, 502, a.status)
 	require.Equal(t, "Service default/static, which answers while app default/shop has no ready pod, broke the connection before it began its response\n", a.body)
@@ -366,7 +374,7 @@ func TestAFallbackThatIsTakenOutOfTheSpecAnswersNoMore(t *testing.T) {
 	w := newWorld(t)
 	app := w.app("shop", withFallback(0))
 	w.ready("static", "", at(w.pod(hello)))
-	w.eventually("it answers", func() bool { return w.backend("shop").Fallback().Pick(nil) != nil })
+	w.fallbackAnswers("shop")
 	changed := app.DeepCopy()
 	changed.Generation++
 	changed.Spec.ColdStart = nil

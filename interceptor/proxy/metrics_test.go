@@ -164,7 +164,9 @@ func TestClientsCannotMakeSeries(t *testing.T) {
 		families, err := w.registry.Gather()
 		require.NoError(t, err)
 		for _, f := range families {
-			n += len(f.GetMetric())
+			if f.GetName() != "kedahttp_interceptor_open_connections" { // which are those of this moment
+				n += len(f.GetMetric())
+			}
 			for _, m := range f.GetMetric() {
 				require.NotContains(t, strings.ToLower(m.String()), "nobody")
 			}

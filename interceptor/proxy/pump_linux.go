@@ -64,8 +64,9 @@ func (p *pump) run(c *client, l *link, left int64, chunked bool, chunks *http1.C
 	}
 }
 
-// settling is how long the last write may take to return when the pod, which read what it wrote, has answered already.
-const settling = 10 * time.Millisecond
+// settling is how long the last write may take to return when the pod, which read what it wrote, has answered already. That is
+// next to nothing, unless the machine is busy. A pod that has answered and does not read the last of the body costs its client as much.
+const settling = 250 * time.Millisecond
 
 // settled reports, when a response begins, whether the whole body was forwarded.
 func (p *pump) settled() bool {

@@ -276,7 +276,7 @@ func TestABrokenSecretIsToldAndBreaksNoOtherApp(t *testing.T) {
 func TestPodsThatSpeakTLSAreForwardedToWithTLSAlsoFromZero(t *testing.T) {
 	s := newUser(t).secure()
 	s.secret("pods", "pods.example")
-	s.apply(fmt.Sprintf(`apiVersion: apps.http.keda.sh/v1alpha1
+	s.apply(`apiVersion: apps.http.keda.sh/v1alpha1
 kind: HTTPApp
 metadata: {name: shop}
 spec:
@@ -293,7 +293,7 @@ spec:
           env: [{name: TLS_DIR, value: /cert}]
           volumeMounts: [{name: cert, mountPath: /cert}]
           readinessProbe: {periodSeconds: 30, httpGet: {path: /healthz, port: 8080, scheme: HTTPS}}
-`))
+`)
 	s.routed("shop")
 	answer, err := s.get("shop", "/")
 	if err != nil {
