@@ -263,3 +263,30 @@ func TestOnlySomeRequestsAreSampled(t *testing.T) {
 	require.Equal(t, 404, do(w.request("GET", "nobody", "/", nil)).status)
 	require.Equal(t, "no_route", j.take(1)[0]["reason"])
 }
+
+func TestWhatIsToldOfRequestsWithTLSIsTheSame(t *testing.T) {
+	for path, request := range bothPaths {
+		t.Run(path, func(t *testing.T) {
+			j := newJournal(t)
+			w := newWorld(t, tellMore, func(c *Config) { c.AccessLog = j.log })
+			w.app("shop")
+			seen := make(chan http.Header, 1)
+			w.ready("shop", "", at(w.pod(func(w http.ResponseWriter, r *http.Request) {
+				seen <- r.Header
+				hello(w, r)
+			})))
+			w.eventually("there is a pod", func() bool { return w.backend("shop").Pods.Available() })
+			w.address = w.secure().tunnel(t)
+			d := w.dial(t)
+			d.say(fmt.Sprintf(request, "Forwarded: for=6.6.6.6\r\n"))
+			a := d.hear("GET")
+			require.Equal(t, "hello", a.body)
+			got := await(t, seen)
+			require.Equal(t, []string{"for=127.0.0.1;host=shop.test;proto=https"}, got["Forwarded"])
+			require.Equal(t, got["X-Request-Id"], a.header["X-Request-Id"])
+			l := j.take(1)[0]
+			require.Equal(t, []any{"https", "127.0.0.1", "/a", "HTTP/1.1", 5., a.header.Get("X-Request-Id")},
+				[]any{l["scheme"], l["client"], l["path"], l["protocol"], l["bytesOut"], l["requestId"]})
+		})
+	}
+}
