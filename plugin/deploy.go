@@ -37,6 +37,7 @@ type deployOptions struct {
 	pullPolicy  string
 	port        int32
 	hosts       []string
+	tlsSecret   string
 	environment []string
 	scale       string
 	concurrency int64
@@ -89,6 +90,7 @@ func newDeployCommand(factory cmdutil.Factory, streams genericiooptions.IOStream
 	flags.StringVar(&o.pullPolicy, "image-pull-policy", "", "Always, IfNotPresent or Never. Default: the cluster's.")
 	flags.Int32Var(&o.port, "port", 8080, "The port that the container listens on.")
 	flags.StringSliceVar(&o.hosts, "host", nil, "A host of the app, instead of NAME.NAMESPACE.DOMAIN. May be repeated.")
+	flags.StringVar(&o.tlsSecret, "tls-secret", "", "A Secret with the certificate for the hosts, which are served with TLS then, too.")
 	flags.StringArrayVar(&o.environment, "env", nil, "An environment variable, as NAME=VALUE. May be repeated.")
 	flags.StringVar(&o.scale, "scale", "", "The fewest and the most replicas, as MIN..MAX. Default: 0..10.")
 	flags.Int64Var(&o.concurrency, "concurrency", 0, "How many requests at a time one replica is for. Default: 100.")
@@ -225,6 +227,9 @@ func (o *deployOptions) app() *v1alpha1.HTTPApp {
 	}
 	if len(o.hosts) > 0 {
 		app.Spec.Routes = []v1alpha1.Route{{Hosts: o.hosts}}
+	}
+	if o.tlsSecret != "" {
+		app.Spec.TLS = &v1alpha1.TLS{SecretName: o.tlsSecret}
 	}
 	if o.changed("concurrency") {
 		app.Spec.Scaling.Metric = v1alpha1.MetricConcurrency

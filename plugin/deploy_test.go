@@ -26,7 +26,7 @@ func call(t *testing.T, args ...string) (stdout string, err error) {
 
 func TestDeploySaysWhatItWasToldAndNothingElse(t *testing.T) {
 	got, err := call(t, "deploy", "hello", "--image", "example.com/hello:1", "--port", "9000", "--env", "B=2", "--env", "A=1=1",
-		"--scale", "1..7", "--concurrency", "5", "--idle", "90s", "--health", "/ok", "--host", "hello.example.com",
+		"--scale", "1..7", "--concurrency", "5", "--idle", "90s", "--health", "/ok", "--host", "hello.example.com", "--tls-secret", "hello-cert",
 		"--dry-run=client", "-o", "yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -66,6 +66,8 @@ spec:
             path: /ok
             port: 9000
           periodSeconds: 1
+  tls:
+    secretName: hello-cert
 `
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
