@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strconv"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -250,12 +251,15 @@ func bytePod(t testing.TB, serve func(net.Conn)) (address string) {
 
 func at(s *httptest.Server) string { return s.Listener.Addr().String() }
 
-// deadAddress is one that nobody listens on.
+// deadAddress is one that nobody listens on. Its port is kept: were it free, it would soon be that of a server of another test.
 func deadAddress(t testing.TB) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
 	require.NoError(t, err)
-	defer l.Close() //nolint:errcheck // it was only for the number
-	return l.Addr().String()
+	t.Cleanup(func() { _ = syscall.Close(fd) })
+	require.NoError(t, syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	name, err := syscall.Getsockname(fd)
+	require.NoError(t, err)
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(name.(*syscall.SockaddrInet4).Port))
 }
 
 // request makes a request for an app.
