@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -85,13 +84,12 @@ func TestHTTP2IsSpokenAsH2specWantsIt(t *testing.T) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		hello(w, r)
 	}
-	silent := log.New(io.Discard, "", 0)
-	w := newWorldWith(t, &http.Server{ErrorLog: silent})
+	w := newWorldWith(t, &http.Server{ErrorLog: silence})
 	w.app("a", func(a *v1alpha1.HTTPApp) { a.Spec.Routes[0].Hosts = append(a.Spec.Routes[0].Hosts, "127.0.0.1") })
 	w.ready("a", "", at(w.pod(answer)))
 	w.eventually("there is a pod", func() bool { return w.backend("a").Pods.Available() })
 	plain := httptest.NewUnstartedServer(http.HandlerFunc(answer))
-	plain.Config.ErrorLog = silent
+	plain.Config.ErrorLog = silence
 	plain.Config.Protocols = new(http.Protocols)
 	plain.Config.Protocols.SetHTTP1(true)
 	plain.Config.Protocols.SetUnencryptedHTTP2(true)

@@ -2,17 +2,14 @@ package proxy
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/netip"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -568,71 +565,4 @@ func TestTheRequestsOfADeletedAppDoNotWaitOn(t *testing.T) {
 	require.Equal(t, http.StatusNotFound, a.status)
 	require.Contains(t, a.body, "deleted")
 	w.eventually("its counts are gone", func() bool { return w.counts("shop") == nil })
-}
-
-func TestCountsReturnToZeroWhateverHappens(t *testing.T) {
-	w := newWorld(t)
-	w.app("shop", func(a *v1alpha1.HTTPApp) {
-		a.Spec.Queue.MaxPending = ptr.To[int32](20)
-		a.Spec.Queue.MaxWait = &metav1.Duration{Duration: 100 * time.Millisecond}
-		a.Spec.Timeouts.ResponseHeader = &metav1.Duration{Duration: 30 * time.Millisecond}
-		a.Spec.Timeouts.Request = &metav1.Duration{Duration: 60 * time.Millisecond}
-	})
-	faulty := func(w http.ResponseWriter, r *http.Request) {
-		switch rand.IntN(8) {
-		case 0:
-			panic(http.ErrAbortHandler)
-		case 1:
-			w.WriteHeader(500)
-		case 2:
-			_, _ = io.Copy(io.Discard, r.Body)
-			<-r.Context().Done()
-		case 3:
-			fmt.Fprint(w, "half") //nolint:errcheck // whatever happens
-			w.(http.Flusher).Flush()
-			panic(http.ErrAbortHandler)
-		default:
-			_, _ = io.Copy(w, r.Body)
-		}
-	}
-	pods := []string{at(w.pod(faulty)), at(w.pod(faulty)), deadAddress(t)}
-	stop := make(chan struct{})
-	var chaos sync.WaitGroup
-	chaos.Go(func() {
-		for {
-			var now []string
-			for _, p := range pods {
-				if rand.IntN(2) == 0 {
-					now = append(now, p)
-				}
-			}
-			w.ready("shop", "", now...)
-			select {
-			case <-stop:
-				return
-			case <-time.After(5 * time.Millisecond):
-			}
-		}
-	})
-	clients := []*http.Client{{Transport: &http.Transport{}}, h2cClient(t)}
-	var wg sync.WaitGroup
-	for i := range 16 {
-		wg.Go(func() {
-			for range 40 {
-				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(1+rand.IntN(150))*time.Millisecond)
-				method, body := "GET", io.Reader(nil)
-				if rand.IntN(2) == 0 {
-					method, body = "POST", bytes.NewReader(make([]byte, rand.IntN(bufferEach/4)))
-				}
-				doWith(clients[i%2], w.request(method, "shop", "/", body).WithContext(ctx))
-				cancel()
-			}
-		})
-	}
-	wg.Wait()
-	close(stop)
-	chaos.Wait()
-	w.is("shop", 0, 0)
-	require.LessOrEqual(t, w.counts("shop").Read().Requests, int64(16*40))
-	require.Positive(t, w.counts("shop").Read().Requests)
 }

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -38,6 +40,9 @@ import (
 // patience is far above what anything here takes.
 const patience = 30 * time.Second
 
+// silence is for servers that have much to say.
+var silence = log.New(io.Discard, "", 0)
+
 // zone is the interceptor's.
 const zone = "east"
 
@@ -52,6 +57,26 @@ type world struct {
 	registry *prometheus.Registry
 	server   *Server
 	address  string
+	// told is how many requests of apps were told to be done.
+	told atomic.Int64
+}
+
+// told counts what is told.
+type told struct {
+	backend.Tallies
+	n *atomic.Int64
+}
+
+func (t told) Of(app types.NamespacedName) backend.Tally { return toldOf{t.Tallies.Of(app), t.n} }
+
+type toldOf struct {
+	backend.Tally
+	n *atomic.Int64
+}
+
+func (t toldOf) Done(status int, reason string, took time.Duration) {
+	t.n.Add(1)
+	t.Tally.Done(status, reason, took)
 }
 
 func newWorld(t testing.TB, change ...func(*Config)) *world {
@@ -76,7 +101,7 @@ func newWorldIn(t testing.TB, space *hold.Space, others *http.Server, change ...
 	informer := cache.NewSharedIndexInformer(w.apps, &v1alpha1.HTTPApp{}, 0, cache.Indexers{})
 	directory := backend.NewDirectory(backend.Config{
 		Apps: informer, Slices: slices, Prober: coldstart.NewProber(w.read, transports.Probes(), transports.SecureProbes()), Space: space, Zone: zone,
-		Counters: w.counters, Tallies: metrics, Clock: clock.RealClock{},
+		Counters: w.counters, Tallies: told{metrics, &w.told}, Clock: clock.RealClock{},
 	})
 	w.routes = directory
 	config := Config{Transports: transports, Routes: directory, Metrics: metrics, Clock: clock.RealClock{}}
