@@ -13,7 +13,7 @@ import (
 // grpcHost is that of the app whose pod speaks gRPC.
 const grpcHost = "grpc.example.com"
 
-// runGRPCBackend answers every unary call of gRPC with the message that it came with. It does what a gRPC server does on the
+// runGRPCBackend answers every call of gRPC with the messages that it came with. It does what a gRPC server does on the
 // wire, and no more.
 func runGRPCBackend([]string) error {
 	l, err := listen()
@@ -23,6 +23,10 @@ func runGRPCBackend([]string) error {
 	s := &http.Server{ReadHeaderTimeout: 30 * time.Second, Protocols: new(http.Protocols), HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 1000}}
 	s.Protocols.SetUnencryptedHTTP2(true)
 	s.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/bench.Echo/Stream" {
+			echoStream(w, r)
+			return
+		}
 		h := w.Header()
 		message, err := io.ReadAll(r.Body)
 		if err != nil || r.Header.Get("Te") != "trailers" {

@@ -18,7 +18,7 @@ import (
 )
 
 // roles are what this binary is besides the benchmark: each in a process of its own, so that its CPU time can be told apart.
-var roles = map[string]func(args []string) error{"backend": runBackend, "grpcbackend": runGRPCBackend, "reverseproxy": runReverseProxy}
+var roles = map[string]func(args []string) error{"backend": runBackend, "grpcbackend": runGRPCBackend, "socketbackend": runSocketBackend, "reverseproxy": runReverseProxy}
 
 func main() {
 	if len(os.Args) > 1 {
@@ -73,6 +73,7 @@ func (b *bench) steps() []step {
 		{"latency", b.latency},
 		{"bodies", b.bodies},
 		{"http2", b.http2},
+		{"streams", b.streams},
 		{"tls", b.tls},
 		{"apps", b.apps},
 		{"memory", b.memory},

@@ -43,6 +43,22 @@ http {
 	server { listen %[7]s ssl http2 backlog=16384; http2_max_concurrent_streams 1000; location / { proxy_pass http://backend; } }
 }
 `
+	socketConfig = `worker_processes auto;
+pid %[1]s/nginx.pid;
+error_log stderr warn;
+events { worker_connections 15000; }
+http {
+	access_log off;
+	client_body_temp_path %[1]s/body; proxy_temp_path %[1]s/proxy; fastcgi_temp_path %[1]s/fastcgi; uwsgi_temp_path %[1]s/uwsgi; scgi_temp_path %[1]s/scgi;
+	tcp_nodelay on;
+	proxy_http_version 1.1;
+	proxy_set_header Connection upgrade;
+	proxy_set_header Upgrade $http_upgrade;
+	proxy_set_header Host $http_host;
+	proxy_set_header X-Forwarded-For $remote_addr;
+	server { listen %[3]s backlog=16384; location / { proxy_pass http://%[2]s; } }
+}
+`
 	haproxyConfig = `global
 	no strict-limits
 	maxconn 15000
@@ -83,6 +99,23 @@ func (b *bench) startNginx(ctx context.Context) (*process, error) {
 		p.http2, p.grpc, p.tls = at[1], at[2], at[3]
 	}
 	return p, err
+}
+
+// startSocketNginx starts one that forwards WebSockets.
+func (b *bench) startSocketNginx(ctx context.Context, backend string) (*process, error) {
+	at, err := freeAddresses(1)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp(b.dir, "nginx-")
+	if err != nil {
+		return nil, err
+	}
+	config := filepath.Join(dir, "nginx.conf")
+	if err := os.WriteFile(config, fmt.Appendf(nil, socketConfig, dir, backend, at[0]), 0o600); err != nil {
+		return nil, err
+	}
+	return startServer(ctx, nginx, at[0], command(ctx, "nginx", "-p", dir, "-c", config, "-e", "stderr", "-g", "daemon off;"))
 }
 
 func (b *bench) startHAProxy(ctx context.Context) (*process, error) {
