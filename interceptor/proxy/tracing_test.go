@@ -132,7 +132,7 @@ func TestWhoIsTraced(t *testing.T) {
 				w.is("shop", 0, 0)
 				w.shows(1, "kedahttp_interceptor_requests_total")
 				require.NoError(t, d.Close())
-				require.NoError(t, w.server.Close()) // whatever is to be told has been told
+				require.NoError(t, w.server.Shutdown(t.Context())) // whatever is to be told has been told
 				all := spans()
 				if !c.traced {
 					require.Empty(t, all)

@@ -3,7 +3,10 @@
 package imports
 
 import (
+	"io/fs"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -16,11 +19,20 @@ var allowed = map[string][]string{
 	"interceptor": {"interceptor/", "apiserver/storage/record"},
 	"scaler":      {"scaler", "apiserver/storage/record", "interceptor/queue"},
 	"plugin":      {"plugin", "apiserver/client/"},
-	"test":        {"test/"},
+	"test":        {"test/", "apiserver/client/"},
 	"cmd":         {"apiserver/", "interceptor/", "scaler", "plugin"},
 }
 
 func TestPartsImportEachOtherOnlyAsTheDesignSays(t *testing.T) {
+	// What go list reads is not what go test knows that this depends on: it would give the result of another tree.
+	if err := filepath.WalkDir("../..", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && strings.HasSuffix(path, ".go") {
+			_, err = os.Stat(path)
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
 	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}}{{range .Imports}} {{.}}{{end}}{{range .TestImports}} {{.}}{{end}}`, module+"...").Output()
 	if err != nil {
 		t.Fatal(err)
