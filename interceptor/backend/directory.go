@@ -150,8 +150,8 @@ func (d *Directory) recall() *recall.Known {
 	return known
 }
 
-// keep has what is known kept some time later.
-func (d *Directory) keep() {
+// Keep has what is known kept, if that is wanted, some time later.
+func (d *Directory) Keep() {
 	select {
 	case d.changed <- struct{}{}:
 	default:
@@ -185,7 +185,7 @@ func (d *Directory) set(obj any) {
 	if !ok {
 		return
 	}
-	d.keep()
+	d.Keep()
 	name := types.NamespacedName{Namespace: app.Namespace, Name: app.Name}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -218,7 +218,7 @@ func (d *Directory) set(obj any) {
 }
 
 func (d *Directory) remove(name types.NamespacedName) {
-	d.keep()
+	d.Keep()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	b := d.backends[name]
@@ -256,7 +256,7 @@ func (d *Directory) leaveServices(b *Backend) {
 }
 
 func (d *Directory) serviceChanged(service types.NamespacedName) {
-	d.keep()
+	d.Keep()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, b := range d.byService[service] {

@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/grpc/credentials/tls/certprovider"
 	"google.golang.org/grpc/credentials/tls/certprovider/pemfile"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/secrets"
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
+	"github.com/kedahttp/kedahttp/interceptor/recall"
 )
 
 // Config is what Certificates are made of.
@@ -28,6 +30,10 @@ type Config struct {
 	Apps cache.SharedIndexInformer
 	// Routed reports whether routes are known: by the informer, or from before this start while the cluster's API is away.
 	Routed func() bool
+	// Recall keeps the certificates, too, for a start without the cluster's API; nil: nothing does. Keep is called when there is
+	// something new to be kept.
+	Recall *recall.File
+	Keep   func()
 	// Owner finds the app to which a host belongs.
 	Owner func(host string) (app types.NamespacedName, ok bool)
 	// DefaultCert and DefaultKey are files of a certificate for all other hosts, and for clients that name none; empty: they are refused.
@@ -50,7 +56,12 @@ const reloadPeriod = 10 * time.Second
 
 // New makes Certificates; they are kept while Run runs.
 func New(config Config) (*Certificates, error) {
-	c := &Certificates{config: config, watcher: secrets.NewWatcher(config.Client, nil)}
+	c := &Certificates{config: config}
+	var changed func(types.NamespacedName)
+	if config.Recall != nil {
+		changed = func(types.NamespacedName) { config.Keep() }
+	}
+	c.watcher = secrets.NewWatcher(config.Client, changed)
 	if config.DefaultCert == "" {
 		return c, nil
 	}
@@ -75,6 +86,15 @@ func (c *Certificates) Run(ctx context.Context) error {
 	defer c.watcher.Close()
 	if c.files != nil {
 		defer c.files.Close()
+	}
+	if c.config.Recall != nil {
+		known, err := c.config.Recall.Read()
+		if err != nil {
+			klog.ErrorS(err, "Cannot read which certificates were known before this start")
+		}
+		if known != nil {
+			c.watcher.Recall(known.Secrets)
+		}
 	}
 	apps, err := c.config.Apps.AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc:    c.follow,
@@ -108,6 +128,9 @@ func (c *Certificates) await(ctx context.Context, synced func() bool) {
 			case routed.IsZero():
 				routed = now
 			case now.Sub(routed) > behind:
+				for _, obj := range c.config.Apps.GetStore().List() {
+					c.follow(obj)
+				}
 				return
 			}
 		case <-ctx.Done():
@@ -136,6 +159,9 @@ func (c *Certificates) Ready() bool { return c.ready.Load() }
 func (c *Certificates) Has(app types.NamespacedName) bool {
 	return c.watcher.Of(app).Certificate != nil
 }
+
+// Known are the Secrets that there are certificates of, for recall.File.
+func (c *Certificates) Known() []*corev1.Secret { return c.watcher.Known() }
 
 // find returns the certificate for a host, nil if there is none. A host of an app that has none is served with the default, too.
 func (c *Certificates) find(hello *tls.ClientHelloInfo) *tls.Certificate {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -16,13 +17,17 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/client-go/tools/cache"
 	fcache "k8s.io/client-go/tools/cache/testing"
 
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/secrets/secretstest"
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
+	"github.com/kedahttp/kedahttp/interceptor/recall"
 	"github.com/kedahttp/kedahttp/interceptor/routing"
 )
 
@@ -312,6 +317,48 @@ func TestItIsReadyWithoutTheClustersAPIWhenTheRoutesAreKnownFromBefore(t *testin
 	routed.Store(true)
 	require.Eventually(t, c.Ready, patience, looks)
 	cancel()
+	require.NoError(t, <-ended)
+}
+
+func TestCertificatesAreServedByAStartWithoutTheClustersAPI(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "known.json")
+	var kept atomic.Int64
+	w := newWorld(t, func(c *Config) { c.Recall, c.Keep = &recall.File{Path: path}, func() { kept.Add(1) } })
+	w.served("shop", "shop.test")
+	require.Positive(t, kept.Load())
+	before, after := recall.File{Path: path, Secrets: w.Known}, &recall.File{Path: path}
+	once, cancel := context.WithCancel(t.Context())
+	cancel()
+	store := cache.NewStore(cache.MetaNamespaceKeyFunc)
+	before.Keep(once, nil, store, store)
+	known, err := after.Read()
+	require.NoError(t, err)
+	require.Len(t, known.Secrets, 1)
+
+	away := fake.NewClientset()
+	away.PrependReactor("*", "secrets", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return true, nil, errors.New("the API is away")
+	})
+	away.PrependWatchReactor("secrets", func(clienttesting.Action) (bool, watch.Interface, error) {
+		return true, nil, errors.New("the API is away")
+	})
+	apps := cache.NewSharedIndexInformer(fcache.NewFakeControllerSource(), &v1alpha1.HTTPApp{}, 0, cache.Indexers{}) // it does not run
+	for _, name := range []string{"shop", "other"} {
+		require.NoError(t, apps.GetIndexer().Add(&v1alpha1.HTTPApp{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}, Spec: v1alpha1.HTTPAppSpec{TLS: &v1alpha1.TLS{SecretName: name}},
+		}))
+	}
+	c, err := New(Config{Client: away, Apps: apps, Owner: w.table.HostOwner, Routed: func() bool { return true }, Recall: after, Keep: func() {}})
+	require.NoError(t, err)
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- c.Run(ctx) }()
+	require.Eventually(t, c.Ready, patience, looks)
+	require.True(t, c.Has(named("shop")))
+	require.False(t, c.Has(named("other")))
+	hello := &tls.ClientHelloInfo{ServerName: "shop.test"}
+	require.Equal(t, w.find(hello).Certificate, c.find(hello).Certificate)
+	stop()
 	require.NoError(t, <-ended)
 }
 

@@ -214,7 +214,7 @@ func (o *Options) build(config *rest.Config, creds credentials.TransportCredenti
 		Apps: apps, Slices: slices, Prober: prober, Recall: known, Space: hold.NewSpace(o.MaxHeldRequests, o.MaxHeldBytes.Value()), Zone: o.Zone,
 		Counters: i.counters, Tallies: metrics, Clock: clk,
 	})
-	if i.certificates, err = o.TLS.certificates(reader, apps, i.directory); err != nil {
+	if i.certificates, err = o.TLS.certificates(reader, apps, i.directory, known); err != nil {
 		return nil, err
 	}
 	handling := proxy.Config{Transports: transports, Routes: i.directory, Metrics: metrics, Clock: clk, TrustedProxies: o.trusted}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/kedahttp/kedahttp/interceptor/backend"
 	"github.com/kedahttp/kedahttp/interceptor/certificates"
+	"github.com/kedahttp/kedahttp/interceptor/recall"
 )
 
 // TLSOptions are the flags of the listener for TLS.
@@ -54,13 +55,13 @@ func (o *TLSOptions) complete() (err error) {
 }
 
 // certificates are those of the apps, nil when nothing is served with TLS.
-func (o *TLSOptions) certificates(client kubernetes.Interface, apps cache.SharedIndexInformer, directory *backend.Directory) (*certificates.Certificates, error) {
+func (o *TLSOptions) certificates(client kubernetes.Interface, apps cache.SharedIndexInformer, directory *backend.Directory, known *recall.File) (*certificates.Certificates, error) {
 	if o.Listen == "" {
 		return nil, nil
 	}
-	return certificates.New(certificates.Config{
+	c, err := certificates.New(certificates.Config{
 		Client: client, Apps: apps, DefaultCert: o.DefaultCert, DefaultKey: o.DefaultKey, MinVersion: o.minVersion, CipherSuites: o.cipherSuites,
-		Routed: directory.Ready,
+		Routed: directory.Ready, Recall: known, Keep: directory.Keep,
 		Owner: func(host string) (app types.NamespacedName, ok bool) {
 			table := directory.Table()
 			if table == nil {
@@ -69,4 +70,8 @@ func (o *TLSOptions) certificates(client kubernetes.Interface, apps cache.Shared
 			return table.HostOwner(host)
 		},
 	})
+	if err == nil && known != nil {
+		known.Secrets = c.Known
+	}
+	return c, err
 }

@@ -12,6 +12,7 @@ import (
 	"os"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/cache"
@@ -35,14 +36,18 @@ type Known struct {
 	At     time.Time                    `json:"at"`
 	Apps   []*v1alpha1.HTTPApp          `json:"apps"`
 	Slices []*discoveryv1.EndpointSlice `json:"slices"`
+	// Secrets have the certificates and their keys.
+	Secrets []*corev1.Secret `json:"secrets,omitempty"`
 }
 
-// File is where it is kept: a file in a directory that outlives the process and not the pod. What is in it is of this pod's
+// File is where it is kept: a file in a directory that outlives the process and not the pod, in memory for the keys' sake. What is in it is of this pod's
 // neighbourhood and was true when the process ended, not much earlier.
 type File struct {
 	Path string
 	// Patience is how long the cluster's API may take at the start before what was kept is used.
 	Patience time.Duration
+	// Secrets are those to be kept; nil: none.
+	Secrets func() []*corev1.Secret
 }
 
 // Read returns what is kept, nil when nothing is.
@@ -97,6 +102,9 @@ func (f *File) write(apps, slices cache.Store) error {
 		if slice, ok := obj.(*discoveryv1.EndpointSlice); ok {
 			known.Slices = append(known.Slices, slice)
 		}
+	}
+	if f.Secrets != nil {
+		known.Secrets = f.Secrets()
 	}
 	next := f.Path + ".next"
 	file, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)

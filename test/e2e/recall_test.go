@@ -5,11 +5,13 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
@@ -48,13 +50,25 @@ func (u user) cutOff(pod corev1.Pod) (back func()) {
 
 // An interceptor that crashes while it cannot reach the cluster's API comes back with what it knew.
 func TestAnInterceptorThatStartsWithoutTheAPIServesWithWhatItKnew(t *testing.T) {
-	u := onlyUser(t)
+	u := onlyUser(t).secure()
+	serial := u.secret("kept-cert", u.host("kept"))
 	u.deploy("kept", "--scale", "1..2")
+	u.kubectl("patch", "httpapp", "kept", "--type=merge", `--patch={"spec":{"tls":{"secretName":"kept-cert"}}}`)
 	u.kubectl("wait", "--for=jsonpath={.status.readyReplicas}=1", "httpapp/kept", "--timeout=60s")
 	pod := u.running(interceptors)[0]
 	direct := &http.Client{Timeout: soon, Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return inside(ctx, network, pod.Status.PodIP+":8080")
 	}}}
+	secure := &http.Client{Timeout: soon, Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: u.config(), DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return inside(ctx, network, pod.Status.PodIP+":8443")
+	}}}
+	answersWithTLS := func() error {
+		_, _, got, err := u.ask(secure, "kept")
+		if err == nil && got != serial {
+			err = fmt.Errorf("its certificate is %s, not %s", got, serial)
+		}
+		return err
+	}
 	answers := func(app string) func() error {
 		return func() error {
 			res, err := direct.Get("http://" + u.host(app) + "/")
@@ -69,27 +83,35 @@ func TestAnInterceptorThatStartsWithoutTheAPIServesWithWhatItKnew(t *testing.T) 
 		}
 	}
 	u.eventually(soon, "an answer of "+pod.Name, answers("kept"))
+	u.eventually(soon, "an answer with TLS of "+pod.Name, answersWithTLS)
 	file := fmt.Sprintf("/proc/%d/root/var/lib/kedahttp/known.json", u.process(pod))
 	u.eventually(later, "kept what it knows", func() error {
 		content, err := os.ReadFile(file)
 		if err != nil {
 			return err
 		}
-		var known struct{ Slices []discoveryv1.EndpointSlice }
+		var known struct {
+			Slices  []discoveryv1.EndpointSlice
+			Secrets []corev1.Secret
+		}
 		if err := json.Unmarshal(content, &known); err != nil {
 			return err
+		}
+		if !slices.ContainsFunc(known.Secrets, func(s corev1.Secret) bool { return s.Namespace == u.namespace }) {
+			return errors.New("no Secret is in it")
 		}
 		for _, s := range known.Slices {
 			if s.Namespace == u.namespace && len(s.Endpoints) == 1 && ptr.Deref(s.Endpoints[0].Conditions.Ready, false) {
 				return nil
 			}
 		}
-		return fmt.Errorf("no ready pod in %s", content)
+		return errors.New("no ready pod is in it")
 	})
 
 	back := u.cutOff(pod)
 	u.kill(pod)
 	u.eventually(later, "an answer of "+pod.Name+" after its crash", answers("kept"))
+	u.eventually(soon, "an answer with TLS of "+pod.Name+" after its crash", answersWithTLS)
 	log := operator(t).kubectl("logs", pod.Name)
 	if !strings.Contains(log, "serving with what was known before this start") {
 		t.Errorf("it did not need what it knew: %s", log)

@@ -37,8 +37,10 @@ type Watcher struct {
 	mu      sync.RWMutex
 	apps    map[types.NamespacedName]*secret
 	secrets map[types.NamespacedName]*secret
-	closed  bool
-	running sync.WaitGroup
+	// recalled are Secrets as they were once.
+	recalled map[types.NamespacedName]*corev1.Secret
+	closed   bool
+	running  sync.WaitGroup
 }
 
 // secret is one that is watched.
@@ -50,6 +52,8 @@ type secret struct {
 	// What follows is guarded by the watcher's lock.
 	apps  []types.NamespacedName
 	state State
+	// good is the last one with a certificate that could be read, as far as that matters.
+	good *corev1.Secret
 	// tried says that there was an answer, or none.
 	tried bool
 }
@@ -87,6 +91,11 @@ func (w *Watcher) Set(app types.NamespacedName, name string) {
 	if s == nil {
 		ctx, stop := context.WithCancel(context.Background())
 		s = &secret{watcher: w, name: named, stop: stop, state: State{Err: &Error{ReasonNotKnown, fmt.Sprintf("Secret %s has not been read yet", name)}}}
+		if was := w.recalled[named]; was != nil {
+			if c, err := certificateOf(was); err == nil {
+				s.state.Certificate, s.good = c, was
+			}
+		}
 		w.secrets[named] = s
 		w.running.Go(func() { s.watch(ctx) })
 	}
@@ -102,6 +111,29 @@ func (w *Watcher) Of(app types.NamespacedName) State {
 		return s.state
 	}
 	return State{}
+}
+
+// Known returns the Secrets that there are certificates of, with these and nothing else: what Recall takes.
+func (w *Watcher) Known() (known []*corev1.Secret) {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	for _, s := range w.secrets {
+		if s.state.Certificate != nil && s.good != nil {
+			known = append(known, s.good)
+		}
+	}
+	return known
+}
+
+// Recall has the certificates of Secrets as they were once used for as long as it is not known how they are. It is for the apps that
+// are set afterwards.
+func (w *Watcher) Recall(known []*corev1.Secret) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.recalled = map[types.NamespacedName]*corev1.Secret{}
+	for _, s := range known {
+		w.recalled[types.NamespacedName{Namespace: s.Namespace, Name: s.Name}] = s
+	}
 }
 
 // Tried reports whether each Secret has been read, or could not be.
@@ -223,9 +255,16 @@ func (v view) is(of *corev1.Secret) {
 	v.secret.set(func(state *State) {
 		state.Err = err
 		if err == nil {
-			state.Certificate = c
+			state.Certificate, v.secret.good = c, slim(of)
 		}
 	})
+}
+
+func slim(s *corev1.Secret) *corev1.Secret {
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: s.Name},
+		Data:       map[string][]byte{corev1.TLSCertKey: s.Data[corev1.TLSCertKey], corev1.TLSPrivateKeyKey: s.Data[corev1.TLSPrivateKeyKey]},
+	}
 }
 
 func (v view) gone() {
