@@ -16,6 +16,7 @@ import (
 	openapinamer "k8s.io/apiserver/pkg/endpoints/openapi"
 	"k8s.io/apiserver/pkg/registry/rest"
 	genericserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 	"k8s.io/apiserver/pkg/server/healthz"
 	"k8s.io/apiserver/pkg/util/compatibility"
 	"k8s.io/client-go/dynamic"
@@ -130,6 +131,9 @@ func (p *parts) serve(config *genericserver.RecommendedConfig, scheme *runtime.S
 		return nil, err
 	}
 	config.AddReadyzChecks(appsCheck(p.apps))
+	if proxies := config.Authentication.RequestHeaderConfig; proxies != nil {
+		config.AddReadyzChecks(proxiesCheck(proxies.CAContentProvider))
+	}
 	taken, err := index(p.apps)
 	if err != nil {
 		return nil, err
@@ -257,6 +261,17 @@ func appsCheck(apps cache.SharedIndexInformer) healthz.HealthChecker {
 	return healthz.NamedCheck("apps", func(*http.Request) error {
 		if !apps.HasSynced() {
 			return errors.New("the apps have not all been read yet")
+		}
+		return nil
+	})
+}
+
+// proxiesCheck says whether the server can tell the aggregator from strangers yet: before, it takes all whose requests come through
+// that for nobody. The library reads what it needs for that while it serves already.
+func proxiesCheck(authority dynamiccertificates.CAContentProvider) healthz.HealthChecker {
+	return healthz.NamedCheck("aggregator", func(*http.Request) error {
+		if _, known := authority.VerifyOptions(); !known {
+			return errors.New("the authority of the aggregator's certificate has not been read yet")
 		}
 		return nil
 	})
