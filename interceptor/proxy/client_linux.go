@@ -99,8 +99,17 @@ type client struct {
 	cancel context.CancelCauseFunc
 }
 
-// take answers the requests of a connection.
+// take answers the requests of a connection. What is done once is apart: many connections wait, each with all of its stack.
 func (s *Server) take(conn net.Conn) {
+	if conn = s.handshake(conn); conn != nil {
+		if c := s.meet(conn); c != nil {
+			c.serve()
+		}
+	}
+}
+
+// meet makes a client of a connection, nil when there is nothing more to be done with it here.
+func (s *Server) meet(conn net.Conn) *client {
 	c, proto, below := &client{server: s}, "http", conn
 	if secure, ok := conn.(*tls.Conn); ok {
 		c.tls, proto, below = secure, "https", secure.NetConn()
@@ -108,13 +117,13 @@ func (s *Server) take(conn net.Conn) {
 	tcp, ok := below.(*net.TCPConn)
 	if !ok {
 		s.handOver(conn, nil)
-		return
+		return nil
 	}
 	c.reads = c.onArrived
 	c.since.Store(time.Now().UnixNano())
 	if err := c.open(tcp); err != nil {
 		_ = conn.Close()
-		return
+		return nil
 	}
 	if a, err := netip.ParseAddrPort(conn.RemoteAddr().String()); err == nil {
 		c.from = http1.Client{Address: []byte(a.Addr().String()), Proto: proto, Trusted: s.handler.trusts(a.Addr())}
@@ -124,13 +133,13 @@ func (s *Server) take(conn net.Conn) {
 	}
 	var err error
 	if c.forget, err = s.departures.add(&c.socket, c.left); err == nil && s.add(c) {
-		c.serve()
-		return
+		return c
 	}
 	if c.forget != nil {
 		c.forget()
 	}
 	_ = conn.Close()
+	return nil
 }
 
 func (c *client) serve() {

@@ -24,7 +24,11 @@ const (
 	idleLinks = time.Minute
 )
 
-func (s *Server) take(conn net.Conn) { s.handOver(conn, nil) }
+func (s *Server) take(conn net.Conn) {
+	if conn = s.handshake(conn); conn != nil {
+		s.handOver(conn, nil)
+	}
+}
 
 func transferred(net.Conn) uint64 { return 0 }
 

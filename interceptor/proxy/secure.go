@@ -31,11 +31,11 @@ func NewSecureServer(handler *Handler, like *http.Server, config *tls.Config) (*
 
 const alpnHTTP2 = "h2"
 
-// admit takes a connection, after the handshake if the server is one for TLS.
-func (s *Server) admit(conn net.Conn) {
+// handshake makes a connection one with TLS, if the server is one for that. It is nil when there is nothing more to be done with it
+// here.
+func (s *Server) handshake(conn net.Conn) net.Conn {
 	if s.tls == nil {
-		s.take(conn)
-		return
+		return conn
 	}
 	secure := tls.Server(conn, s.tls)
 	if most := s.others.ReadHeaderTimeout; most > 0 {
@@ -49,14 +49,14 @@ func (s *Server) admit(conn net.Conn) {
 			_, _ = io.WriteString(conn, "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\nThis port is for TLS: ask https://.\n")
 		}
 		_ = conn.Close()
-		return
+		return nil
 	}
 	_ = conn.SetDeadline(time.Time{})
 	if secure.ConnectionState().NegotiatedProtocol == alpnHTTP2 {
 		s.handOver(secure, nil)
-		return
+		return nil
 	}
-	s.take(secure)
+	return secure
 }
 
 // http1Begins reports whether these are the first bytes of a request without TLS.

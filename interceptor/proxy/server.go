@@ -83,7 +83,7 @@ func (s *Server) Serve(l net.Listener) error {
 		conn, err := l.Accept()
 		if err == nil {
 			wait = 0
-			go s.admit(conn)
+			go s.take(conn)
 			continue
 		}
 		if s.ending.Load() {

@@ -12,10 +12,16 @@ func (c *client) tell(b *backend.Backend, now time.Time) {
 	h := c.server.handler
 	took := now.Sub(c.arrived)
 	logged := h.config.AccessLog.Wants(c.status, c.reason, took)
-	if !logged && c.span == nil {
-		return
+	if logged || c.span != nil {
+		c.tellAll(b, took, logged)
 	}
-	r := &c.request
+}
+
+// tellAll is apart because the stack of a connection that waits is as large as any request on it needed.
+//
+//go:noinline
+func (c *client) tellAll(b *backend.Backend, took time.Duration, logged bool) {
+	h, r := c.server.handler, &c.request
 	e := accesslog.Entry{
 		Time: c.arrived, Client: text(c.from.Address), Method: text(r.Method), Scheme: c.from.Proto, Host: text(r.Host), Protocol: "HTTP/1.1",
 		Status: c.status, Reason: c.reason, BytesIn: c.story.in, BytesOut: c.story.out, Duration: took,
