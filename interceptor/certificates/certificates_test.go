@@ -358,6 +358,9 @@ func TestCertificatesAreServedByAStartWithoutTheClustersAPI(t *testing.T) {
 	require.False(t, c.Has(named("other")))
 	hello := &tls.ClientHelloInfo{ServerName: "shop.test"}
 	require.Equal(t, w.find(hello).Certificate, c.find(hello).Certificate)
+	c.watcher.Set(named("shop"), "")
+	c.watcher.Set(named("shop"), "shop")
+	require.False(t, c.Has(named("shop")), "what was known before the start is for the apps as they were then")
 	stop()
 	require.NoError(t, <-ended)
 }

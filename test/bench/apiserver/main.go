@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"regexp"
 	"time"
 
 	"k8s.io/klog/v2"
@@ -39,10 +38,6 @@ func main() {
 }
 
 func run(ctx context.Context, b *bench, out, only string) (err error) {
-	wanted, err := regexp.Compile(only)
-	if err != nil {
-		return fmt.Errorf("--only: %w", err)
-	}
 	b.report, err = report.Create(out)
 	if err != nil {
 		return err
@@ -56,28 +51,14 @@ func run(ctx context.Context, b *bench, out, only string) (err error) {
 		return err
 	}
 	defer b.end()
-	for _, step := range []struct {
-		name string
-		run  func(context.Context) error
-	}{
-		{"create", b.create},
-		{"read", b.read},
-		{"counts in GET", b.countToGet},
-		{"update", b.update},
-		{"watch", b.watch},
-		{"counts in watches", b.countToLine},
-		{"memory", b.memory},
-		{"restart", b.restart},
-	} {
-		if step.name != "create" && !wanted.MatchString(step.name) {
-			continue
-		}
-		fmt.Fprintf(os.Stderr, "%s …\n", step.name)
-		started := time.Now()
-		if err := step.run(ctx); err != nil {
-			return fmt.Errorf("%s: %w", step.name, err)
-		}
-		fmt.Fprintf(os.Stderr, "%s took %v\n", step.name, time.Since(started).Round(time.Second))
-	}
-	return b.report.Print(os.Stdout)
+	return b.report.Measure(ctx, only,
+		report.Step{Name: "create", Run: b.create, Always: true},
+		report.Step{Name: "read", Run: b.read},
+		report.Step{Name: "counts in GET", Run: b.countToGet},
+		report.Step{Name: "update", Run: b.update},
+		report.Step{Name: "watch", Run: b.watch},
+		report.Step{Name: "counts in watches", Run: b.countToLine},
+		report.Step{Name: "memory", Run: b.memory},
+		report.Step{Name: "restart", Run: b.restart},
+	)
 }

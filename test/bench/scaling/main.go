@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"regexp"
 	"time"
 
 	"k8s.io/klog/v2"
@@ -38,10 +37,6 @@ func main() {
 }
 
 func run(ctx context.Context, b *bench, out, only string) (err error) {
-	wanted, err := regexp.Compile(only)
-	if err != nil {
-		return fmt.Errorf("--only: %w", err)
-	}
 	b.report, err = report.Create(out)
 	if err != nil {
 		return err
@@ -55,24 +50,10 @@ func run(ctx context.Context, b *bench, out, only string) (err error) {
 		return err
 	}
 	defer b.end()
-	for _, step := range []struct {
-		name string
-		run  func(context.Context) error
-	}{
-		{"cold start", b.coldStarts},
-		{"many cold starts", b.manyColdStarts},
-		{"push", b.push},
-		{"burst", b.bursts},
-	} {
-		if !wanted.MatchString(step.name) {
-			continue
-		}
-		fmt.Fprintf(os.Stderr, "%s …\n", step.name)
-		started := time.Now()
-		if err := step.run(ctx); err != nil {
-			return fmt.Errorf("%s: %w", step.name, err)
-		}
-		fmt.Fprintf(os.Stderr, "%s took %v\n", step.name, time.Since(started).Round(time.Second))
-	}
-	return b.report.Print(os.Stdout)
+	return b.report.Measure(ctx, only,
+		report.Step{Name: "cold start", Run: b.coldStarts},
+		report.Step{Name: "many cold starts", Run: b.manyColdStarts},
+		report.Step{Name: "push", Run: b.push},
+		report.Step{Name: "burst", Run: b.bursts},
+	)
 }

@@ -95,6 +95,7 @@ func (w *Watcher) Set(app types.NamespacedName, name string) {
 			if c, err := certificateOf(was); err == nil {
 				s.state.Certificate, s.good = c, was
 			}
+			delete(w.recalled, named) // whatever comes later, it is older than that
 		}
 		w.secrets[named] = s
 		w.running.Go(func() { s.watch(ctx) })
