@@ -128,7 +128,9 @@ func New(config Config) (*Reconciler, error) {
 		roleBindings:  rbacinformers.NewFilteredRoleBindingInformer(config.Client, metav1.NamespaceAll, 0, cache.Indexers{}, ours),
 		applied:       map[appliedKey]appliedState{},
 	}
-	r.secrets = secrets.NewWatcher(config.Client, r.enqueue)
+	r.secrets = secrets.NewWatcher(func(namespace string, options func(*metav1.ListOptions)) cache.ListerWatcher {
+		return cache.NewFilteredListWatchFromClient(config.Client.CoreV1().RESTClient(), "secrets", namespace, options)
+	}, r.enqueue)
 	return r, r.pods.SetTransform(slimPod)
 }
 

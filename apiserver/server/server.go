@@ -94,10 +94,8 @@ func (o *Options) New(ctx context.Context) (*Server, error) {
 		o.Generic.SecureServing.ServerCert.GeneratedCert = p.certificates.Serving()
 	}
 	p.counts, err = queue.NewCollector(queue.CollectorConfig{
-		Client:      p.client,
-		Namespace:   o.Namespace,
-		Service:     o.CountsService,
-		Credentials: p.certificates.ClientCredentials(fmt.Sprintf("%s.%s.svc", o.CountsService, o.Namespace)),
+		Interceptors: cache.NewFilteredListWatchFromClient(p.client.DiscoveryV1().RESTClient(), "endpointslices", o.Namespace, queue.SlicesOf(o.CountsService)),
+		Credentials:  p.certificates.ClientCredentials(fmt.Sprintf("%s.%s.svc", o.CountsService, o.Namespace)),
 	})
 	if err != nil {
 		return nil, err

@@ -23,6 +23,7 @@ import (
 
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 	"github.com/kedahttp/kedahttp/interceptor/endpoints"
+	"github.com/kedahttp/kedahttp/interceptor/host/hosttest"
 	"github.com/kedahttp/kedahttp/interceptor/queue"
 	"github.com/kedahttp/kedahttp/interceptor/recall"
 )
@@ -85,7 +86,7 @@ func (c *cluster) pod(t *testing.T, app, address string) {
 
 // start runs a directory as a new process would, until it is stopped.
 func (c *cluster) start(t *testing.T, known *recall.File) (d *Directory, stop func()) {
-	slices, err := endpoints.NewSlices(c.client)
+	slices, err := endpoints.NewSlices(hosttest.EndpointSlices(c.client, metav1.NamespaceAll, endpoints.OfServices))
 	require.NoError(t, err)
 	d = NewDirectory(Config{
 		Apps: cache.NewSharedIndexInformer(c, &v1alpha1.HTTPApp{}, 0, cache.Indexers{}), Slices: slices, Recall: known,

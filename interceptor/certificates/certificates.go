@@ -12,8 +12,8 @@ import (
 	"google.golang.org/grpc/credentials/tls/certprovider"
 	"google.golang.org/grpc/credentials/tls/certprovider/pemfile"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 
@@ -24,8 +24,8 @@ import (
 
 // Config is what Certificates are made of.
 type Config struct {
-	// Client needs the right to read the Secrets that apps name, one by one.
-	Client kubernetes.Interface
+	// SecretsOf lists and watches those Secrets of a namespace that the options select, which is one at a time.
+	SecretsOf func(namespace string, options func(*metav1.ListOptions)) cache.ListerWatcher
 	// Apps is an informer of *v1alpha1.HTTPApp. It is run by its owner.
 	Apps cache.SharedIndexInformer
 	// Routed reports whether routes are known: by the informer, or from before this start while the cluster's API is away.
@@ -61,7 +61,7 @@ func New(config Config) (*Certificates, error) {
 	if config.Recall != nil {
 		changed = func(types.NamespacedName) { config.Keep() }
 	}
-	c.watcher = secrets.NewWatcher(config.Client, changed)
+	c.watcher = secrets.NewWatcher(config.SecretsOf, changed)
 	if config.DefaultCert == "" {
 		return c, nil
 	}

@@ -50,7 +50,7 @@ func newWorld(t *testing.T, change ...func(*Config)) *world {
 		table: routing.NewTable[struct{}](),
 	}
 	config := Config{
-		Client: w.client, Apps: cache.NewSharedIndexInformer(w.apps, &v1alpha1.HTTPApp{}, 0, cache.Indexers{}), Owner: w.table.HostOwner,
+		SecretsOf: secretstest.Of(w.client), Apps: cache.NewSharedIndexInformer(w.apps, &v1alpha1.HTTPApp{}, 0, cache.Indexers{}), Owner: w.table.HostOwner,
 		Routed:     func() bool { return true },
 		MinVersion: tls.VersionTLS12,
 	}
@@ -201,7 +201,7 @@ func TestADefaultCertificateIsForAllOtherHosts(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, []string{"default.test"}, conn.ConnectionState().PeerCertificates[0].DNSNames)
 	}
-	_, err := New(Config{Client: w.client, DefaultCert: filepath.Join(dir, "none"), DefaultKey: filepath.Join(dir, "key")})
+	_, err := New(Config{SecretsOf: secretstest.Of(w.client), DefaultCert: filepath.Join(dir, "none"), DefaultKey: filepath.Join(dir, "key")})
 	require.ErrorContains(t, err, "reading the default certificate")
 }
 
@@ -308,7 +308,7 @@ func TestOneAppsBrokenSecretIsNoOtherAppsTrouble(t *testing.T) {
 func TestItIsReadyWithoutTheClustersAPIWhenTheRoutesAreKnownFromBefore(t *testing.T) {
 	var routed atomic.Bool
 	apps := cache.NewSharedIndexInformer(fcache.NewFakeControllerSource(), &v1alpha1.HTTPApp{}, 0, cache.Indexers{}) // it does not run
-	c, err := New(Config{Client: fake.NewClientset(), Apps: apps, Routed: routed.Load})
+	c, err := New(Config{SecretsOf: secretstest.Of(fake.NewClientset()), Apps: apps, Routed: routed.Load})
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
@@ -348,7 +348,7 @@ func TestCertificatesAreServedByAStartWithoutTheClustersAPI(t *testing.T) {
 			ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}, Spec: v1alpha1.HTTPAppSpec{TLS: &v1alpha1.TLS{SecretName: name}},
 		}))
 	}
-	c, err := New(Config{Client: away, Apps: apps, Owner: w.table.HostOwner, Routed: func() bool { return true }, Recall: after, Keep: func() {}})
+	c, err := New(Config{SecretsOf: secretstest.Of(away), Apps: apps, Owner: w.table.HostOwner, Routed: func() bool { return true }, Recall: after, Keep: func() {}})
 	require.NoError(t, err)
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)

@@ -20,10 +20,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
@@ -35,6 +33,7 @@ import (
 	"github.com/kedahttp/kedahttp/interceptor/coldstart"
 	"github.com/kedahttp/kedahttp/interceptor/endpoints"
 	"github.com/kedahttp/kedahttp/interceptor/hold"
+	"github.com/kedahttp/kedahttp/interceptor/host"
 	"github.com/kedahttp/kedahttp/interceptor/proxy"
 	"github.com/kedahttp/kedahttp/interceptor/queue"
 	"github.com/kedahttp/kedahttp/interceptor/queue/wire"
@@ -185,11 +184,11 @@ func (o *Options) build(config *rest.Config, creds credentials.TransportCredenti
 	if err != nil {
 		return nil, err
 	}
-	client, err := kubernetes.NewForConfig(withProtobuf(config))
+	client, err := host.NewClient(quick(config))
 	if err != nil {
-		return nil, fmt.Errorf("making a client: %w", err)
+		return nil, err
 	}
-	slices, err := endpoints.NewSlices(client)
+	slices, err := endpoints.NewSlices(client.EndpointSlices(metav1.NamespaceAll, endpoints.OfServices))
 	if err != nil {
 		return nil, err
 	}
@@ -198,14 +197,8 @@ func (o *Options) build(config *rest.Config, creds credentials.TransportCredenti
 	i.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	metrics := proxy.NewMetrics(i.registry, i.counters)
 	i.publisher = queue.NewPublisher(i.counters, clk)
-	reader, err := kubernetes.NewForConfig(quick(withProtobuf(config)))
-	if err != nil {
-		return nil, fmt.Errorf("making a client: %w", err)
-	}
 	transports := proxy.NewTransports()
-	prober := coldstart.NewProber(func(ctx context.Context, namespace, name string) (*corev1.Pod, error) {
-		return reader.CoreV1().Pods(namespace).Get(ctx, name, metav1.GetOptions{})
-	}, transports.Probes(), transports.SecureProbes())
+	prober := coldstart.NewProber(client.Pod, transports.Probes(), transports.SecureProbes())
 	var known *recall.File
 	if o.StateDir != "" {
 		known = &recall.File{Path: filepath.Join(o.StateDir, "known.json"), Patience: 3 * time.Second}
@@ -214,7 +207,7 @@ func (o *Options) build(config *rest.Config, creds credentials.TransportCredenti
 		Apps: apps, Slices: slices, Prober: prober, Recall: known, Space: hold.NewSpace(o.MaxHeldRequests, o.MaxHeldBytes.Value()), Zone: o.Zone,
 		Counters: i.counters, Tallies: metrics, Clock: clk,
 	})
-	if i.certificates, err = o.TLS.certificates(reader, apps, i.directory, known); err != nil {
+	if i.certificates, err = o.TLS.certificates(client, apps, i.directory, known); err != nil {
 		return nil, err
 	}
 	handling := proxy.Config{Transports: transports, Routes: i.directory, Metrics: metrics, Clock: clk, TrustedProxies: o.trusted}
@@ -228,18 +221,12 @@ func (o *Options) build(config *rest.Config, creds credentials.TransportCredenti
 	return i, nil
 }
 
-// withProtobuf is for built-in types: EndpointSlices are many and change often.
-func withProtobuf(config *rest.Config) *rest.Config {
-	c := rest.CopyConfig(config)
-	c.AcceptContentTypes, c.ContentType = "application/vnd.kubernetes.protobuf,application/json", "application/vnd.kubernetes.protobuf"
-	return c
-}
-
 // quick is for reads that a request waits for: many apps can wake at the same moment, and a read costs the cluster much less than the
 // pod did that it is of.
 func quick(config *rest.Config) *rest.Config {
-	config.QPS, config.Burst = 100, 200
-	return config
+	c := rest.CopyConfig(config)
+	c.QPS, c.Burst = 100, 200
+	return c
 }
 
 // run serves, with TLS if there is a listener for it, until the context ends, then, in this order: is not ready any more, goes on for the shutdown delay, takes no new

@@ -13,7 +13,6 @@ import (
 	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/tools/cache"
 	fcache "k8s.io/client-go/tools/cache/testing"
 	"k8s.io/utils/clock"
@@ -35,7 +34,7 @@ func withApps(t *testing.T, n int) *interceptor {
 			Spec:       v1alpha1.HTTPAppSpec{Routes: []v1alpha1.Route{{Hosts: []string{name + ".test"}}}},
 		})
 	}
-	slices, err := endpoints.NewSlices(fake.NewClientset())
+	slices, err := endpoints.NewSlices(fcache.NewFakeControllerSource())
 	require.NoError(t, err)
 	counters := queue.NewCounters(clock.RealClock{})
 	i := &interceptor{registry: prometheus.NewRegistry(), counters: counters, ending: make(chan struct{})}

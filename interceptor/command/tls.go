@@ -7,12 +7,12 @@ import (
 
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 	cliflag "k8s.io/component-base/cli/flag"
 
 	"github.com/kedahttp/kedahttp/interceptor/backend"
 	"github.com/kedahttp/kedahttp/interceptor/certificates"
+	"github.com/kedahttp/kedahttp/interceptor/host"
 	"github.com/kedahttp/kedahttp/interceptor/recall"
 )
 
@@ -55,12 +55,12 @@ func (o *TLSOptions) complete() (err error) {
 }
 
 // certificates are those of the apps, nil when nothing is served with TLS.
-func (o *TLSOptions) certificates(client kubernetes.Interface, apps cache.SharedIndexInformer, directory *backend.Directory, known *recall.File) (*certificates.Certificates, error) {
+func (o *TLSOptions) certificates(client *host.Client, apps cache.SharedIndexInformer, directory *backend.Directory, known *recall.File) (*certificates.Certificates, error) {
 	if o.Listen == "" {
 		return nil, nil
 	}
 	c, err := certificates.New(certificates.Config{
-		Client: client, Apps: apps, DefaultCert: o.DefaultCert, DefaultKey: o.DefaultKey, MinVersion: o.minVersion, CipherSuites: o.cipherSuites,
+		SecretsOf: client.Secrets, Apps: apps, DefaultCert: o.DefaultCert, DefaultKey: o.DefaultKey, MinVersion: o.minVersion, CipherSuites: o.cipherSuites,
 		Routed: directory.Ready, Recall: known, Keep: directory.Keep,
 		Owner: func(host string) (app types.NamespacedName, ok bool) {
 			table := directory.Table()

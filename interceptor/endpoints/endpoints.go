@@ -13,8 +13,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	discoveryinformers "k8s.io/client-go/informers/discovery/v1"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/utils/ptr"
 
@@ -47,17 +45,20 @@ type Slices struct {
 
 const byService = "service"
 
-// NewSlices makes the view; the informer is run by whoever owns the context. Only what is needed is kept of each slice: a
-// cluster may have tens of thousands.
-func NewSlices(client kubernetes.Interface) (*Slices, error) {
-	informer := discoveryinformers.NewFilteredEndpointSliceInformer(client, metav1.NamespaceAll, 0, cache.Indexers{
+// OfServices selects the slices that a Service has.
+func OfServices(o *metav1.ListOptions) { o.LabelSelector = discoveryv1.LabelServiceName }
+
+// NewSlices makes the view of the slices of all namespaces, which OfServices selects; the informer is run by whoever owns the context.
+// Only what is needed is kept of each slice: a cluster may have tens of thousands.
+func NewSlices(all cache.ListerWatcher) (*Slices, error) {
+	informer := cache.NewSharedIndexInformer(all, &discoveryv1.EndpointSlice{}, 0, cache.Indexers{
 		byService: func(obj any) ([]string, error) {
 			if slice, ok := obj.(*discoveryv1.EndpointSlice); ok {
 				return []string{serviceOf(slice).String()}, nil
 			}
 			return nil, nil
 		},
-	}, func(o *metav1.ListOptions) { o.LabelSelector = discoveryv1.LabelServiceName })
+	})
 	if err := informer.SetTransform(strip); err != nil {
 		return nil, fmt.Errorf("watching EndpointSlices: %w", err)
 	}

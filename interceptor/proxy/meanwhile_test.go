@@ -24,6 +24,7 @@ import (
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/demand"
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 	"github.com/kedahttp/kedahttp/interceptor/coldstart"
+	"github.com/kedahttp/kedahttp/interceptor/host/hosttest"
 	"github.com/kedahttp/kedahttp/interceptor/queue"
 	"github.com/kedahttp/kedahttp/interceptor/queue/wire"
 )
@@ -60,12 +61,12 @@ func (w *world) listen() *queue.Collector {
 	server, publisher := grpc.NewServer(), queue.NewPublisher(w.counters, clock.RealClock{})
 	wire.RegisterCountsServer(server, publisher)
 	collector, err := queue.NewCollector(queue.CollectorConfig{
-		Client: fake.NewClientset(&discoveryv1.EndpointSlice{
+		Interceptors: hosttest.EndpointSlices(fake.NewClientset(&discoveryv1.EndpointSlice{
 			ObjectMeta: metav1.ObjectMeta{Namespace: "system", Name: "counts-1", Labels: map[string]string{discoveryv1.LabelServiceName: "counts"}},
 			Ports:      []discoveryv1.EndpointPort{{Name: ptr.To("counts"), Port: ptr.To(int32(1))}},
 			Endpoints:  []discoveryv1.Endpoint{{Addresses: []string{"10.0.0.1"}}},
-		}),
-		Namespace: "system", Service: "counts", Credentials: insecure.NewCredentials(),
+		}), "system", queue.SlicesOf("counts")),
+		Credentials: insecure.NewCredentials(),
 		Dial: func(ctx context.Context, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "tcp", listener.Addr().String())
 		},

@@ -34,6 +34,7 @@ import (
 	"github.com/kedahttp/kedahttp/interceptor/coldstart"
 	"github.com/kedahttp/kedahttp/interceptor/endpoints"
 	"github.com/kedahttp/kedahttp/interceptor/hold"
+	"github.com/kedahttp/kedahttp/interceptor/host/hosttest"
 	"github.com/kedahttp/kedahttp/interceptor/queue"
 )
 
@@ -95,7 +96,7 @@ func newWorldIn(t testing.TB, space *hold.Space, others *http.Server, change ...
 		counters: queue.NewCounters(clock.RealClock{}), registry: prometheus.NewRegistry(),
 	}
 	transports := NewTransports()
-	slices, err := endpoints.NewSlices(w.client)
+	slices, err := endpoints.NewSlices(hosttest.EndpointSlices(w.client, metav1.NamespaceAll, endpoints.OfServices))
 	require.NoError(t, err)
 	metrics := NewMetrics(w.registry, w.counters)
 	informer := cache.NewSharedIndexInformer(w.apps, &v1alpha1.HTTPApp{}, 0, cache.Indexers{})

@@ -18,8 +18,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
-	discoveryinformers "k8s.io/client-go/informers/discovery/v1"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
@@ -42,9 +40,8 @@ const (
 
 // CollectorConfig says where the interceptors are.
 type CollectorConfig struct {
-	// Client watches the EndpointSlices of the Service.
-	Client             kubernetes.Interface
-	Namespace, Service string
+	// Interceptors lists and watches the EndpointSlices of their counts Service; see SlicesOf.
+	Interceptors cache.ListerWatcher
 	// Credentials are for the streams; see ClientCredentials.
 	Credentials credentials.TransportCredentials
 	// Grace is how long the last counts of an interceptor that was lost are used. Default: 30 seconds.
@@ -82,13 +79,17 @@ type follower struct {
 	listed bool
 }
 
+// SlicesOf selects the EndpointSlices of a Service.
+func SlicesOf(service string) func(*metav1.ListOptions) {
+	selector := labels.Set{discoveryv1.LabelServiceName: service}.String()
+	return func(o *metav1.ListOptions) { o.LabelSelector = selector }
+}
+
 // NewCollector makes a collector; it collects while Run runs.
 func NewCollector(config CollectorConfig) (*Collector, error) {
 	switch {
-	case config.Client == nil:
-		return nil, errors.New("the collector needs a client")
-	case config.Namespace == "" || config.Service == "":
-		return nil, errors.New("the collector needs the namespace and the name of the interceptors' counts Service")
+	case config.Interceptors == nil:
+		return nil, errors.New("the collector needs to know the interceptors' EndpointSlices")
 	case config.Credentials == nil:
 		return nil, errors.New("the collector needs credentials")
 	}
@@ -98,12 +99,10 @@ func NewCollector(config CollectorConfig) (*Collector, error) {
 	if config.Clock == nil {
 		config.Clock = clock.RealClock{}
 	}
-	selector := labels.Set{discoveryv1.LabelServiceName: config.Service}.String()
 	return &Collector{
-		config: config,
-		clock:  config.Clock,
-		informer: discoveryinformers.NewFilteredEndpointSliceInformer(config.Client, config.Namespace, 0, cache.Indexers{},
-			func(o *metav1.ListOptions) { o.LabelSelector = selector }),
+		config:    config,
+		clock:     config.Clock,
+		informer:  cache.NewSharedIndexInformer(config.Interceptors, &discoveryv1.EndpointSlice{}, 0, cache.Indexers{}),
 		ledger:    newLedger(config.Grace),
 		followers: map[string]*follower{},
 		subs:      map[*Subscription]struct{}{},

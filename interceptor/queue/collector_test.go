@@ -23,6 +23,7 @@ import (
 	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
 
+	"github.com/kedahttp/kedahttp/interceptor/host/hosttest"
 	"github.com/kedahttp/kedahttp/interceptor/queue/wire"
 )
 
@@ -133,8 +134,8 @@ func (f *fleet) list(nodes ...int) {
 
 func (f *fleet) collector(change ...func(*CollectorConfig)) *Collector {
 	config := CollectorConfig{
-		Client: f.client, Namespace: testNamespace, Service: testService,
-		Credentials: insecure.NewCredentials(), Dial: f.dial,
+		Interceptors: hosttest.EndpointSlices(f.client, testNamespace, SlicesOf(testService)),
+		Credentials:  insecure.NewCredentials(), Dial: f.dial,
 	}
 	for _, ch := range change {
 		ch(&config)
@@ -343,8 +344,8 @@ func TestAnInterceptorThatCannotBeReachedIsExpectedAndDelaysTheSyncForTheGracePe
 func TestACollectorSaysWhatItsConfigurationLacks(t *testing.T) {
 	for i, config := range []CollectorConfig{
 		{},
-		{Client: fake.NewClientset()},
-		{Client: fake.NewClientset(), Namespace: "a", Service: "b"},
+		{Interceptors: hosttest.EndpointSlices(fake.NewClientset(), "a", SlicesOf("b"))},
+		{Credentials: insecure.NewCredentials()},
 	} {
 		_, err := NewCollector(config)
 		require.ErrorContains(t, err, "needs", fmt.Sprint(i))

@@ -139,8 +139,9 @@ func (o *Options) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	interceptors := cache.NewFilteredListWatchFromClient(client.DiscoveryV1().RESTClient(), "endpointslices", o.Namespace, queue.SlicesOf(o.CountsService))
 	collector, err := queue.NewCollector(queue.CollectorConfig{
-		Client: client, Namespace: o.Namespace, Service: o.CountsService, Credentials: creds, Grace: o.CountsGrace,
+		Interceptors: interceptors, Credentials: creds, Grace: o.CountsGrace,
 	})
 	if err != nil {
 		return err

@@ -97,7 +97,7 @@ type watched struct {
 
 func newWatched(t *testing.T, client *fake.Clientset) *watched {
 	w := &watched{t: t, client: client, told: map[string]int{}}
-	w.Watcher = NewWatcher(client, func(app types.NamespacedName) {
+	w.Watcher = NewWatcher(secretstest.Of(client), func(app types.NamespacedName) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.told[app.Name]++

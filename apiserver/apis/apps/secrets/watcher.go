@@ -16,7 +16,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 )
 
@@ -31,8 +30,8 @@ type State struct {
 
 // Watcher watches the Secrets that apps name, each by its name, which takes no right on any other Secret.
 type Watcher struct {
-	client  kubernetes.Interface
-	changed func(app types.NamespacedName)
+	secretsOf func(namespace string, options func(*metav1.ListOptions)) cache.ListerWatcher
+	changed   func(app types.NamespacedName)
 
 	mu      sync.RWMutex
 	apps    map[types.NamespacedName]*secret
@@ -58,10 +57,10 @@ type secret struct {
 	tried bool
 }
 
-// NewWatcher makes a watcher of no Secret. It calls back, if it is given what to call, with each app of whose Secret more or something
+// NewWatcher makes a watcher of no Secret. secretsOf lists and watches those of a namespace that the options select. It calls back, if it is given what to call, with each app of whose Secret more or something
 // else is known now.
-func NewWatcher(client kubernetes.Interface, changed func(app types.NamespacedName)) *Watcher {
-	return &Watcher{client: client, changed: changed, apps: map[types.NamespacedName]*secret{}, secrets: map[types.NamespacedName]*secret{}}
+func NewWatcher(secretsOf func(namespace string, options func(*metav1.ListOptions)) cache.ListerWatcher, changed func(app types.NamespacedName)) *Watcher {
+	return &Watcher{secretsOf: secretsOf, changed: changed, apps: map[types.NamespacedName]*secret{}, secrets: map[types.NamespacedName]*secret{}}
 }
 
 // Set says which Secret of its namespace an app names; "" is none.
@@ -186,19 +185,18 @@ func allowed[T any](ctx context.Context, s *secret, read func() (T, error)) (T, 
 }
 
 func (s *secret) watch(ctx context.Context) {
-	client := s.watcher.client.CoreV1().Secrets(s.name.Namespace)
 	only := fields.OneTermEqualSelector(metav1.ObjectNameField, s.name.Name).String()
+	secrets := s.watcher.secretsOf(s.name.Namespace, func(o *metav1.ListOptions) { o.FieldSelector = only })
+	reader := cache.ToListerWatcherWithContext(secrets)
 	backoff := again
 	cache.NewReflectorWithOptions(cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-			o.FieldSelector = only
-			return allowed(ctx, s, func() (runtime.Object, error) { return client.List(ctx, o) })
+			return allowed(ctx, s, func() (runtime.Object, error) { return reader.ListWithContext(ctx, o) })
 		},
 		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-			o.FieldSelector = only
-			return allowed(ctx, s, func() (watch.Interface, error) { return client.Watch(ctx, o) })
+			return allowed(ctx, s, func() (watch.Interface, error) { return reader.WatchWithContext(ctx, o) })
 		},
-	}, s.watcher.client), &corev1.Secret{}, view{s}, cache.ReflectorOptions{Name: "secret " + s.name.String(), Backoff: &backoff}).RunWithContext(ctx)
+	}, secrets), &corev1.Secret{}, view{s}, cache.ReflectorOptions{Name: "secret " + s.name.String(), Backoff: &backoff}).RunWithContext(ctx)
 }
 
 // failed takes in that the Secret could not be read, if nothing better is known.
