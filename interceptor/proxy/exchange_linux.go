@@ -115,7 +115,8 @@ func (c *client) static(route *backend.Route) after {
 	s := route.Static
 	keep := c.keep && c.whole
 	c.status = s.Status
-	out := appendResponse(nil, s.Status, s.Header, s.Body, string(c.request.Method) == http.MethodHead, !keep, c.server.date.at(c.now))
+	header := c.server.handler.withRequestID(s.Header, string(c.own.RequestID))
+	out := appendResponse(nil, s.Status, header, s.Body, string(c.request.Method) == http.MethodHead, !keep, c.server.date.at(c.now))
 	c.keep = c.write(out) == nil && keep
 	now := c.server.handler.config.Clock.Now()
 	route.Tally.Done(s.Status, "", now.Sub(c.arrived))

@@ -224,7 +224,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (h *Handler) static(w http.ResponseWriter, x *exchange, route *backend.Route) {
 	s := route.Static
 	x.status = s.Status
-	maps.Copy(w.Header(), s.Header)
+	maps.Copy(w.Header(), h.withRequestID(s.Header, x.id))
 	w.WriteHeader(s.Status)
 	n, _ := w.Write(s.Body) // the client may be gone
 	x.backend = route.Backend

@@ -44,3 +44,13 @@ func (h *Handler) requestID(header http.Header) string {
 	}
 	return string(http1.AppendRequestID(nil))
 }
+
+// withRequestID adds the id to a header that is to stay as it is, if clients are told and it tells them none.
+func (h *Handler) withRequestID(header http.Header, id string) http.Header {
+	if h.config.RequestIDs != RequestIDsReturn || len(header[requestIDHeader]) > 0 {
+		return header
+	}
+	header = header.Clone()
+	header[requestIDHeader] = []string{id}
+	return header
+}

@@ -13,7 +13,7 @@ import (
 )
 
 func TestAFixedResponseNeitherWakesTheAppNorCounts(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, func(c *Config) { c.RequestIDs = RequestIDsReturn })
 	w.app("shop", func(a *v1alpha1.HTTPApp) {
 		hosts := []string{"shop.test"}
 		a.Spec.Routes = append(a.Spec.Routes,
@@ -40,6 +40,7 @@ func TestAFixedResponseNeitherWakesTheAppNorCounts(t *testing.T) {
 				if method == "POST" {
 					r = w.request(method, "shop", path, strings.NewReader("a body"))
 				}
+				r.Header.Set("X-Request-Id", "an-id")
 				in.change(r)
 				a := doWith(direct, r)
 				require.NoError(t, a.err)
@@ -51,6 +52,7 @@ func TestAFixedResponseNeitherWakesTheAppNorCounts(t *testing.T) {
 				require.Equal(t, "text/plain; charset=utf-8", a.header.Get("Content-Type"))
 				require.Equal(t, "2", a.header.Get("Content-Length"))
 				require.NotEmpty(t, a.header.Get("Date"))
+				require.Equal(t, "an-id", a.header.Get("X-Request-Id"))
 				require.Equal(t, map[bool]string{true: "", false: "ok"}[method == "HEAD"], a.body)
 			}
 			a := ask("GET", "/old")
