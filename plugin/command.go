@@ -4,52 +4,14 @@ import (
 	"errors"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	cmdutil "k8s.io/kubectl/pkg/cmd/util"
+	"k8s.io/kubectl/pkg/util/completion"
 )
-
-// The exit codes.
-const (
-	// ExitFailed is for what could not be done, and for an app that is not healthy.
-	ExitFailed = 1
-	// ExitUsage is for a command line that says nothing that could be done.
-	ExitUsage = 2
-	// ExitTimeout is for what did not come about in time; it may still.
-	ExitTimeout = 3
-)
-
-// exitError is an error with an exit code of its own. Without an error inside there is nothing to print: it was said already.
-type exitError struct {
-	code int
-	err  error
-}
-
-func (e exitError) Error() string {
-	if e.err == nil {
-		return ""
-	}
-	return e.err.Error()
-}
-func (e exitError) Unwrap() error { return e.err }
-
-func usageError(err error) error   { return exitError{ExitUsage, err} }
-func timeoutError(err error) error { return exitError{ExitTimeout, err} }
-
-// ExitCode is what the process is to end with after an error, or after none.
-func ExitCode(err error) int {
-	var exit exitError
-	switch {
-	case err == nil:
-		return 0
-	case errors.As(err, &exit):
-		return exit.code
-	default:
-		return ExitFailed
-	}
-}
 
 // CalledAs returns the name that users call the plugin by, from the name of its executable: kubectl http, or kubectl
 // keda-http where the plugin was installed under that name.
@@ -63,42 +25,132 @@ func CalledAs(executable string) string {
 	return "kubectl " + strings.ReplaceAll(plugin, "_", "-")
 }
 
+// The groups of commands, as the help shows them.
+const (
+	groupApps     = "apps"
+	groupTraffic  = "traffic"
+	groupPlatform = "platform"
+)
+
+const rootHelp = `Apps that are scaled by their HTTP requests, to zero and back.
+
+Exit codes:
+  0  done
+  1  it failed, or the app is not healthy
+  2  the command line says nothing that could be done
+  3  it did not come about in time; it still may
+
+Results are on stdout, progress and warnings on stderr.`
+
 // NewCommand makes the whole command. calledAs is what its help calls it.
 func NewCommand(calledAs string, streams genericiooptions.IOStreams) *cobra.Command {
 	flags := genericclioptions.NewConfigFlags(true).WithDeprecatedPasswordFlag()
-	factory := cmdutil.NewFactory(flags)
+	s := &session{
+		IOStreams: streams,
+		factory:   cmdutil.NewFactory(flags),
+		calledAs:  calledAs,
+		now:       time.Now,
+	}
+	s.connect = func() (*clients, error) { return connect(s.factory) }
+	return newCommand(s, flags)
+}
 
+func newCommand(s *session, flags *genericclioptions.ConfigFlags) *cobra.Command {
 	root := &cobra.Command{
-		Use:   strings.ReplaceAll(calledAs, " ", "-"),
-		Short: "Apps that are scaled by their HTTP requests, to zero and back",
-		Long: "Apps that are scaled by their HTTP requests, to zero and back.\n\n" +
-			"Exit codes: 0 done, 1 failed or not healthy, 2 wrong usage, 3 not in time.",
-		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: calledAs},
+		Use:           strings.ReplaceAll(s.calledAs, " ", "-"),
+		Short:         "Apps that are scaled by their HTTP requests, to zero and back",
+		Long:          rootHelp,
+		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: s.calledAs},
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usageError(errors.New("there is no command " + args[0] + "; see " + calledAs + " --help"))
-			}
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		// Of suggestions: how many letters may be wrong.
+		SuggestionsMinimumDistance: 2,
+		RunE:                       func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.SetIn(streams.In)
-	root.SetOut(streams.Out)
-	root.SetErr(streams.ErrOut)
+	root.Args = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		message := "there is no command " + args[0]
+		if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+			return usageError(errors.New(message + "; did you mean " + strings.Join(near, " or ") + "?"))
+		}
+		return usageError(errors.New(message + "; see " + s.calledAs + " --help"))
+	}
+	root.SetIn(s.In)
+	root.SetOut(s.Out)
+	root.SetErr(s.ErrOut)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError(errors.New(err.Error() + "; see " + cmd.CommandPath() + " --help"))
 	})
+	root.SetUsageTemplate(usageTemplate)
 	flags.AddFlags(root.PersistentFlags())
-	root.AddCommand(
-		newDeployCommand(factory, streams),
-		newListCommand(factory, streams),
-		newStatusCommand(factory, streams),
-		newDeleteCommand(factory, streams),
-		newVersionCommand(factory, streams),
+	completeConnection(root, s.factory)
+
+	root.AddGroup(
+		&cobra.Group{ID: groupApps, Title: "Apps:"},
+		&cobra.Group{ID: groupTraffic, Title: "Requests:"},
+		&cobra.Group{ID: groupPlatform, Title: "The cluster:"},
 	)
+	for group, commands := range map[string][]*cobra.Command{
+		groupApps: {
+			newDeployCommand(s), newListCommand(s), newStatusCommand(s), newScaleCommand(s), newWakeCommand(s), newSleepCommand(s),
+			newPauseCommand(s), newResumeCommand(s), newSetCommand(s), newRestartCommand(s), newHistoryCommand(s), newRollbackCommand(s),
+			newExportCommand(s), newDeleteCommand(s),
+		},
+		groupTraffic: {
+			newURLCommand(s), newOpenCommand(s), newCurlCommand(s), newPortForwardCommand(s), newLogsCommand(s),
+		},
+		groupPlatform: {
+			newVersionCommand(s),
+		},
+	} {
+		for _, cmd := range commands {
+			cmd.GroupID = group
+			root.AddCommand(cmd)
+		}
+	}
+	root.AddCommand(newCompletionCommand(s), newOptionsCommand())
+	root.CompletionOptions.DisableDefaultCmd = true
 	return root
+}
+
+// usageTemplate is cobra's own, without the flags of the connection, which are many and the same everywhere.
+var usageTemplate = func() string {
+	text := strings.Replace(new(cobra.Command).UsageTemplate(), "{{if .HasAvailableLocalFlags}}", "{{if and .HasParent .HasAvailableLocalFlags}}", 1)
+	from := strings.Index(text, "{{if .HasAvailableInheritedFlags}}")
+	end := strings.Index(text[from:], "{{end}}") + from + len("{{end}}")
+	return text[:from] + "\n\nThe flags of the connection are kubectl's: see \"{{.Root.CommandPath}} options\"." + text[end:]
+}()
+
+func newOptionsCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "options",
+		Short: "List the flags that every command has",
+		Args:  exactly(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := cmd.OutOrStdout().Write([]byte(cmd.InheritedFlags().FlagUsages()))
+			return err
+		},
+	}
+}
+
+// completeConnection lets shells complete namespaces, contexts, clusters and users.
+func completeConnection(root *cobra.Command, factory cmdutil.Factory) {
+	completion.SetFactoryForCompletion(factory)
+	for flag, candidates := range map[string]func(string) []string{
+		"namespace": func(prefix string) []string { return completion.CompGetResource(factory, "namespace", prefix) },
+		"context":   completion.ListContextsInConfig,
+		"cluster":   completion.ListClustersInConfig,
+		"user":      completion.ListUsersInConfig,
+	} {
+		err := root.RegisterFlagCompletionFunc(flag, func(_ *cobra.Command, _ []string, prefix string) ([]string, cobra.ShellCompDirective) {
+			return candidates(prefix), cobra.ShellCompDirectiveNoFileComp
+		})
+		if err != nil {
+			panic(err) // there is no such flag
+		}
+	}
 }
 
 // exactly says what is missing or too much, instead of only how many arguments there should be.
@@ -114,5 +166,12 @@ func exactly(names ...string) cobra.PositionalArgs {
 			return usageError(errors.New("too much: " + strings.Join(args[len(names):], " ") + "; see " + cmd.CommandPath() + " --help"))
 		}
 		return nil
+	}
+}
+
+// atLeast is exactly, with more of the last one allowed.
+func atLeast(names ...string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		return exactly(names...)(cmd, args[:min(len(args), len(names))])
 	}
 }

@@ -1,20 +1,184 @@
 package plugin
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
 	"github.com/spf13/cobra"
-	"k8s.io/cli-runtime/pkg/genericiooptions"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/tools/cache"
+	watchtools "k8s.io/client-go/tools/watch"
 	"k8s.io/kubectl/pkg/cmd/delete"
 	cmdutil "k8s.io/kubectl/pkg/cmd/util"
+	"k8s.io/utils/ptr"
+
+	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 )
 
-// newDeleteCommand makes delete: kubectl's own, for apps.
-func newDeleteCommand(factory cmdutil.Factory, streams genericiooptions.IOStreams) *cobra.Command {
-	cmd := delete.NewCmdDelete(factory, streams)
-	cmd.Use = "delete NAME..."
-	cmd.Short = "Delete apps, with what was made for them"
-	cmd.Long = "Delete apps, with the Deployment, Service and ScaledObject that were made for them. A workload that an app adopted stays.\n\n" +
-		"The flags are those of kubectl delete."
-	cmd.Example = "  delete hello\n  delete -l team=web\n  delete --all"
-	onApps(cmd)
+// deleteOptions is delete: kubectl's own, for apps, unless the workload is to stay.
+type deleteOptions struct {
+	*session
+	flags   *delete.DeleteFlags
+	kubectl *delete.DeleteOptions
+	cmd     *cobra.Command
+	names   []string
+	keep    bool
+}
+
+func newDeleteCommand(s *session) *cobra.Command {
+	o := &deleteOptions{session: s, flags: delete.NewDeleteCommandFlags("")}
+	cmd := &cobra.Command{
+		Use:     "delete NAME...",
+		Aliases: []string{"rm"},
+		Short:   "Delete apps, with what was made for them",
+		Long: "Delete apps, with the Deployment, Service and ScaledObject that were made for them. A workload that an app adopted stays.\n\n" +
+			"With --keep-workload the Deployment and the Service stay, with as many replicas as there are, and nothing scales them any more.\n\n" +
+			"The other flags are those of kubectl delete.",
+		Example:           s.examples("delete hello", "delete -l team=web", "delete --all", "delete hello --keep-workload"),
+		ValidArgsFunction: s.completeApp(0),
+		RunE:              s.runs(o),
+	}
+	o.flags.AddFlags(cmd)
+	for _, flag := range []string{"filename", "kustomize", "recursive", "raw"} {
+		if f := cmd.Flags().Lookup(flag); f != nil {
+			f.Hidden = true
+		}
+	}
+	cmdutil.AddDryRunFlag(cmd)
+	cmd.Flags().BoolVar(&o.keep, "keep-workload", false, "Keep the Deployment and the Service.")
 	return cmd
+}
+
+func (o *deleteOptions) complete(cmd *cobra.Command, args []string) (err error) {
+	o.cmd, o.names = cmd, args
+	o.kubectl, err = o.flags.ToOptions(nil, o.IOStreams)
+	return err
+}
+
+func (o *deleteOptions) validate() error {
+	selected := o.kubectl.DeleteAll || o.kubectl.LabelSelector != "" || o.kubectl.FieldSelector != ""
+	switch {
+	case len(o.names) == 0 && !selected:
+		return errors.New("which app? Say a NAME, -l SELECTOR or --all")
+	case len(o.names) > 0 && selected:
+		return errors.New("apps are named or selected, not both")
+	case o.keep && selected:
+		return errors.New("--keep-workload is for apps that are named")
+	}
+	return nil
+}
+
+func (o *deleteOptions) run(ctx context.Context) error {
+	if o.keep {
+		return o.keepWorkloads(ctx)
+	}
+	if err := o.kubectl.Complete(o.factory, ofApps(o.names), o.cmd); err != nil {
+		return err
+	}
+	if err := o.kubectl.Validate(); err != nil {
+		return usageError(err)
+	}
+	return o.kubectl.RunDelete(o.factory)
+}
+
+// keepWorkloads deletes apps and leaves what runs.
+func (o *deleteOptions) keepWorkloads(ctx context.Context) error {
+	strategy, err := cmdutil.GetDryRunStrategy(o.cmd)
+	if err != nil {
+		return usageError(err)
+	}
+	c, err := o.connect()
+	if err != nil {
+		return err
+	}
+	dynamic, err := o.factory.DynamicClient()
+	if err != nil {
+		return err
+	}
+	for _, name := range o.names {
+		app, err := c.get(ctx, name)
+		if err != nil {
+			return err
+		}
+		note := ""
+		if strategy == cmdutil.DryRunNone {
+			err = c.orphan(ctx, app)
+		} else {
+			note = map[cmdutil.DryRunStrategy]string{cmdutil.DryRunClient: " (client dry run)", cmdutil.DryRunServer: " (server dry run)"}[strategy]
+			if strategy == cmdutil.DryRunServer {
+				err = c.apps.HTTPApps(app.Namespace).Delete(ctx, name, metav1.DeleteOptions{DryRun: serverDryRun(strategy), PropagationPolicy: ptr.To(metav1.DeletePropagationOrphan)})
+			}
+		}
+		if err != nil {
+			return err
+		}
+		if strategy == cmdutil.DryRunNone {
+			if err := removeScaling(ctx, dynamic, app); err != nil {
+				return err
+			}
+		}
+		fmt.Fprintf(o.Out, "httpapp.%s/%s deleted%s\n", v1alpha1.GroupName, name, note)
+		ref := workloadOf(app)
+		fmt.Fprintf(o.ErrOut, "%s %s stays, with %d replicas; nothing scales it any more\n", ref.Kind, ref.Name, app.Status.Replicas)
+	}
+	return nil
+}
+
+// orphan deletes an app and waits until it is gone; the garbage collector leaves what was made for it.
+func (c *clients) orphan(ctx context.Context, app *v1alpha1.HTTPApp) error {
+	err := c.apps.HTTPApps(app.Namespace).Delete(ctx, app.Name, metav1.DeleteOptions{
+		Preconditions: metav1.NewUIDPreconditions(string(app.UID)), PropagationPolicy: ptr.To(metav1.DeletePropagationOrphan),
+	})
+	if err != nil {
+		return err
+	}
+	limited, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	_, err = watchtools.UntilWithSync(limited, c.watcher(app.Name), &v1alpha1.HTTPApp{}, func(store cache.Store) (bool, error) {
+		return len(store.ListKeys()) == 0, nil
+	}, func(event watch.Event) (bool, error) {
+		seen, ok := event.Object.(*v1alpha1.HTTPApp)
+		return event.Type == watch.Deleted || ok && seen.UID != app.UID, nil
+	})
+	if err != nil {
+		return timeoutError(fmt.Errorf("app %s is being deleted, and not gone yet: %w", app.Name, err))
+	}
+	return nil
+}
+
+// scaling are the kinds of what scales an app, and lets interceptors read its certificate: without the app they would have nobody.
+var scaling = []schema.GroupVersionResource{
+	{Group: "keda.sh", Version: "v1alpha1", Resource: "scaledobjects"},
+	{Group: "autoscaling", Version: "v2", Resource: "horizontalpodautoscalers"},
+	{Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "rolebindings"},
+	{Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "roles"},
+}
+
+func removeScaling(ctx context.Context, client dynamic.Interface, app *v1alpha1.HTTPApp) error {
+	for _, kind := range scaling {
+		objects := client.Resource(kind).Namespace(app.Namespace)
+		list, err := objects.List(ctx, metav1.ListOptions{LabelSelector: labels.Set{v1alpha1.AppLabel: app.Name}.String()})
+		switch {
+		case apierrors.IsNotFound(err):
+			continue // there is no such kind in the cluster
+		case err != nil:
+			return err
+		}
+		for _, object := range list.Items {
+			if owner := metav1.GetControllerOf(&object); owner != nil {
+				continue // the HPA of a ScaledObject goes with it
+			}
+			if err := objects.Delete(ctx, object.GetName(), metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(object.GetUID()))}); err != nil && !apierrors.IsNotFound(err) {
+				return err
+			}
+		}
+	}
+	return nil
 }

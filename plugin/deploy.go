@@ -4,297 +4,167 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	apiresource "k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation"
-	"k8s.io/cli-runtime/pkg/genericclioptions"
-	"k8s.io/cli-runtime/pkg/genericiooptions"
 	cmdutil "k8s.io/kubectl/pkg/cmd/util"
 
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
-	"github.com/kedahttp/kedahttp/apiserver/client/versioned/scheme"
 )
 
 // deployOptions is what deploy was asked for.
 type deployOptions struct {
-	genericiooptions.IOStreams
-	apps *apps
+	*session
+	settings
+	writing
 
-	name        string
-	image       string
-	pullPolicy  string
-	port        int32
-	hosts       []string
-	tlsSecret   string
-	environment []string
-	scale       string
-	concurrency int64
-	idle        time.Duration
-	health      string
-	asCommand   bool
-	command     []string
+	name string
+	from string
+	file string
 
-	wait        bool
-	noWait      bool
-	waitTimeout time.Duration
-	dryRun      cmdutil.DryRunStrategy
-	printFlags  *genericclioptions.PrintFlags
-
-	// minReplicas and maxReplicas are what scale says; nil is the server's default.
-	minReplicas, maxReplicas *int32
-	// changed holds the flags that were given.
-	changed func(flag string) bool
+	wait, noWait, try bool
+	waitTimeout       time.Duration
+	// waitSaid is true when --wait was given.
+	waitSaid bool
 }
 
-func newDeployCommand(factory cmdutil.Factory, streams genericiooptions.IOStreams) *cobra.Command {
-	o := &deployOptions{
-		IOStreams:  streams,
-		printFlags: genericclioptions.NewPrintFlags("deployed").WithTypeSetter(scheme.Scheme),
-	}
+func newDeployCommand(s *session) *cobra.Command {
+	o := &deployOptions{session: s, writing: newWriting("deployed")}
 	cmd := &cobra.Command{
-		Use:   "deploy NAME --image IMAGE [flags] [-- ARGS...]",
+		Use:   "deploy NAME (--image IMAGE | --from KIND/NAME | -f FILE) [flags] [-- ARGS...]",
 		Short: "Make an app from an image, or change it",
-		Long: "Make an app from an image, or change it, and wait until it answers under its URL, which is the last line of the output.\n\n" +
-			"What is not said stays as the server has it. The image has to listen on --port.",
-		Example: "  deploy hello --image example.com/hello:1\n" +
-			"  deploy hello --image example.com/hello:2 --scale 1..20 --concurrency 50 --health /healthz\n" +
-			"  deploy hello --image example.com/hello:2 --dry-run=client -o yaml",
-		Args: exactly("NAME"),
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			if err := o.complete(cmd, args); err != nil {
-				return usageError(err)
-			}
-			if err := o.validate(); err != nil {
-				return usageError(err)
-			}
-			if o.apps, err = newApps(factory); err != nil {
-				return err
-			}
-			return o.run(cmd.Context())
-		},
+		Long: "Make an app from an image, a workload that there is already, or a file, or change it. Then wait until it is ready: until a request\n" +
+			"to its URL, which is the last line of the output, would be answered, after waking it if it has no replica.\n\n" +
+			"What is not said stays as it is. The image has to listen on --port. With --try a replica is started to see whether it comes up.\n\n" +
+			"With --dry-run=client -o yaml the cluster is not asked, and what was said is printed as an object.",
+		Example: s.examples("deploy hello --image example.com/hello:1",
+			"deploy hello --image example.com/hello:2 --scale 1..20 --concurrency 50 --health /healthz",
+			"deploy hello --env LOG_LEVEL=debug --try",
+			"deploy hello --from deployment/hello --host hello.example.com",
+			"deploy hello --image example.com/hello:2 --dry-run=client -o yaml > hello.yaml", "deploy -f hello.yaml"),
+		ValidArgsFunction: s.completeApp(1),
+		RunE:              s.runs(o),
 	}
+	o.settings.addFlags(cmd)
 	flags := cmd.Flags()
-	flags.StringVar(&o.image, "image", "", "The container image.")
-	flags.StringVar(&o.pullPolicy, "image-pull-policy", "", "Always, IfNotPresent or Never. Default: the cluster's.")
-	flags.Int32Var(&o.port, "port", 8080, "The port that the container listens on.")
-	flags.StringSliceVar(&o.hosts, "host", nil, "A host of the app, instead of NAME.NAMESPACE.DOMAIN. May be repeated.")
-	flags.StringVar(&o.tlsSecret, "tls-secret", "", "A Secret with the certificate for the hosts, which are served with TLS then, too.")
-	flags.StringArrayVar(&o.environment, "env", nil, "An environment variable, as NAME=VALUE. May be repeated.")
-	flags.StringVar(&o.scale, "scale", "", "The fewest and the most replicas, as MIN..MAX. Default: 0..10.")
-	flags.Int64Var(&o.concurrency, "concurrency", 0, "How many requests at a time one replica is for. Default: 100.")
-	flags.DurationVar(&o.idle, "idle", 0, "How long without a request until the last replica goes, such as 90s or 10m. Default: 5m.")
-	flags.StringVar(&o.health, "health", "", "A path that answers 2xx when the container is ready. Default: it is ready when it listens.")
-	flags.BoolVar(&o.asCommand, "command", false, "The words after -- replace the image's entry point, rather than its arguments.")
+	flags.StringVar(&o.from, "from", "", "Make a workload that there is already an app, such as deployment/NAME. It is scaled, and changed in no other way. A Service of the app's name is used.")
+	flags.StringVarP(&o.file, "filename", "f", "", "Files with apps, a folder of them, or - for stdin. Flags change what they say of NAME.")
 	flags.BoolVar(&o.wait, "wait", true, "Wait until the app is ready.")
 	flags.BoolVar(&o.noWait, "no-wait", false, "Do not wait until the app is ready.")
-	flags.DurationVar(&o.waitTimeout, "wait-timeout", 2*time.Minute, "How long to wait.")
-	cmdutil.AddDryRunFlag(cmd)
-	o.printFlags.AddFlags(cmd)
+	flags.BoolVar(&o.try, "try", false, "Start a replica if there is none, and wait until it is ready.")
+	flags.DurationVar(&o.waitTimeout, "wait-timeout", 2*time.Minute, "How long to wait; exit code 3 if it takes longer.")
+	o.writing.addFlags(cmd)
 	return cmd
 }
 
-func (o *deployOptions) complete(cmd *cobra.Command, args []string) (err error) {
-	o.changed = cmd.Flags().Changed
-	o.name = args[0]
-	o.command = args[1:]
-	if o.noWait {
-		o.wait = false
+func (o *deployOptions) complete(cmd *cobra.Command, args []string) error {
+	before := args
+	if dash := cmd.ArgsLenAtDash(); dash >= 0 {
+		before, o.command = args[:dash], args[dash:]
 	}
-	o.dryRun, err = cmdutil.GetDryRunStrategy(cmd)
-	return err
+	if o.file == "" || len(before) > 0 {
+		if err := exactly("NAME")(cmd, args); err != nil {
+			return err
+		}
+		o.name = before[0]
+	}
+	o.waitSaid = cmd.Flags().Changed("wait")
+	return o.writing.complete(cmd)
 }
 
-func (o *deployOptions) validate() (err error) {
-	if problems := validation.IsDNS1123Label(o.name); len(problems) > 0 {
-		return fmt.Errorf("the name %q does not fit into a host name: %s", o.name, strings.Join(problems, "; "))
+func (o *deployOptions) validate() error {
+	if o.name != "" {
+		if problems := validation.IsDNS1123Label(o.name); len(problems) > 0 {
+			return fmt.Errorf("the name %q does not fit into a host name: %s", o.name, strings.Join(problems, "; "))
+		}
 	}
+	says := false
+	for _, flag := range append([]string{"port", "host", "tls-secret", "scale", "concurrency", "rps", "max-concurrency", "idle", "timeout"}, ofTemplate...) {
+		says = says || o.settings.changed(flag)
+	}
+	says = says || len(o.command) > 0
 	switch {
-	case o.image == "":
-		return errors.New("--image is needed: the container image to run")
-	case o.port < 1 || o.port > 65535:
-		return fmt.Errorf("--port is %d; ports go from 1 to 65535", o.port)
-	case o.changed("concurrency") && o.concurrency < 1:
-		return fmt.Errorf("--concurrency is %d; it is at least 1", o.concurrency)
-	case o.idle < 0 || o.waitTimeout < 0:
-		return errors.New("--idle and --wait-timeout cannot be negative")
-	case o.health != "" && !strings.HasPrefix(o.health, "/"):
-		return fmt.Errorf("--health is %q; a path begins with /", o.health)
-	case o.noWait && o.changed("wait") && o.wait:
+	case o.noWait && o.waitSaid && o.wait:
 		return errors.New("--wait and --no-wait contradict each other")
-	case o.asCommand && len(o.command) == 0:
-		return errors.New("--command needs the command, after --")
+	case o.noWait && o.try:
+		return errors.New("--try and --no-wait contradict each other")
+	case o.waitTimeout < 0:
+		return errors.New("--wait-timeout cannot be negative")
+	case o.from != "" && o.file != "":
+		return errors.New("--from and --filename are two ways to say what the app is; choose one")
+	case o.name == "" && says:
+		return errors.New("which NAME are the flags for?")
+	case o.from != "" && o.saysTemplate() != "":
+		return fmt.Errorf("%s speaks of the pods, which --from does not change: change them where they are", o.saysTemplate())
+	case o.file == "" && o.from == "" && !says:
+		return errors.New("--image is needed: the container image to run")
 	}
-	switch corev1.PullPolicy(o.pullPolicy) {
-	case "", corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever:
-	default:
-		return fmt.Errorf("--image-pull-policy is %q; it can be Always, IfNotPresent or Never", o.pullPolicy)
-	}
-	for _, variable := range o.environment {
-		if name, _, ok := strings.Cut(variable, "="); !ok || name == "" {
-			return fmt.Errorf("--env is %q; it is NAME=VALUE", variable)
-		}
-	}
-	o.minReplicas, o.maxReplicas, err = parseScale(o.scale)
-	return err
-}
-
-// parseScale reads MIN..MAX, where either may be left out.
-func parseScale(s string) (least, most *int32, _ error) {
-	if s == "" {
-		return nil, nil, nil
-	}
-	low, high, ok := strings.Cut(s, "..")
-	if !ok || low == "" && high == "" {
-		return nil, nil, fmt.Errorf("--scale is %q; it is MIN..MAX, such as 0..10", s)
-	}
-	parse := func(text string) (*int32, error) {
-		if text == "" {
-			return nil, nil
-		}
-		n, err := strconv.ParseInt(text, 10, 32)
-		if err != nil || n < 0 {
-			return nil, fmt.Errorf("--scale is %q; %q is no number of replicas", s, text)
-		}
-		replicas := int32(n)
-		return &replicas, nil
-	}
-	least, err := parse(low)
-	if err != nil {
-		return nil, nil, err
-	}
-	if most, err = parse(high); err != nil {
-		return nil, nil, err
-	}
-	switch {
-	case most != nil && *most < 1:
-		return nil, nil, fmt.Errorf("--scale is %q; the most replicas are at least 1", s)
-	case least != nil && most != nil && *least > *most:
-		return nil, nil, fmt.Errorf("--scale is %q; the fewest replicas are more than the most", s)
-	}
-	return least, most, nil
-}
-
-// app is the object that was asked for, with only what was said.
-func (o *deployOptions) app() *v1alpha1.HTTPApp {
-	port := intstr.FromInt32(o.port)
-	container := corev1.Container{
-		Name:            "app",
-		Image:           o.image,
-		ImagePullPolicy: corev1.PullPolicy(o.pullPolicy),
-		Ports:           []corev1.ContainerPort{{Name: "http", ContainerPort: o.port, Protocol: corev1.ProtocolTCP}},
-		// Every second: a cold start ends when it succeeds.
-		ReadinessProbe: &corev1.Probe{PeriodSeconds: 1},
-	}
-	if o.health != "" {
-		container.ReadinessProbe.HTTPGet = &corev1.HTTPGetAction{Path: o.health, Port: port}
-	} else {
-		container.ReadinessProbe.TCPSocket = &corev1.TCPSocketAction{Port: port}
-	}
-	if o.asCommand {
-		container.Command = o.command
-	} else {
-		container.Args = o.command
-	}
-	variables := map[string]string{}
-	for _, variable := range o.environment {
-		name, value, _ := strings.Cut(variable, "=")
-		variables[name] = value
-	}
-	for _, name := range slices.Sorted(maps.Keys(variables)) {
-		container.Env = append(container.Env, corev1.EnvVar{Name: name, Value: variables[name]})
-	}
-
-	app := &v1alpha1.HTTPApp{
-		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.SchemeGroupVersion.String(), Kind: "HTTPApp"},
-		ObjectMeta: metav1.ObjectMeta{Name: o.name, Namespace: o.apps.namespace},
-		Spec: v1alpha1.HTTPAppSpec{
-			Template: &corev1.PodTemplateSpec{Spec: corev1.PodSpec{Containers: []corev1.Container{container}}},
-			Port:     &port,
-			Scaling:  v1alpha1.Scaling{MinReplicas: o.minReplicas, MaxReplicas: o.maxReplicas},
-		},
-	}
-	if len(o.hosts) > 0 {
-		app.Spec.Routes = []v1alpha1.Route{{Hosts: o.hosts}}
-	}
-	if o.tlsSecret != "" {
-		app.Spec.TLS = &v1alpha1.TLS{SecretName: o.tlsSecret}
-	}
-	if o.changed("concurrency") {
-		app.Spec.Scaling.Metric = v1alpha1.MetricConcurrency
-		app.Spec.Scaling.Target = apiresource.NewQuantity(o.concurrency, apiresource.DecimalSI)
-	}
-	if o.changed("idle") {
-		app.Spec.Scaling.Cooldown = &metav1.Duration{Duration: o.idle}
-	}
-	return app
-}
-
-// manifest is the app without empty values: with server-side apply, what is named is claimed.
-func manifest(app *v1alpha1.HTTPApp) (*unstructured.Unstructured, error) {
-	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(app)
-	if err != nil {
-		return nil, err
-	}
-	delete(content, "status")
-	dropEmpty(content)
-	return &unstructured.Unstructured{Object: content}, nil
-}
-
-// dropEmpty removes null values and empty maps, from the inside out.
-func dropEmpty(value any) {
-	switch v := value.(type) {
-	case map[string]any:
-		for key, inner := range v {
-			dropEmpty(inner)
-			if m, ok := inner.(map[string]any); inner == nil || ok && len(m) == 0 {
-				delete(v, key)
-			}
-		}
-	case []any:
-		for _, inner := range v {
-			dropEmpty(inner)
-		}
-	}
+	o.wait = o.wait && !o.noWait
+	return errors.Join(o.settings.validate(), o.writing.validate())
 }
 
 func (o *deployOptions) run(ctx context.Context) error {
-	object, err := manifest(o.app())
+	if o.file != "" {
+		return o.runFiles(ctx)
+	}
+	app, err := o.asked()
 	if err != nil {
 		return err
 	}
-	if o.dryRun == cmdutil.DryRunClient {
-		return o.print(object)
+	if o.strategy == cmdutil.DryRunClient {
+		object, err := manifest(app)
+		if err != nil {
+			return err
+		}
+		return o.tell(o.Out, object)
 	}
-	body, err := object.MarshalJSON()
+	c, err := o.connect()
 	if err != nil {
 		return err
 	}
-	progress := newProgress(o.ErrOut)
-	before, err := o.apps.get(ctx, o.name)
-	if err != nil && !apierrors.IsNotFound(err) {
-		return err
+	if o.from != "" {
+		if err := c.adoptService(ctx, app); err != nil {
+			return err
+		}
 	}
-	created := err != nil
-	app, err := o.apps.apply(ctx, o.name, body, o.dryRun == cmdutil.DryRunServer)
+	return o.deploy(ctx, c, app, o.newProgress())
+}
+
+// asked is the app that was asked for, with only what was said.
+func (o *deployOptions) asked() (*v1alpha1.HTTPApp, error) {
+	namespace, err := o.namespace()
+	if err != nil {
+		return nil, err
+	}
+	app := &v1alpha1.HTTPApp{
+		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.SchemeGroupVersion.String(), Kind: "HTTPApp"},
+		ObjectMeta: metav1.ObjectMeta{Name: o.name, Namespace: namespace},
+	}
+	if o.from != "" {
+		if app.Spec.WorkloadRef, err = o.workload(); err != nil {
+			return nil, err
+		}
+	}
+	return app, o.settings.apply(app)
+}
+
+// deploy creates the app, or changes it, and waits for it.
+func (o *deployOptions) deploy(ctx context.Context, c *clients, asked *v1alpha1.HTTPApp, progress *progress) error {
+	before, app, err := o.write(ctx, c, asked)
 	if err != nil {
 		return err
+	}
+	if o.strategy == cmdutil.DryRunServer {
+		return o.tell(o.Out, app)
 	}
 	switch {
-	case o.dryRun == cmdutil.DryRunServer:
-		return o.print(app)
-	case created:
+	case before == nil:
 		progress.say("httpapp %s/%s created", app.Namespace, app.Name)
 	case before.Generation == app.Generation:
 		progress.say("httpapp %s/%s is as it was", app.Namespace, app.Name)
@@ -302,12 +172,20 @@ func (o *deployOptions) run(ctx context.Context) error {
 		progress.say("httpapp %s/%s changed", app.Namespace, app.Name)
 	}
 	if o.wait {
-		if app, err = o.apps.waitReady(ctx, app, o.waitTimeout, progress); err != nil {
+		limited, cancel := context.WithTimeout(ctx, o.waitTimeout)
+		defer cancel()
+		w := &waiting{session: o.session, clients: c, progress: progress, timeout: o.waitTimeout}
+		if app, err = w.ready(limited, app); err != nil {
 			return err
 		}
+		if o.try {
+			if app, err = w.replica(limited, app); err != nil {
+				return err
+			}
+		}
 	}
-	if o.printFlags.OutputFormat != nil && *o.printFlags.OutputFormat != "" {
-		return o.print(app)
+	if o.writing.asked() {
+		return o.tell(o.Out, app)
 	}
 	if url := urlOf(app); url != "" {
 		fmt.Fprintln(o.Out, url)
@@ -315,26 +193,167 @@ func (o *deployOptions) run(ctx context.Context) error {
 	return nil
 }
 
-func (o *deployOptions) print(object runtime.Object) error {
-	if o.dryRun == cmdutil.DryRunClient {
-		o.printFlags.Complete("%s (client dry run)") //nolint:errcheck // only ever nil
-	} else if o.dryRun == cmdutil.DryRunServer {
-		o.printFlags.Complete("%s (server dry run)") //nolint:errcheck // only ever nil
+// write makes the app, or changes it; before is nil if it was made.
+func (o *deployOptions) write(ctx context.Context, c *clients, asked *v1alpha1.HTTPApp) (before, after *v1alpha1.HTTPApp, err error) {
+	before, err = c.get(ctx, asked.Name)
+	var missing *missingError
+	switch {
+	case errors.As(err, &missing):
+		before = nil
+	case err != nil:
+		return nil, nil, err
 	}
-	printer, err := o.printFlags.ToPrinter()
+	if before != nil && o.file == "" && (o.from == "" || before.Spec.WorkloadRef != nil) {
+		return c.change(ctx, asked.Name, o.strategy, func(app *v1alpha1.HTTPApp) error {
+			if asked.Spec.WorkloadRef != nil {
+				app.Spec.WorkloadRef = asked.Spec.WorkloadRef
+			}
+			if asked.Spec.ServiceName != "" {
+				app.Spec.ServiceName = asked.Spec.ServiceName
+			}
+			return o.settings.apply(app)
+		})
+	}
+	switch {
+	case before != nil && o.from != "":
+		return nil, nil, fmt.Errorf("app %s is there already, with pods of its own: delete it first, or give the new one another name", asked.Name)
+	case asked.Spec.WorkloadRef == nil && served(asked).Image == "":
+		return nil, nil, usageError(fmt.Errorf("--image is needed: there is no app %s in namespace %s yet", asked.Name, c.namespace))
+	}
+	object, err := manifest(asked)
 	if err != nil {
-		return usageError(err)
+		return nil, nil, err
 	}
-	return printer.PrintObj(object, o.Out)
+	body, err := object.MarshalJSON()
+	if err != nil {
+		return nil, nil, err
+	}
+	after, err = c.apply(ctx, asked.Name, body, o.strategy)
+	return before, after, err
 }
 
-// urlOf is where the app is reached, as the server says or, before it does, as its first route does.
-func urlOf(app *v1alpha1.HTTPApp) string {
-	if app.Status.URL != "" {
-		return app.Status.URL
+// adoptService lets an app that adopts a workload use the Service of its name, too, if there is one: another cannot be made.
+func (c *clients) adoptService(ctx context.Context, app *v1alpha1.HTTPApp) error {
+	service, err := c.kubernetes.CoreV1().Services(c.namespace).Get(ctx, app.Name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil
+	case err != nil:
+		return err
 	}
-	if len(app.Spec.Routes) > 0 && len(app.Spec.Routes[0].Hosts) > 0 {
-		return "http://" + app.Spec.Routes[0].Hosts[0]
+	if owner := metav1.GetControllerOf(service); owner == nil || owner.Kind != "HTTPApp" {
+		app.Spec.ServiceName = app.Name
 	}
-	return ""
+	return nil
+}
+
+// workload is what --from names.
+func (o *deployOptions) workload() (*v1alpha1.WorkloadReference, error) {
+	kind, name, ok := strings.Cut(o.from, "/")
+	if !ok || kind == "" || name == "" {
+		return nil, usageError(fmt.Errorf("--from is %q; it is KIND/NAME, such as deployment/hello", o.from))
+	}
+	switch kind {
+	case "deployment", "deployments", "deploy", "deployment.apps":
+		return &v1alpha1.WorkloadReference{APIVersion: "apps/v1", Kind: "Deployment", Name: name}, nil
+	case "statefulset", "statefulsets", "sts", "statefulset.apps":
+		return &v1alpha1.WorkloadReference{APIVersion: "apps/v1", Kind: "StatefulSet", Name: name}, nil
+	}
+	mapper, err := o.factory.ToRESTMapper()
+	if err != nil {
+		return nil, err
+	}
+	full, short := schema.ParseResourceArg(kind)
+	var gvr schema.GroupVersionResource
+	if full != nil {
+		gvr = *full
+	} else {
+		gvr = short.WithVersion("")
+	}
+	gvk, err := mapper.KindFor(gvr)
+	if err != nil {
+		return nil, fmt.Errorf("--from names a kind %q: %w", kind, err)
+	}
+	return &v1alpha1.WorkloadReference{APIVersion: gvk.GroupVersion().String(), Kind: gvk.Kind, Name: name}, nil
+}
+
+// runFiles deploys the apps in files, one after the other.
+func (o *deployOptions) runFiles(ctx context.Context) error {
+	namespace, err := o.namespace()
+	if err != nil {
+		return err
+	}
+	apps, err := o.read(namespace)
+	if err != nil {
+		return err
+	}
+	var c *clients
+	progress := o.newProgress()
+	for _, app := range apps {
+		if o.strategy == cmdutil.DryRunClient {
+			object, err := manifest(app)
+			if err != nil {
+				return err
+			}
+			if err := o.tell(o.Out, object); err != nil {
+				return err
+			}
+			continue
+		}
+		if c == nil {
+			if c, err = o.connect(); err != nil {
+				return err
+			}
+		}
+		its := *c
+		its.namespace = app.Namespace
+		if err := o.deploy(ctx, &its, app, progress); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// read reads the apps in the files, or the one of the name, with what the flags say of it.
+func (o *deployOptions) read(namespace string) ([]*v1alpha1.HTTPApp, error) {
+	builder := o.factory.NewBuilder().Unstructured().Local().ContinueOnError()
+	if o.file == "-" {
+		builder.Stream(o.In, "stdin")
+	} else {
+		builder.Path(true, strings.Split(o.file, ",")...)
+	}
+	infos, err := builder.Flatten().Do().Infos()
+	if err != nil {
+		return nil, err
+	}
+	var apps []*v1alpha1.HTTPApp
+	for _, info := range infos {
+		content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(info.Object)
+		if err != nil {
+			return nil, err
+		}
+		if kind := info.Object.GetObjectKind().GroupVersionKind(); kind != v1alpha1.SchemeGroupVersion.WithKind("HTTPApp") {
+			return nil, usageError(fmt.Errorf("%s: %s is no HTTPApp of %s; kubectl apply -f is for others", info.Source, kind, v1alpha1.SchemeGroupVersion))
+		}
+		app := &v1alpha1.HTTPApp{}
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(content, app, true); err != nil {
+			return nil, usageError(fmt.Errorf("%s: %w", info.Source, err))
+		}
+		if o.name != "" && app.Name != o.name {
+			continue
+		}
+		if app.Namespace == "" {
+			app.Namespace = namespace
+		}
+		if o.name != "" {
+			if err := o.settings.apply(app); err != nil {
+				return nil, err
+			}
+		}
+		apps = append(apps, app)
+	}
+	if len(apps) == 0 {
+		return nil, usageError(fmt.Errorf("%s has no app %s", o.file, o.name))
+	}
+	return apps, nil
 }

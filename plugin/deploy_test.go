@@ -1,28 +1,9 @@
 package plugin
 
 import (
-	"bytes"
 	"strings"
 	"testing"
-	"time"
-
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/cli-runtime/pkg/genericiooptions"
-
-	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 )
-
-// call runs the plugin as a user would, without a cluster.
-func call(t *testing.T, args ...string) (stdout string, err error) {
-	t.Helper()
-	t.Setenv("KUBECONFIG", "")
-	t.Setenv("HOME", t.TempDir())
-	streams, _, out, _ := genericiooptions.NewTestIOStreams()
-	cmd := NewCommand("kubectl http", streams)
-	cmd.SetArgs(append(args, "--namespace=shop"))
-	err = cmd.ExecuteContext(t.Context())
-	return out.String(), err
-}
 
 func TestDeploySaysWhatItWasToldAndNothingElse(t *testing.T) {
 	got, err := call(t, "deploy", "hello", "--image", "example.com/hello:1", "--port", "9000", "--env", "B=2", "--env", "A=1=1",
@@ -51,10 +32,10 @@ spec:
     spec:
       containers:
       - env:
-        - name: A
-          value: 1=1
         - name: B
           value: "2"
+        - name: A
+          value: 1=1
         image: example.com/hello:1
         name: app
         ports:
@@ -79,13 +60,11 @@ func TestWordsAfterTheDashesAreArgumentsOrTheCommand(t *testing.T) {
 		{"--command=false", "      - args:\n        - serve\n        - --fast\n"},
 		{"--command", "      - command:\n        - serve\n        - --fast\n"},
 	} {
-		streams, _, out, _ := genericiooptions.NewTestIOStreams()
-		cmd := NewCommand("kubectl http", streams)
-		cmd.SetArgs([]string{"deploy", "hello", "--image", "i", c.flag, "--dry-run=client", "-o", "yaml", "--namespace=shop", "--", "serve", "--fast"})
-		if err := cmd.ExecuteContext(t.Context()); err != nil {
+		out, err := call(t, "deploy", "hello", "--image", "i", c.flag, "--dry-run=client", "-o", "yaml", "--", "serve", "--fast")
+		if err != nil {
 			t.Fatal(err)
 		}
-		if !strings.Contains(out.String(), c.want) {
+		if !strings.Contains(out, c.want) {
 			t.Errorf("%s makes\n%s", c.flag, out)
 		}
 	}
@@ -99,6 +78,24 @@ func TestWrongUsageIsRefusedBeforeTheClusterIsAsked(t *testing.T) {
 		"no name":             {[]string{"deploy"}, "which NAME?"},
 		"two names":           {[]string{"deploy", "a", "b", "--image=i"}, "too much: b"},
 		"no image":            {[]string{"deploy", "a"}, "--image is needed"},
+		"two sources":         {[]string{"deploy", "a", "--from=deployment/a", "-f", "a.yaml"}, "choose one"},
+		"adopted and changed": {[]string{"deploy", "a", "--from=deployment/a", "--image=i"}, "--image speaks of the pods"},
+		"two metrics":         {[]string{"deploy", "a", "--image=i", "--rps=1", "--concurrency=1"}, "choose one"},
+		"a path without host": {[]string{"deploy", "a", "--image=i", "--path=/a"}, "--path needs --host"},
+		"a wrong quantity":    {[]string{"deploy", "a", "--image=i", "--cpu=much"}, "250m"},
+		"a wrong source":      {[]string{"deploy", "a", "--image=i", "--env-from=a"}, "configmap/NAME"},
+		"a wrong dry run":     {[]string{"deploy", "a", "--image=i", "--dry-run=maybe"}, "dry-run"},
+		"a wrong output":      {[]string{"deploy", "a", "--image=i", "-o", "xml"}, "xml"},
+		"no replicas":         {[]string{"scale", "a"}, "REPLICAS"},
+		"wrong replicas":      {[]string{"scale", "a", "few"}, "no number of replicas"},
+		"both replicas":       {[]string{"scale", "a", "1", "--min=1"}, "one at a time"},
+		"a namespaced name":   {[]string{"status", "shop/a"}, "--namespace"},
+		"nothing to set":      {[]string{"set", "env", "a"}, "which VARIABLE=VALUE?"},
+		"what cannot be set":  {[]string{"set", "colour", "a", "red"}, "cannot set colour"},
+		"a wrong variable":    {[]string{"set", "env", "a", "B"}, "neither NAME=VALUE nor NAME-"},
+		"no revision":         {[]string{"rollback", "a", "b"}, `"b" is no revision`},
+		"no app to delete":    {[]string{"delete"}, "which app?"},
+		"nothing to export":   {[]string{"export"}, "say which apps"},
 		"a name with capital": {[]string{"deploy", "A", "--image=i"}, `"A" does not fit into a host name`},
 		"a name too long":     {[]string{"deploy", strings.Repeat("a", 64), "--image=i"}, "63"},
 		"min over max":        {[]string{"deploy", "a", "--image=i", "--scale=3..2"}, "the fewest replicas are more than the most"},
@@ -111,6 +108,7 @@ func TestWrongUsageIsRefusedBeforeTheClusterIsAsked(t *testing.T) {
 		"a relative path":     {[]string{"deploy", "a", "--image=i", "--health=ok"}, "begins with /"},
 		"an unknown flag":     {[]string{"deploy", "a", "--picture=i"}, "unknown flag"},
 		"an unknown command":  {[]string{"launch"}, "no command launch"},
+		"a command mistyped":  {[]string{"statsu"}, "did you mean status?"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := call(t, c.args...)
@@ -121,56 +119,5 @@ func TestWrongUsageIsRefusedBeforeTheClusterIsAsked(t *testing.T) {
 				t.Errorf("the exit code is %d, not %d", got, ExitUsage)
 			}
 		})
-	}
-}
-
-func TestProgressIsToldOnChangeOnly(t *testing.T) {
-	var out bytes.Buffer
-	now := time.Unix(0, 0)
-	p := &progress{out: &out, started: now, now: func() time.Time { return now }}
-	p.say("waiting for %s", "a pod")
-	now = now.Add(1500 * time.Millisecond)
-	p.say("waiting for %s", "a pod")
-	p.say("ready")
-	if want := "  0.0s  waiting for a pod\n  1.5s  ready\n"; out.String() != want {
-		t.Errorf("got %q, want %q", out.String(), want)
-	}
-}
-
-func TestAnAppIsDescribedByOneWordAndTheReason(t *testing.T) {
-	condition := func(kind string, status metav1.ConditionStatus) metav1.Condition {
-		return metav1.Condition{Type: kind, Status: status, Reason: "Because", Message: "it is so"}
-	}
-	ready := []metav1.Condition{condition(v1alpha1.ConditionReady, metav1.ConditionTrue)}
-	for name, c := range map[string]struct {
-		status v1alpha1.HTTPAppStatus
-		want   state
-	}{
-		"nothing seen yet":      {v1alpha1.HTTPAppStatus{}, starting},
-		"a part fails":          {v1alpha1.HTTPAppStatus{ObservedGeneration: 1, Conditions: []metav1.Condition{condition(v1alpha1.ConditionScalerReady, metav1.ConditionFalse)}}, failing},
-		"a part is not known":   {v1alpha1.HTTPAppStatus{ObservedGeneration: 1, Conditions: []metav1.Condition{condition(v1alpha1.ConditionScalerReady, metav1.ConditionUnknown)}}, starting},
-		"no replica":            {v1alpha1.HTTPAppStatus{ObservedGeneration: 1, Conditions: ready}, idle},
-		"requests, no replica":  {v1alpha1.HTTPAppStatus{ObservedGeneration: 1, Conditions: ready, Traffic: &v1alpha1.Traffic{Pending: 2}}, waking},
-		"a replica that starts": {v1alpha1.HTTPAppStatus{ObservedGeneration: 1, Conditions: ready, Replicas: 1}, waking},
-		"a ready replica":       {v1alpha1.HTTPAppStatus{ObservedGeneration: 1, Conditions: ready, Replicas: 2, ReadyReplicas: 1}, serving},
-	} {
-		t.Run(name, func(t *testing.T) {
-			app := &v1alpha1.HTTPApp{ObjectMeta: metav1.ObjectMeta{Generation: 1}, Status: c.status}
-			if got, why := stateOf(app); got != c.want || why == "" {
-				t.Errorf("it is %s (%s), not %s", got, why, c.want)
-			}
-		})
-	}
-}
-
-func TestTheHelpFollowsTheExecutablesName(t *testing.T) {
-	for executable, want := range map[string]string{
-		"/usr/bin/kubectl-http":  "kubectl http",
-		"kubectl-keda_http.exe":  "kubectl keda-http",
-		"/somewhere/called/else": "else",
-	} {
-		if got := CalledAs(executable); got != want {
-			t.Errorf("%s is called as %q, not %q", executable, got, want)
-		}
 	}
 }

@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -16,66 +17,59 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/util/duration"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
-	"k8s.io/cli-runtime/pkg/genericiooptions"
-	cmdutil "k8s.io/kubectl/pkg/cmd/util"
 
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
-	"github.com/kedahttp/kedahttp/apiserver/client/versioned/scheme"
 )
 
 // mostEvents is how many of the latest events are shown.
 const mostEvents = 8
 
 type statusOptions struct {
-	genericiooptions.IOStreams
-	factory    cmdutil.Factory
-	apps       *apps
-	name       string
-	printFlags *genericclioptions.PrintFlags
+	*session
+	oneApp
+	print *genericclioptions.PrintFlags
+	watch bool
 }
 
-func newStatusCommand(factory cmdutil.Factory, streams genericiooptions.IOStreams) *cobra.Command {
-	o := &statusOptions{IOStreams: streams, factory: factory, printFlags: genericclioptions.NewPrintFlags("").WithTypeSetter(scheme.Scheme)}
+func newStatusCommand(s *session) *cobra.Command {
+	o := &statusOptions{session: s, print: genericclioptions.NewPrintFlags("").WithTypeSetter(printable)}
 	cmd := &cobra.Command{
-		Use:   "status NAME",
-		Short: "Say how an app is, and why",
-		Long: "Say how an app is (serving, idle, waking or failing), why, what its requests do, and what happened to it.\n\n" +
-			"Ends with 1 when the app is not healthy.",
-		Example: "  status hello\n  status hello -o jsonpath={.status.traffic.pending}",
-		Args:    exactly("NAME"),
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			o.name = args[0]
-			if o.apps, err = newApps(factory); err != nil {
-				return err
-			}
-			return o.run(cmd.Context())
-		},
+		Use:     "status NAME",
+		Aliases: []string{"describe"},
+		Short:   "Say how an app is, and why",
+		Long: "Say how an app is, why, what its requests do, and what happened to it.\n\n" +
+			"It is serving (a replica is ready), idle (it has none, and wakes at the next request), waking, paused, starting (its parts are being\n" +
+			"made) or failing. The exit code is 1 when it is failing. With --watch it is told again whenever it changes, until interrupted.",
+		Example:           s.examples("status hello", "status hello -w", "status hello -o jsonpath={.status.traffic.pending}"),
+		Args:              exactly("NAME"),
+		ValidArgsFunction: s.completeApp(1),
+		RunE:              s.runs(o),
 	}
-	o.printFlags.AddFlags(cmd)
+	cmd.Flags().BoolVarP(&o.watch, "watch", "w", false, "Go on, and tell what changes.")
+	o.print.AddFlags(cmd)
+	completeOutput(cmd, o.print.AllowedFormats())
 	return cmd
 }
 
+func (o *statusOptions) validate() error {
+	_, err := o.print.ToPrinter()
+	return errors.Join(o.oneApp.validate(), err)
+}
+
 func (o *statusOptions) run(ctx context.Context) error {
-	app, err := o.apps.get(ctx, o.name)
+	c, err := o.connect()
 	if err != nil {
 		return err
 	}
-	if o.printFlags.OutputFormat != nil && *o.printFlags.OutputFormat != "" {
-		printer, err := o.printFlags.ToPrinter()
-		if err != nil {
-			return usageError(err)
-		}
-		if err := printer.PrintObj(app, o.Out); err != nil {
-			return err
-		}
-	} else {
-		events, err := o.events(ctx, app)
-		if err != nil {
-			return err
-		}
-		if err := describe(o.Out, app, events, time.Now()); err != nil {
-			return err
-		}
+	if o.watch {
+		return o.follow(ctx, c)
+	}
+	app, err := c.get(ctx, o.name)
+	if err != nil {
+		return err
+	}
+	if err := o.tell(ctx, c, app, o.Out); err != nil {
+		return err
 	}
 	if state, _ := stateOf(app); state == failing {
 		return exitError{code: ExitFailed}
@@ -83,18 +77,32 @@ func (o *statusOptions) run(ctx context.Context) error {
 	return nil
 }
 
-// events are the latest of the app, oldest first. Not being allowed to read events is no reason to say nothing.
-func (o *statusOptions) events(ctx context.Context, app *v1alpha1.HTTPApp) ([]corev1.Event, error) {
-	clients, err := o.factory.KubernetesClientSet()
-	if err != nil {
-		return nil, err
+func (o *statusOptions) tell(ctx context.Context, c *clients, app *v1alpha1.HTTPApp, out io.Writer) error {
+	if *o.print.OutputFormat != "" {
+		printer, err := o.print.ToPrinter()
+		if err != nil {
+			return err
+		}
+		return printer.PrintObj(app, out)
 	}
-	list, err := clients.CoreV1().Events(app.Namespace).List(ctx, metav1.ListOptions{
+	events, err := c.events(ctx, app)
+	if err != nil {
+		fmt.Fprintf(o.ErrOut, "warning: no events: %v\n", err)
+	}
+	var trouble []string
+	if state, _ := stateOf(app); state == failing || state == waking || state == starting {
+		trouble = c.trouble(ctx, app, o.now())
+	}
+	return describe(out, app, trouble, events, o.now())
+}
+
+// events are the latest of the app, oldest first.
+func (c *clients) events(ctx context.Context, app *v1alpha1.HTTPApp) ([]corev1.Event, error) {
+	list, err := c.kubernetes.CoreV1().Events(app.Namespace).List(ctx, metav1.ListOptions{
 		FieldSelector: fields.Set{"involvedObject.uid": string(app.UID)}.String(),
 	})
 	if err != nil {
-		fmt.Fprintf(o.ErrOut, "warning: no events: %v\n", err)
-		return nil, nil
+		return nil, err
 	}
 	slices.SortStableFunc(list.Items, func(a, b corev1.Event) int { return when(a).Compare(when(b)) })
 	return list.Items[max(0, len(list.Items)-mostEvents):], nil
@@ -118,6 +126,7 @@ const (
 	serving state = "serving"
 	idle    state = "idle"
 	waking  state = "waking"
+	paused  state = "paused"
 	// starting is an app whose parts are being made.
 	starting state = "starting"
 	failing  state = "failing"
@@ -137,9 +146,15 @@ func stateOf(app *v1alpha1.HTTPApp) (state, string) {
 		}
 		return failing, fmt.Sprintf("%s: %s", c.Reason, c.Message)
 	}
+	waiting := ""
+	if waits {
+		waiting = fmt.Sprintf("; %d requests wait", traffic.Pending)
+	}
 	switch {
 	case app.Status.ReadyReplicas > 0:
 		return serving, fmt.Sprintf("%d of %d replicas are ready", app.Status.ReadyReplicas, app.Status.Replicas)
+	case app.Spec.Scaling.Paused:
+		return paused, "it has no replica, and is not woken until it is resumed" + waiting
 	case waits:
 		return waking, fmt.Sprintf("%d requests wait for its first replica", traffic.Pending)
 	case app.Status.Replicas > 0:
@@ -149,7 +164,7 @@ func stateOf(app *v1alpha1.HTTPApp) (state, string) {
 	}
 }
 
-func describe(out io.Writer, app *v1alpha1.HTTPApp, events []corev1.Event, now time.Time) error {
+func describe(out io.Writer, app *v1alpha1.HTTPApp, trouble []string, events []corev1.Event, now time.Time) error {
 	state, why := stateOf(app)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "%s/%s\t%s: %s\n", app.Namespace, app.Name, state, why)
@@ -167,11 +182,17 @@ func describe(out io.Writer, app *v1alpha1.HTTPApp, events []corev1.Event, now t
 			fmt.Fprintf(w, "Last cold start\t%s ago, in %s: %s\n", duration.HumanDuration(now.Sub(s.Time.Time)), s.Total.Duration, stages(s))
 		}
 	}
+	if h := holdOf(app); h != nil {
+		fmt.Fprintf(w, "Held\tby %s, until %s\n", h.By, h.Until.UTC().Format(time.RFC3339))
+	}
 	for _, c := range app.Status.Conditions {
 		fmt.Fprintf(w, "%s\t%s\t%s: %s\n", c.Type, c.Status, c.Reason, c.Message)
 	}
 	if err := w.Flush(); err != nil {
 		return err
+	}
+	if len(trouble) > 0 {
+		fmt.Fprintf(out, "\n%s\n", strings.Join(trouble, "\n"))
 	}
 	if len(events) == 0 {
 		return nil

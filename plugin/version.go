@@ -7,9 +7,6 @@ import (
 	"runtime"
 
 	"github.com/spf13/cobra"
-	"k8s.io/cli-runtime/pkg/genericiooptions"
-	cmdutil "k8s.io/kubectl/pkg/cmd/util"
-	"sigs.k8s.io/yaml"
 
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 )
@@ -18,8 +15,7 @@ import (
 var Version = "dev"
 
 type versionOptions struct {
-	genericiooptions.IOStreams
-	factory    cmdutil.Factory
+	*session
 	clientOnly bool
 	output     string
 }
@@ -34,32 +30,22 @@ type versions struct {
 	Kubernetes string `json:"kubernetes,omitempty"`
 }
 
-func newVersionCommand(factory cmdutil.Factory, streams genericiooptions.IOStreams) *cobra.Command {
-	o := &versionOptions{IOStreams: streams, factory: factory}
+func newVersionCommand(s *session) *cobra.Command {
+	o := &versionOptions{session: s}
 	cmd := &cobra.Command{
 		Use:   "version",
 		Short: "Print the versions of the plugin and of the server",
 		Args:  exactly(),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := o.validate(); err != nil {
-				return err
-			}
-			return o.run(cmd.Context())
-		},
+		RunE:  s.runs(o),
 	}
 	cmd.Flags().BoolVar(&o.clientOnly, "client", false, "Only the plugin's version; the cluster is not asked.")
-	cmd.Flags().StringVarP(&o.output, "output", "o", "", "json or yaml.")
+	addOutput(cmd, &o.output)
 	return cmd
 }
 
-func (o *versionOptions) validate() error {
-	switch o.output {
-	case "", "json", "yaml":
-		return nil
-	default:
-		return usageError(fmt.Errorf("--output is %q; it can be json or yaml", o.output))
-	}
-}
+func (o *versionOptions) complete(*cobra.Command, []string) error { return nil }
+
+func (o *versionOptions) validate() error { return validateOutput(o.output) }
 
 func (o *versionOptions) run(ctx context.Context) error {
 	v := versions{Client: Version, Go: runtime.Version()}
@@ -80,14 +66,14 @@ func (o *versionOptions) askServer(ctx context.Context, v *versions) error {
 	}
 	kubernetes, err := discovery.ServerVersion()
 	if err != nil {
-		return fmt.Errorf("the cluster does not answer: %w", err)
+		return err
 	}
 	v.Kubernetes = kubernetes.GitVersion
 	// The aggregation layer passes on nothing outside the group, so the server's version comes from its OpenAPI document.
 	raw, err := discovery.RESTClient().Get().AbsPath("/openapi/v3/apis", v1alpha1.GroupName, v1alpha1.SchemeGroupVersion.Version).
 		SetHeader("Accept", "application/json").DoRaw(ctx)
 	if err != nil {
-		return explain(err)
+		return err
 	}
 	var document struct{ Info struct{ Version string } }
 	if err := json.Unmarshal(raw, &document); err != nil {
@@ -98,16 +84,8 @@ func (o *versionOptions) askServer(ctx context.Context, v *versions) error {
 }
 
 func (o *versionOptions) print(v versions) error {
-	switch o.output {
-	case "json":
-		return json.NewEncoder(o.Out).Encode(v)
-	case "yaml":
-		text, err := yaml.Marshal(v)
-		if err != nil {
-			return err
-		}
-		_, err = o.Out.Write(text)
-		return err
+	if o.output != "" {
+		return printAs(o.Out, o.output, v)
 	}
 	fmt.Fprintf(o.Out, "Client: %s (%s)\n", v.Client, v.Go)
 	if v.Server != "" {

@@ -1,0 +1,140 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/duration"
+	"k8s.io/kubectl/pkg/polymorphichelpers"
+	deploymentutil "k8s.io/kubectl/pkg/util/deployment"
+
+	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
+)
+
+// revision is one version of an app's pods.
+type revision struct {
+	Revision int64     `json:"revision"`
+	Images   []string  `json:"images"`
+	Created  time.Time `json:"created"`
+	// Current says that new pods are of this revision.
+	Current  bool                    `json:"current"`
+	Cause    string                  `json:"cause,omitempty"`
+	Template *corev1.PodTemplateSpec `json:"template,omitempty"`
+}
+
+type historyOptions struct {
+	*session
+	oneApp
+	output string
+}
+
+func newHistoryCommand(s *session) *cobra.Command {
+	o := &historyOptions{session: s}
+	cmd := &cobra.Command{
+		Use:   "history NAME",
+		Short: "List the revisions of an app",
+		Long: "List the revisions of an app: the versions of its pods that its Deployment remembers, ten of them unless it is told otherwise.\n\n" +
+			"With -o json or yaml each comes with its pods' template.",
+		Example:           s.examples("history hello"),
+		Args:              exactly("NAME"),
+		ValidArgsFunction: s.completeApp(1),
+		RunE:              s.runs(o),
+	}
+	addOutput(cmd, &o.output)
+	return cmd
+}
+
+func (o *historyOptions) validate() error {
+	return errors.Join(o.oneApp.validate(), validateOutput(o.output))
+}
+
+func (o *historyOptions) run(ctx context.Context) error {
+	c, err := o.connect()
+	if err != nil {
+		return err
+	}
+	app, err := c.get(ctx, o.name)
+	if err != nil {
+		return err
+	}
+	all, err := c.revisions(ctx, app)
+	if err != nil {
+		return err
+	}
+	if o.output != "" {
+		return printAs(o.Out, o.output, all)
+	}
+	w := tabwriter.NewWriter(o.Out, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(w, "REVISION\tIMAGE\tAGE\tCHANGE-CAUSE")
+	for _, r := range all {
+		current := ""
+		if r.Current {
+			current = " (current)"
+		}
+		fmt.Fprintf(w, "%d%s\t%s\t%s\t%s\n", r.Revision, current, strings.Join(r.Images, ","), duration.HumanDuration(o.now().Sub(r.Created)), r.Cause)
+	}
+	return w.Flush()
+}
+
+// revisions are those of the app's workload, oldest first.
+func (c *clients) revisions(ctx context.Context, app *v1alpha1.HTTPApp) ([]revision, error) {
+	ref := workloadOf(app)
+	if ref.Kind != "Deployment" || ref.APIVersion != "apps/v1" {
+		return nil, fmt.Errorf("the app adopted a %s; only of Deployments are revisions known here. See kubectl rollout history %s/%s",
+			ref.Kind, strings.ToLower(ref.Kind), ref.Name)
+	}
+	deployment, err := c.kubernetes.AppsV1().Deployments(app.Namespace).Get(ctx, ref.Name, metav1.GetOptions{})
+	if err != nil {
+		return nil, err
+	}
+	current, err := deploymentutil.Revision(deployment)
+	if err != nil {
+		return nil, err
+	}
+	selector, err := metav1.LabelSelectorAsSelector(deployment.Spec.Selector)
+	if err != nil {
+		return nil, err
+	}
+	sets, err := c.kubernetes.AppsV1().ReplicaSets(app.Namespace).List(ctx, metav1.ListOptions{LabelSelector: selector.String()})
+	if err != nil {
+		return nil, err
+	}
+	var all []revision
+	for i := range sets.Items {
+		if set := &sets.Items[i]; metav1.IsControlledBy(set, deployment) {
+			n, err := deploymentutil.Revision(set)
+			if err != nil {
+				return nil, fmt.Errorf("ReplicaSet %s: %w", set.Name, err)
+			}
+			all = append(all, revisionOf(set, n, n == current))
+		}
+	}
+	slices.SortFunc(all, func(a, b revision) int { return int(a.Revision - b.Revision) })
+	return all, nil
+}
+
+func revisionOf(set *appsv1.ReplicaSet, n int64, current bool) revision {
+	r := revision{
+		Revision: n, Created: set.CreationTimestamp.UTC(), Current: current,
+		Cause: set.Annotations[polymorphichelpers.ChangeCauseAnnotation], Template: set.Spec.Template.DeepCopy(),
+	}
+	if at, err := time.Parse(time.RFC3339, r.Template.Annotations[restartedAt]); r.Cause == "" && err == nil {
+		r.Cause = "restarted at " + at.Format(time.DateTime)
+	}
+	// What the Deployment and the API server have added.
+	delete(r.Template.Labels, appsv1.DefaultDeploymentUniqueLabelKey)
+	delete(r.Template.Labels, v1alpha1.AppLabel)
+	for _, container := range r.Template.Spec.Containers {
+		r.Images = append(r.Images, container.Image)
+	}
+	return r
+}

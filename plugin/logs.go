@@ -1,0 +1,189 @@
+package plugin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/utils/ptr"
+
+	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
+)
+
+type logsOptions struct {
+	*session
+	oneApp
+	follow, previous, all, timestamps bool
+	interceptor                       bool
+	since                             time.Duration
+	tail                              int64
+	container                         string
+	system                            string
+}
+
+func newLogsCommand(s *session) *cobra.Command {
+	o := &logsOptions{session: s}
+	cmd := &cobra.Command{
+		Use:   "logs NAME",
+		Short: "Print what an app writes, or who asked it for what",
+		Long: "Print what all replicas of an app write. With --follow it goes on when replicas go and new ones come, and waits while there is none.\n" +
+			"Of several replicas or containers each line begins with where it is from.\n\n" +
+			"With --interceptor it is the access log of this app's requests instead, one line of JSON each. What is logged is decided by the\n" +
+			"interceptors' flag --access-log; it is off by default.",
+		Example: s.examples("logs hello", "logs hello -f --since 10m", "logs hello --previous", "logs hello --interceptor -f"),
+		Args:    exactly("NAME"), ValidArgsFunction: s.completeApp(1), RunE: s.runs(o),
+	}
+	flags := cmd.Flags()
+	flags.BoolVarP(&o.follow, "follow", "f", false, "Go on, also across zero and new replicas.")
+	flags.DurationVar(&o.since, "since", 0, "Only what is younger, such as 10m.")
+	flags.Int64Var(&o.tail, "tail", -1, "Only so many of the last lines of each container.")
+	flags.BoolVarP(&o.previous, "previous", "p", false, "What was written before the last crash.")
+	flags.StringVarP(&o.container, "container", "c", "", "This container. Default: the first, which is the only one of most apps.")
+	flags.BoolVar(&o.all, "all", false, "All containers.")
+	flags.BoolVar(&o.timestamps, "timestamps", false, "Begin each line with its time.")
+	flags.BoolVar(&o.interceptor, "interceptor", false, "The access log of the app's requests.")
+	addSystemFlag(cmd, &o.system)
+	return cmd
+}
+
+func (o *logsOptions) validate() error {
+	switch {
+	case o.follow && o.previous:
+		return errors.New("--follow and --previous contradict each other: what crashed writes nothing more")
+	case o.all && o.container != "":
+		return errors.New("--all and --container contradict each other")
+	case o.since < 0:
+		return errors.New("--since cannot be negative")
+	case o.interceptor && (o.previous || o.all || o.container != ""):
+		return errors.New("--interceptor is for what the interceptors write, not the app's containers")
+	}
+	return o.oneApp.validate()
+}
+
+func (o *logsOptions) run(ctx context.Context) error {
+	c, err := o.connect()
+	if err != nil {
+		return err
+	}
+	app, err := c.get(ctx, o.name)
+	if err != nil {
+		return err
+	}
+	t := &tailer{
+		clients: c, out: o.Out, errOut: o.ErrOut, namespace: app.Namespace, follow: o.follow, previous: o.previous,
+		prefix: true, timestamps: o.timestamps, now: o.now, containers: o.containers,
+	}
+	if o.since > 0 {
+		t.since = o.now().Add(-o.since)
+	}
+	if o.tail >= 0 {
+		t.tail = ptr.To(o.tail)
+	}
+	if o.interceptor {
+		t.namespace, t.prefix = c.systemNamespace(ctx, o.system), false
+		t.selector = labels.Set{nameLabel: interceptorName}.String()
+		t.containers = func(*corev1.Pod) []string { return []string{"interceptor"} }
+		t.keep = accessOf(app)
+		if t.tail == nil && t.since.IsZero() {
+			t.tail = ptr.To[int64](1000) // what other apps were asked for is read, too
+		}
+	} else if t.selector, err = c.selector(ctx, app); err != nil {
+		return err
+	}
+	if o.follow {
+		return t.followAll(ctx)
+	}
+	found, err := t.readAll(ctx)
+	if err == nil && !found && !o.interceptor {
+		fmt.Fprintf(o.ErrOut, "app %s has no replica at the moment; with -f it is waited for one\n", o.name)
+	}
+	return err
+}
+
+// containers are those of a pod that are asked for.
+func (o *logsOptions) containers(pod *corev1.Pod) []string {
+	var names []string
+	switch {
+	case o.container != "":
+		return []string{o.container}
+	case o.all:
+		for _, c := range append(pod.Spec.InitContainers[:len(pod.Spec.InitContainers):len(pod.Spec.InitContainers)], pod.Spec.Containers...) {
+			names = append(names, c.Name)
+		}
+		return names
+	}
+	if name := pod.Annotations["kubectl.kubernetes.io/default-container"]; name != "" {
+		return []string{name}
+	}
+	return []string{pod.Spec.Containers[0].Name}
+}
+
+// accessOf tells the lines of the access log that are of an app's requests.
+func accessOf(app *v1alpha1.HTTPApp) func(line string) bool {
+	name := app.Namespace + "/" + app.Name
+	return func(line string) bool {
+		// Most lines are of others.
+		if !strings.Contains(line, name) {
+			return false
+		}
+		var entry struct{ App string }
+		return json.Unmarshal([]byte(line), &entry) == nil && entry.App == name
+	}
+}
+
+const (
+	nameLabel       = "app.kubernetes.io/name"
+	interceptorName = "kedahttp-interceptor"
+	// usualNamespace is where the manifests put kedahttp.
+	usualNamespace = "kedahttp-system"
+)
+
+func addSystemFlag(cmd *cobra.Command, system *string) {
+	cmd.Flags().StringVar(system, "system-namespace", "", "The namespace that kedahttp runs in. Default: that of its APIService, or "+usualNamespace+".")
+}
+
+// systemNamespace is the namespace that kedahttp runs in.
+func (c *clients) systemNamespace(ctx context.Context, said string) string {
+	if said != "" {
+		return said
+	}
+	var service struct {
+		Spec struct{ Service struct{ Namespace string } }
+	}
+	raw, err := c.apps.RESTClient().Get().AbsPath("/apis/apiregistration.k8s.io/v1/apiservices", v1alpha1.SchemeGroupVersion.Version+"."+v1alpha1.GroupName).DoRaw(ctx)
+	if err != nil || json.Unmarshal(raw, &service) != nil || service.Spec.Service.Namespace == "" {
+		return usualNamespace // who may not see APIServices is not kept from anything
+	}
+	return service.Spec.Service.Namespace
+}
+
+// readAll prints what there is, pod by pod; found is false if there is no pod.
+func (t *tailer) readAll(ctx context.Context) (found bool, err error) {
+	pods, err := t.clients.kubernetes.CoreV1().Pods(t.namespace).List(ctx, metav1.ListOptions{LabelSelector: t.selector})
+	if err != nil {
+		return false, err
+	}
+	several := len(pods.Items) > 1
+	t.prefix = t.prefix && (several || len(pods.Items) == 1 && len(t.containers(&pods.Items[0])) > 1)
+	var problems []error
+	for i := range pods.Items {
+		pod := &pods.Items[i]
+		for _, container := range t.containers(pod) {
+			if !begun(pod, container) {
+				continue
+			}
+			if err := t.copy(ctx, pod.Name, container, t.since, t.tail); err != nil && !errors.Is(err, io.EOF) {
+				problems = append(problems, err)
+			}
+		}
+	}
+	return len(pods.Items) > 0, errors.Join(problems...)
+}

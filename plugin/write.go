@@ -1,0 +1,84 @@
+package plugin
+
+import (
+	"io"
+
+	"github.com/spf13/cobra"
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/client-go/kubernetes/scheme"
+	cmdutil "k8s.io/kubectl/pkg/cmd/util"
+
+	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
+)
+
+// printable knows the kinds of all that is printed.
+var printable = func() *runtime.Scheme {
+	s := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{v1alpha1.AddToScheme, scheme.AddToScheme} {
+		if err := add(s); err != nil {
+			panic(err) // two types under one name
+		}
+	}
+	return s
+}()
+
+// writing is what every command that changes something takes: --dry-run and -o.
+type writing struct {
+	strategy cmdutil.DryRunStrategy
+	print    *genericclioptions.PrintFlags
+}
+
+// newWriting makes the flags of a command that reports with a verb in the past, such as scaled.
+func newWriting(done string) writing {
+	return writing{print: genericclioptions.NewPrintFlags(done).WithTypeSetter(printable)}
+}
+
+func (w *writing) addFlags(cmd *cobra.Command) {
+	cmdutil.AddDryRunFlag(cmd)
+	w.print.AddFlags(cmd)
+	completeOutput(cmd, w.print.AllowedFormats())
+	completeWords(cmd, "dry-run", "none", "server", "client")
+}
+
+func (w *writing) complete(cmd *cobra.Command) (err error) {
+	w.strategy, err = cmdutil.GetDryRunStrategy(cmd)
+	return err
+}
+
+// validate finds a format that there is none of before anything is changed.
+func (w *writing) validate() error {
+	_, err := w.print.ToPrinter()
+	return err
+}
+
+// asked says whether the user wants the object and not only to hear that it was done.
+func (w *writing) asked() bool { return w.print.OutputFormat != nil && *w.print.OutputFormat != "" }
+
+// tell prints what was written: the object as it was asked for, or that it was done.
+func (w *writing) tell(out io.Writer, object runtime.Object) error {
+	printer, err := cmdutil.PrintFlagsWithDryRunStrategy(w.print, w.strategy).ToPrinter()
+	if err != nil {
+		return usageError(err)
+	}
+	return printer.PrintObj(object, out)
+}
+
+func completeOutput(cmd *cobra.Command, formats []string) { completeWords(cmd, "output", formats...) }
+
+// completeWords lets shells complete a flag that takes one of a few words.
+func completeWords(cmd *cobra.Command, flag string, words ...string) {
+	if err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+		panic(err) // there is no such flag
+	}
+}
+
+// tellScale prints a scale that was written, or that the app was scaled.
+func (w *writing) tellScale(out io.Writer, scale *autoscalingv1.Scale) error {
+	if w.asked() && *w.print.OutputFormat != "name" {
+		return w.tell(out, scale)
+	}
+	return w.tell(out, &v1alpha1.HTTPApp{ObjectMeta: metav1.ObjectMeta{Name: scale.Name, Namespace: scale.Namespace}})
+}

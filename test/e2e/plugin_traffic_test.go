@@ -1,0 +1,143 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// output is what a command that goes on has printed so far.
+type output struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (o *output) has(parts ...string) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	all := strings.Join(o.lines, "\n")
+	for _, part := range parts {
+		if !strings.Contains(all, part) {
+			return fmt.Errorf("no %q in\n%s", part, all)
+		}
+	}
+	return nil
+}
+
+// first is the first line that begins with something, or nothing.
+func (o *output) first(prefix string) string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, line := range o.lines {
+		if strings.HasPrefix(line, prefix) {
+			return line
+		}
+	}
+	return ""
+}
+
+// goesOn runs a command of the plugin until the test ends.
+func (u user) goesOn(args ...string) *output {
+	u.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	cmd := u.command(ctx, append([]string{"http"}, args...)...)
+	pipe, err := cmd.StdoutPipe()
+	if err != nil {
+		u.Fatal(err)
+	}
+	cmd.Stderr = cmd.Stdout
+	if err := cmd.Start(); err != nil {
+		u.Fatal(err)
+	}
+	out := &output{}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		lines := bufio.NewScanner(pipe)
+		for lines.Scan() {
+			out.mu.Lock()
+			out.lines = append(out.lines, lines.Text())
+			out.mu.Unlock()
+		}
+	}()
+	u.Cleanup(func() {
+		cancel()
+		<-ended
+		_ = cmd.Wait() // it was killed
+	})
+	return out
+}
+
+func TestThePluginReachesAnAppThatNoNameLeadsTo(t *testing.T) {
+	u := newUser(t)
+	host := "nowhere." + u.namespace + ".test"
+	u.plugin("deploy", "far", "--image", "kedahttp/test-echo:dev", "--image-pull-policy", "Never", "--health", "/healthz", "--host", host)
+
+	logs := u.goesOn("logs", "far", "-f")
+	u.eventually(soon, "logs that wait", func() error { return logs.has("waiting for a replica") })
+
+	out, err := u.try("", "http", "curl", "far", "/hello", "--", "--fail")
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.says(out, `"host":"`+host, `"path":"/hello"`)
+	u.eventually(soon, "the log of the pod that came", func() error { return logs.has("has come", "answers on :8080") })
+	if _, err := u.try("", "http", "curl", "far", "/", "--", "--no-such-flag"); exitCode(err) != 2 {
+		t.Errorf("curl's own exit code is not passed on: %v", err)
+	}
+
+	forward := u.goesOn("port-forward", "far")
+	var address string
+	u.eventually(soon, "the address of the port-forward", func() error {
+		if address = forward.first("http://127.0.0.1:"); address == "" {
+			return forward.has("http://")
+		}
+		return nil
+	})
+	u.plugin("sleep", "far")
+	u.waitReplicas("far", 0, soon)
+	u.eventually(soon, "the pod gone from the log", func() error { return logs.has("has gone") })
+	res, err := http.Get(address + "/woken")
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.StatusCode != http.StatusOK || res.Header.Get("X-KedaHTTP-Cold-Start") == "" {
+		t.Errorf("through the port-forward: %s with %v", res.Status, res.Header)
+	}
+	u.eventually(soon, "the log of the second pod", func() error {
+		logs.mu.Lock()
+		defer logs.mu.Unlock()
+		if n := strings.Count(strings.Join(logs.lines, "\n"), "answers on :8080"); n < 2 {
+			return fmt.Errorf("%d pods have written", n)
+		}
+		return nil
+	})
+	u.says(u.plugin("logs", "far"), "answers on :8080")
+	u.eventually(soon, "the access log of the cold start", func() error {
+		if out := u.plugin("logs", "far", "--interceptor"); !strings.Contains(out, `"path":"/woken"`) {
+			return fmt.Errorf("it has\n%s", out)
+		}
+		return nil
+	})
+	u.says(u.plugin("status", "far"), "serving", "Last cold start")
+}
+
+func TestStatusFollowsWhatHappens(t *testing.T) {
+	u := newUser(t)
+	u.deploy("seen")
+	status := u.goesOn("status", "seen", "--watch")
+	u.eventually(soon, "an idle app", func() error { return status.has("idle: ") })
+	if _, err := u.get("seen", "/?delay=2s"); err != nil {
+		t.Fatal(err)
+	}
+	u.eventually(soon, "what happened", func() error { return status.has("waking: ", "serving: ", "1 in flight") })
+	u.plugin("delete", "seen")
+	u.eventually(soon, "its end", func() error { return status.has("was deleted") })
+}
