@@ -31,11 +31,15 @@ test-unit: ## The packages' own tests.
 .PHONY: test-e2e
 test-e2e: bin/cluster bin/kubectl-http ## End to end, in a cluster of its own that is removed afterwards. E2E_CLUSTER=NAME uses, and keeps, that one.
 	go test -tags e2e -count 1 -parallel 4 -timeout 40m $(if $(RUN),-run '$(RUN)') ./test/e2e
-	$(if $(E2E_CLUSTER)$(RUN),,@$(MAKE) test-e2e-without-keda)
+	$(if $(E2E_CLUSTER)$(RUN),,@$(MAKE) test-e2e-without-keda test-e2e-chart)
 
 .PHONY: test-e2e-without-keda
 test-e2e-without-keda: bin/cluster bin/kubectl-http ## What is different without KEDA, in a cluster without. E2E_CLUSTER as above.
 	go test -tags e2e,withoutkeda -count 1 -parallel 4 -timeout 20m -run '$(or $(RUN),^TestWithoutKEDA)' ./test/e2e
+
+.PHONY: test-e2e-chart
+test-e2e-chart: bin/cluster bin/kubectl-http bin/tools/helm ## The Helm chart: installed, upgraded, rolled back and removed, in a cluster that has nothing of kedahttp.
+	go test -tags e2e,chart -count 1 -timeout 20m -run '^TestChart' ./test/e2e
 
 # What differs between hosts: admission and discovery, namespaces, schemas, informers, scaling, and KEDA's part of it.
 HOSTS ?= 1.35 1.37
@@ -104,8 +108,10 @@ clean: ## Remove bin/. Clusters and their cache stay.
 	rm -rf bin
 
 # Go knows best what is stale.
-.PHONY: bin/cluster bin/kubectl-http
+.PHONY: bin/cluster bin/kubectl-http bin/tools/helm
 bin/cluster:
 	@go -C hack/cluster build -o ../../bin/cluster .
+bin/tools/helm:
+	@go -C hack/tools build -o ../../bin/tools/helm helm.sh/helm/v4/cmd/helm
 bin/kubectl-http:
 	@$(GOBUILD) -o bin/kubectl-http ./cmd/kubectl-http

@@ -20,3 +20,5 @@ for module in . hack/cluster; do
 		"$staticcheck" -tags "$tags" ./...
 	)
 done
+go vet -tags e2e,chart ./test/e2e
+"$staticcheck" -tags e2e,chart ./test/e2e

@@ -2,7 +2,9 @@
 
 package e2e
 
-// The cluster that is started for the tests, and how.
+// The cluster that is started for the tests, how, and what is put into it.
 const defaultCluster = "e2e-without-keda"
 
 var upFlags = []string{"--without-keda"}
+
+var installFlags []string

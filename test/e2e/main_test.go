@@ -57,7 +57,7 @@ func run(m *testing.M) (int, error) {
 		if err := harness(append([]string{"up", name}, flags...)...); err != nil {
 			return 0, err
 		}
-		if err := harness("install", name, "--repo", root); err != nil {
+		if err := harness(append([]string{"install", name, "--repo", root}, installFlags...)...); err != nil {
 			return 0, err
 		}
 	}

@@ -102,7 +102,7 @@ func (s *server) echo(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// events streams ?count=N server-sent events, one each ?every=DURATION.
+// events streams ?count=N server-sent events, one each ?every=DURATION. With ?stay=true the stream does not end with the last.
 func (s *server) events(w http.ResponseWriter, r *http.Request) {
 	var count int
 	if _, err := fmt.Sscan(r.URL.Query().Get("count"), &count); err != nil {
@@ -123,6 +123,9 @@ func (s *server) events(w http.ResponseWriter, r *http.Request) {
 		case <-r.Context().Done():
 			return
 		}
+	}
+	if r.URL.Query().Get("stay") == "true" {
+		<-r.Context().Done()
 	}
 }
 

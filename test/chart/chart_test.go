@@ -1,0 +1,200 @@
+// Package chart holds the Helm chart to the manifests for kustomize, which are the same by default.
+package chart
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/yaml"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+)
+
+const (
+	artifacts = "../../artifacts"
+	namespace = "kedahttp-system"
+)
+
+// helm is the program, of the version that hack/tools names.
+var helm string
+
+func TestMain(m *testing.M) {
+	root, err := filepath.Abs("../..")
+	if err == nil {
+		helm = filepath.Join(root, "bin", "tools", "helm")
+		var out []byte
+		if out, err = exec.Command("go", "-C", filepath.Join(root, "hack", "tools"), "build", "-o", helm, "helm.sh/helm/v4/cmd/helm").CombinedOutput(); err != nil {
+			err = fmt.Errorf("building helm: %w\n%s", err, out)
+		}
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+// run runs helm without what the user may have configured.
+func run(t *testing.T, args ...string) (string, error) {
+	var stdout, stderr bytes.Buffer
+	cmd := exec.CommandContext(t.Context(), helm, args...)
+	home := t.TempDir()
+	cmd.Env = append(os.Environ(), "HELM_CACHE_HOME="+home, "HELM_CONFIG_HOME="+home, "HELM_DATA_HOME="+home)
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("%w: %s%s", err, stderr.String(), stdout.String())
+	}
+	return stdout.String(), nil
+}
+
+// template is what the chart makes with some values, by kind and name.
+func template(t *testing.T, args ...string) map[string]*unstructured.Unstructured {
+	t.Helper()
+	out, err := run(t, append([]string{"template", "kedahttp", filepath.Join(artifacts, "chart"), "--namespace", namespace}, args...)...)
+	require.NoError(t, err)
+	return objects(t, []byte(out))
+}
+
+func objects(t *testing.T, manifests []byte) map[string]*unstructured.Unstructured {
+	t.Helper()
+	all := map[string]*unstructured.Unstructured{}
+	decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(manifests), 4096)
+	for {
+		o := &unstructured.Unstructured{}
+		if err := decoder.Decode(&o.Object); err != nil {
+			require.ErrorContains(t, err, "EOF")
+			return all
+		}
+		if len(o.Object) == 0 {
+			continue
+		}
+		name := o.GetKind() + " " + o.GetName()
+		require.NotContains(t, all, name, "it is there twice")
+		all[name] = o
+	}
+}
+
+// plain leaves out what Helm's are to be told from others by.
+func plain(o *unstructured.Unstructured) map[string]any {
+	labels := o.GetLabels()
+	for _, l := range []string{"app.kubernetes.io/instance", "app.kubernetes.io/version", "app.kubernetes.io/managed-by", "helm.sh/chart"} {
+		delete(labels, l)
+	}
+	o.SetLabels(labels)
+	annotations := o.GetAnnotations()
+	delete(annotations, "helm.sh/resource-policy")
+	if len(annotations) == 0 {
+		annotations = nil
+	}
+	o.SetAnnotations(annotations)
+	return o.Object
+}
+
+func TestByDefaultItIsWhatTheManifestsForKustomizeAre(t *testing.T) {
+	made, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), filepath.Join(artifacts, "base"))
+	require.NoError(t, err)
+	manifests, err := made.AsYaml()
+	require.NoError(t, err)
+	want := objects(t, manifests)
+	delete(want, "Namespace "+namespace) // the release's, whose labels are for whoever makes it
+	got := template(t)
+	for name, o := range got {
+		require.Contains(t, want, name)
+		w := want[name]
+		if o.GetKind() == "Deployment" {
+			container := containers(t, o)[0]
+			require.Equal(t, containers(t, w)[0]["image"].(string)+":dev", container["image"])
+			delete(container, "image")
+			delete(container, "imagePullPolicy")
+			delete(containers(t, w)[0], "image")
+		}
+		if o.GetKind() == "Service" && o.GetName() == "kedahttp-interceptor" {
+			require.Equal(t, "ClusterIP", o.Object["spec"].(map[string]any)["type"])
+			delete(o.Object["spec"].(map[string]any), "type") // it is Kubernetes' default, too
+		}
+		require.Equal(t, plain(w), plain(o), name)
+		delete(want, name)
+	}
+	require.Empty(t, want, "the chart lacks some")
+}
+
+func containers(t *testing.T, deployment *unstructured.Unstructured) []map[string]any {
+	t.Helper()
+	pod := deployment.Object["spec"].(map[string]any)["template"].(map[string]any)["spec"].(map[string]any)
+	var all []map[string]any
+	for _, c := range pod["containers"].([]any) {
+		all = append(all, c.(map[string]any))
+	}
+	return all
+}
+
+func args(t *testing.T, deployment *unstructured.Unstructured) []string {
+	t.Helper()
+	require.NotNil(t, deployment)
+	var all []string
+	for _, a := range containers(t, deployment)[0]["args"].([]any) {
+		all = append(all, a.(string))
+	}
+	return all
+}
+
+func TestItIsWellFormedWithEachOfItsValues(t *testing.T) {
+	for what, values := range map[string][]string{
+		"defaults":   nil,
+		"large":      {"--values", filepath.Join(artifacts, "chart", "values-large.yaml")},
+		"everything": {"--set", "certManager.enabled=true,networkPolicies.enabled=true,serviceMonitors.enabled=true,externalMetrics=false,interceptor.defaultCertificate=wild,interceptor.accessLog=full,interceptor.drainTimeout=5m,publicPort=8080,publicTLSPort=8443,interceptor.service.type=NodePort,interceptor.service.nodePorts.http=30080,scaler.replicas=2,interceptor.trustedProxies={10.0.0.0/8,fd00::/8}"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			_, err := run(t, append([]string{"lint", "--strict", filepath.Join(artifacts, "chart")}, values...)...)
+			require.NoError(t, err)
+			require.NotEmpty(t, template(t, values...))
+		})
+	}
+}
+
+func TestValuesReachWhatTheyAreFor(t *testing.T) {
+	all := template(t, "--set", "domain=apps.test,publicPort=8080,publicTLSPort=8443,externalMetrics=false,image.repository=registry.test/k,image.tag=v1",
+		"--set", "interceptor.trustedProxies={10.0.0.0/8,fd00::/8},interceptor.drainTimeout=5m,interceptor.defaultCertificate=wild,interceptor.extraArgs={--v=2}")
+	require.Subset(t, args(t, all["Deployment kedahttp-apiserver"]), []string{"--domain=apps.test", "--public-port=8080", "--public-tls-port=8443", "--external-metrics=false"})
+	interceptor := all["Deployment kedahttp-interceptor"]
+	require.Subset(t, args(t, interceptor), []string{
+		"--trusted-proxies=10.0.0.0/8,fd00::/8", "--drain-timeout=5m", "--public-tls-port=8443", "--tls-default-cert=/var/run/kedahttp/default/tls.crt", "--v=2",
+	})
+	grace, _, err := unstructured.NestedFieldNoCopy(interceptor.Object, "spec", "template", "spec", "terminationGracePeriodSeconds")
+	require.NoError(t, err)
+	require.EqualValues(t, 330, grace)
+	require.Equal(t, "registry.test/k/interceptor:v1", containers(t, interceptor)[0]["image"])
+
+	require.Equal(t, "keep", template(t)["CustomResourceDefinition httpapprecords.storage.apps.http.keda.sh"].GetAnnotations()["helm.sh/resource-policy"])
+	require.Empty(t, template(t, "--set", "crds.keep=false")["CustomResourceDefinition httpapprecords.storage.apps.http.keda.sh"].GetAnnotations())
+	without := template(t, "--set", "scaler.enabled=false,rbac.editScaledObjects=false")
+	for name := range without {
+		require.False(t, strings.Contains(name, "scaler") || strings.Contains(name, "scaledobjects"), name)
+	}
+	elsewhere, err := run(t, "template", "kedahttp", filepath.Join(artifacts, "chart"), "--namespace", "http")
+	require.NoError(t, err)
+	require.NotContains(t, elsewhere, namespace)
+}
+
+func TestWrongValuesAreRefused(t *testing.T) {
+	for wrong, says := range map[string]string{
+		"interceptor.replicas=0":         "interceptor/replicas",
+		"interceptor.replica=3":          "replica",
+		"domain=Example.com":             "domain",
+		"interceptor.accessLog=some":     "accessLog",
+		"interceptor.drainTimeout=5":     "drainTimeout",
+		"scaler.extraArgs={v=2}":         "extraArgs",
+		"interceptor.service.type=Local": "type",
+	} {
+		_, err := run(t, "template", "kedahttp", filepath.Join(artifacts, "chart"), "--set", wrong)
+		require.ErrorContains(t, err, says, wrong)
+	}
+}
+
