@@ -2,6 +2,7 @@ package record
 
 import (
 	"bytes"
+	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -16,7 +17,8 @@ type negotiator struct{ runtime.NegotiatedSerializer }
 
 // SupportedMediaTypes implements runtime.NegotiatedSerializer.
 func (n negotiator) SupportedMediaTypes() []runtime.SerializerInfo {
-	infos := n.NegotiatedSerializer.SupportedMediaTypes()
+	// What the stock one returns is its own: every request asks, and would wrap it once more.
+	infos := slices.Clone(n.NegotiatedSerializer.SupportedMediaTypes())
 	for i, info := range infos {
 		if info.MediaType != runtime.ContentTypeJSON || info.StreamSerializer == nil {
 			continue
@@ -67,8 +69,7 @@ func (s recordSerializer) Decode(data []byte, defaults *schema.GroupVersionKind,
 	return r, &gvk, nil
 }
 
-// eventSerializer takes the object out of an event without reading it: what is between the beginning and the end of an event is
-// its object if it is JSON by itself, and whoever decodes it finds out.
+// eventSerializer takes the object out of an event without reading it: whoever decodes the object finds out whether it is JSON.
 type eventSerializer struct{ runtime.Serializer }
 
 // Decode implements runtime.Decoder.
@@ -96,5 +97,28 @@ func splitEvent(data []byte) (kind string, object []byte, ok bool) {
 		return "", nil, false
 	}
 	object, ok = bytes.CutSuffix(rest, []byte("}"))
-	return string(word), object, ok
+	return string(word), object, ok && whole(object)
+}
+
+// whole reports that what begins as a JSON object ends where data ends, and not before.
+func whole(data []byte) bool {
+	depth, text := 0, false
+	for i := 0; i < len(data); i++ {
+		switch c := data[i]; {
+		case text && c == '\\':
+			i++
+		case c == '"':
+			text = !text
+		case text:
+		case c == '{':
+			depth++
+		case c == '}':
+			if depth--; depth <= 0 {
+				return depth == 0 && i == len(data)-1
+			}
+		case depth == 0:
+			return false
+		}
+	}
+	return false
 }

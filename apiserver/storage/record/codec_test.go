@@ -55,6 +55,22 @@ func TestRecordsAndEventsAreDecodedAsByTheStockSerializer(t *testing.T) {
 	}
 }
 
+func TestTheStockSerializersStayAsTheyAre(t *testing.T) {
+	stock := serializer.NewCodecFactory(Scheme).WithoutConversion()
+	n := negotiator{stock}
+	for range 2 { // a client asks at each request: nothing may grow by it
+		for i, ours := range n.SupportedMediaTypes() {
+			theirs := stock.SupportedMediaTypes()[i]
+			if _, ok := theirs.Serializer.(recordSerializer); ok {
+				t.Errorf("the stock serializer of %s has been replaced", ours.MediaType)
+			}
+			if s, ok := ours.Serializer.(recordSerializer); ok && s.Serializer != theirs.Serializer {
+				t.Errorf("the serializer of %s is not around the stock one", ours.MediaType)
+			}
+		}
+	}
+}
+
 func TestTheHostsManagedFieldsOfARecordAreNotKept(t *testing.T) {
 	n := negotiator{serializer.NewCodecFactory(Scheme).WithoutConversion()}
 	obj, err := decode(t, n, `{"kind":"HTTPAppRecord","apiVersion":"storage.apps.http.keda.sh/v1",
