@@ -41,6 +41,10 @@ test-e2e-without-keda: bin/cluster bin/kubectl-http ## What is different without
 test-e2e-chart: bin/cluster bin/kubectl-http bin/tools/helm ## The Helm chart: installed, upgraded, rolled back and removed, in a cluster that has nothing of kedahttp.
 	go test -tags e2e,chart -count 1 -timeout 20m -run '^TestChart' ./test/e2e
 
+.PHONY: test-long
+test-long: bin/cluster bin/kubectl-http ## Rows of 50 cold starts, and the first requests after half an hour without any. E2E_CLUSTER as above.
+	go test -tags e2e,long -count 1 -timeout 90m -v -run '$(or $(RUN),^TestLong)' ./test/e2e
+
 # What differs between hosts: admission and discovery, namespaces, schemas, informers, scaling, and KEDA's part of it.
 HOSTS ?= 1.35 1.37
 HOST_TESTS = ^Test(AnAppWakesGrowsAndSleeps|ScaleGoesToTheWorkload|EveryFieldIsExplainedInASentence|ApplyingTwiceChangesNothing|ANamespaceIsDeletedWithItsApps|WhoAsksForProtobuf|EveryWriterIsAManager|ThePublishedSchemaKnowsTheKinds|ARollingRestartFailsNoRequest|InformersHearEveryChange)

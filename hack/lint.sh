@@ -15,7 +15,7 @@ for module in . hack/cluster; do
 	(
 		cd "$module"
 		tags=
-		[ "$module" = . ] && tags=e2e,withoutkeda
+		[ "$module" = . ] && tags=e2e,withoutkeda,long
 		go vet -tags "$tags" ./...
 		"$staticcheck" -tags "$tags" ./...
 	)
