@@ -26,11 +26,12 @@ import (
 
 var shop = types.NamespacedName{Namespace: "default", Name: "shop"}
 
-// counts is a Source whose samples a test says. Averages are by window; those of no window are the present.
+// counts is a Source whose samples a test says. Averages are by window, and lately over those that are not named.
 type counts struct {
 	mu       sync.Mutex
 	sample   queue.Sample
 	averages map[time.Duration]float64
+	lately   float64
 	observed time.Duration
 	unsynced bool
 	looked   int
@@ -50,8 +51,11 @@ func (c *counts) Sample(app types.NamespacedName, window time.Duration) queue.Sa
 	if app != shop {
 		return queue.Sample{Reporting: s.Reporting, Expected: s.Expected}
 	}
-	s.Concurrency = c.averages[window]
-	s.RequestRate = 10 * c.averages[window]
+	average, named := c.averages[window]
+	if !named {
+		average = c.lately
+	}
+	s.Concurrency, s.RequestRate = average, 10*average
 	s.Observed = min(window, c.observed)
 	return s
 }
@@ -246,7 +250,7 @@ func TestTheTargetIsKnownFromTheFirstMomentAndFollowsTheApp(t *testing.T) {
 func TestOnlyTheMetricThatWasAskedForIsAnswered(t *testing.T) {
 	s := start(t)
 	s.specs.set(scaledBy("", "10", time.Minute))
-	s.averages = map[time.Duration]float64{time.Minute: 4.00049, 10 * time.Second: 3, 20 * time.Second: 3, 2 * time.Second: 9}
+	s.averages, s.lately = map[time.Duration]float64{time.Minute: 4.00049}, 3
 	get := func(metric string) *externalscaler.MetricValue {
 		res, err := s.client.GetMetrics(t.Context(), &externalscaler.GetMetricsRequest{ScaledObjectRef: ref(), MetricName: metric})
 		require.NoError(t, err)
@@ -258,7 +262,7 @@ func TestOnlyTheMetricThatWasAskedForIsAnswered(t *testing.T) {
 	_, err := s.client.GetMetrics(t.Context(), &externalscaler.GetMetricsRequest{ScaledObjectRef: ref(), MetricName: "cpu"})
 	require.Equal(t, codes.InvalidArgument, status.Code(err))
 
-	s.averages = map[time.Duration]float64{time.Minute: 0.0004, 10 * time.Second: 0, 20 * time.Second: 0.01, 2 * time.Second: 0}
+	s.averages, s.lately = map[time.Duration]float64{time.Minute: 0.0004}, 0
 	v := get("http-concurrency")
 	require.Zero(t, v.GetMetricValueFloat())
 	require.Zero(t, v.GetMetricValue(), "an integer would be taken instead of a float of zero")

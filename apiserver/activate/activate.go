@@ -1,4 +1,5 @@
-// Package activate wakes apps that have no replica while requests wait for them. It runs in every replica of the API server:
+// Package activate wakes apps that have no replica while requests wait for them, and scales those up at once that many more requests come
+// to than they have replicas for. It runs in every replica of the API server:
 // each write has a precondition, so that several of them doing it at the same time do it once.
 package activate
 
@@ -42,6 +43,7 @@ const (
 // The reasons of events.
 const (
 	ReasonWaking     = "Waking"
+	ReasonRush       = "Rush"
 	ReasonWakeFailed = "WakeFailed"
 )
 
@@ -225,14 +227,14 @@ func (a *Activator) offer(name types.NamespacedName) {
 		a.queue.AddAfter(name, wait)
 		return
 	}
-	if d, ok := a.deployment(app, ref); ok && d.asleep(wanted) {
+	if d, ok := a.deployment(app, ref); ok && wanted.of(d) > 0 {
 		a.queue.Add(name)
 	}
 }
 
 // need returns the app if it has requests and may be woken, and the replicas that they call for.
 func (a *Activator) need(name types.NamespacedName) (*v1alpha1.HTTPApp, demanded) {
-	sample := a.Counts.Sample(name, time.Second)
+	sample := a.Counts.Sample(name, queue.Rush)
 	if !sample.Waiting() {
 		return nil, demanded{}
 	}
@@ -244,28 +246,35 @@ func (a *Activator) need(name types.NamespacedName) (*v1alpha1.HTTPApp, demanded
 	if !ok || app.DeletionTimestamp != nil || app.Spec.Scaling.Paused || !a.routes.Owns(name) {
 		return nil, demanded{}
 	}
-	return app, demanded{demand.Replicas(app, sample.Pending, sample.InFlight), sample.Pending}
+	wanted := demanded{app: app, now: demand.Replicas(app, sample.Pending, sample.InFlight), pending: sample.Pending}
+	// An average over less says little, and the last counts of an interceptor that was lost may count twice.
+	if sample.Observed >= queue.Rush && sample.Reporting == sample.Expected {
+		value := sample.Concurrency
+		if app.Spec.Scaling.Metric == v1alpha1.MetricRequestRate {
+			value = sample.RequestRate
+		}
+		wanted.lately = demand.For(app, value)
+	}
+	return app, wanted
 }
 
-// demanded is what requests call for.
+// demanded is what an app's requests call for: those of this moment, and those of the last seconds on average.
 type demanded struct {
-	replicas int32
-	pending  int64
+	app         *v1alpha1.HTTPApp
+	now, lately int32
+	pending     int64
 }
+
+// of returns the replicas that a workload is to be scaled up to, or none.
+func (d demanded) of(s state) int32 { return demand.Rise(d.app, s.replicas, s.serves, d.now, d.lately) }
 
 // state is what is known of a workload.
 type state struct {
 	uid      types.UID
 	version  string
 	replicas int32
-	// serves is true when a replica is ready. From then on the autoscaler decides.
+	// serves is true when a replica is ready. From then on the autoscaler decides, but for rushes.
 	serves bool
-}
-
-// asleep reports whether the workload is to be scaled up: at zero, or still starting with fewer replicas than the requests
-// call for by now.
-func (s state) asleep(d demanded) bool {
-	return s.replicas == 0 || !s.serves && s.replicas < d.replicas
 }
 
 // deployment returns what the informer knows of an app's Deployment, or what was written since.
@@ -308,7 +317,7 @@ func (a *Activator) work(ctx context.Context) {
 	}
 }
 
-// wake scales an app's workload up to what its requests call for, if it is asleep.
+// wake scales an app's workload up to what its requests call for, if that is not its autoscaler's to do.
 func (a *Activator) wake(ctx context.Context, name types.NamespacedName) error {
 	app, wanted := a.need(name)
 	if app == nil {
@@ -318,7 +327,7 @@ func (a *Activator) wake(ctx context.Context, name types.NamespacedName) error {
 	var known state
 	if workload.IsDeployment(ref) {
 		d, ok := a.deployment(app, ref)
-		if !ok || !d.asleep(wanted) {
+		if !ok || wanted.of(d) == 0 {
 			return nil // the informer tells when it is there
 		}
 		known = d
@@ -327,7 +336,7 @@ func (a *Activator) wake(ctx context.Context, name types.NamespacedName) error {
 		a.looked[name] = time.Now()
 		a.mu.Unlock()
 		s, err := a.look(ctx, app, ref)
-		if err != nil || !s.asleep(wanted) {
+		if err != nil || wanted.of(s) == 0 {
 			return a.failed(app, err)
 		}
 		known = s
@@ -342,7 +351,7 @@ func (a *Activator) wake(ctx context.Context, name types.NamespacedName) error {
 	for range tries {
 		scale := &autoscalingv1.Scale{
 			ObjectMeta: metav1.ObjectMeta{Namespace: app.Namespace, Name: ref.Name, UID: known.uid, ResourceVersion: known.version},
-			Spec:       autoscalingv1.ScaleSpec{Replicas: wanted.replicas},
+			Spec:       autoscalingv1.ScaleSpec{Replicas: wanted.of(known)},
 		}
 		scale, err := a.Scales.Update(ctx, app.Namespace, ref, scale, metav1.UpdateOptions{FieldManager: workload.FieldManager})
 		if err == nil {
@@ -363,7 +372,7 @@ func (a *Activator) wake(ctx context.Context, name types.NamespacedName) error {
 		if workload.IsDeployment(ref) {
 			known.serves = serves
 		}
-		if !known.asleep(wanted) {
+		if wanted.of(known) == 0 {
 			return nil
 		}
 	}
@@ -385,18 +394,22 @@ func (a *Activator) woken(app *v1alpha1.HTTPApp, ref v1alpha1.WorkloadReference,
 		a.written[nameOf(app)] = w
 		a.mu.Unlock()
 	}
-	klog.V(2).InfoS("Woke an app", "app", nameOf(app), "from", was.replicas, "to", wanted.replicas, "pending", wanted.pending)
-	if was.replicas == 0 {
+	klog.V(2).InfoS("Scaled an app up", "app", nameOf(app), "from", was.replicas, "to", w.replicas, "pending", wanted.pending)
+	switch {
+	case was.replicas == 0:
 		a.Events.Eventf(eventsAbout(app), corev1.EventTypeNormal, ReasonWaking,
 			"woken from zero to %d %s: %d pending %s",
-			wanted.replicas, plural(int64(wanted.replicas), "replica"), wanted.pending, plural(wanted.pending, "request"))
+			w.replicas, plural(int64(w.replicas), "replica"), wanted.pending, plural(wanted.pending, "request"))
+	case was.serves:
+		a.Events.Eventf(eventsAbout(app), corev1.EventTypeNormal, ReasonRush,
+			"scaled from %d to %d replicas at once: that many are what the requests of the last %v call for", was.replicas, w.replicas, queue.Rush)
 	}
 }
 
 // grown queues an app again whose requests have come to call for more while its workload was written.
 func (a *Activator) grown(name types.NamespacedName) {
 	if app, wanted := a.need(name); app != nil {
-		if d, ok := a.deployment(app, workload.RefOf(app)); ok && workload.IsDeployment(workload.RefOf(app)) && d.asleep(wanted) {
+		if d, ok := a.deployment(app, workload.RefOf(app)); ok && workload.IsDeployment(workload.RefOf(app)) && wanted.of(d) > 0 {
 			a.queue.Add(name)
 		}
 	}

@@ -137,9 +137,12 @@ func (w *world) deployment(name string, replicas, ready int32) {
 }
 
 func (w *world) requests(app string, pending, inFlight int64) {
-	name := types.NamespacedName{Namespace: "shop", Name: app}
+	w.sampled(types.NamespacedName{Namespace: "shop", Name: app}, queue.Sample{Pending: pending, InFlight: inFlight, Reporting: 1, Expected: 1})
+}
+
+func (w *world) sampled(name types.NamespacedName, s queue.Sample) {
 	w.mu.Lock()
-	w.samples[name] = queue.Sample{Pending: pending, InFlight: inFlight, Reporting: 1, Expected: 1}
+	w.samples[name] = s
 	w.dirty[name] = struct{}{}
 	w.mu.Unlock()
 	select {
@@ -281,6 +284,34 @@ func TestAGrowingQueueIsFollowedUntilAReplicaIsReady(t *testing.T) {
 			if got := w.wrote(3); !slices.Equal(got, []int32{1, 3, 8}) {
 				t.Errorf("%v was written", got)
 			}
+		})
+	}
+}
+
+func TestAnAppThatIsRushedAtIsScaledUpAtOnceAndOnce(t *testing.T) {
+	rush := queue.Sample{InFlight: 60, Concurrency: 55, Observed: queue.Rush, Reporting: 2, Expected: 2}
+	for what, c := range map[string]struct {
+		change  func(*queue.Sample)
+		written []int32
+	}{
+		"a rush":                  {func(*queue.Sample) {}, []int32{6}},
+		"less than twice as much": {func(s *queue.Sample) { s.Concurrency = 30 }, nil},
+		"an average over less":    {func(s *queue.Sample) { s.Observed /= 2 }, nil},
+		"a lost interceptor":      {func(s *queue.Sample) { s.Reporting = 1 }, nil},
+	} {
+		t.Run(what, func(t *testing.T) {
+			w := newWorld(t)
+			w.app("a")
+			w.deployment("a", 2, 2)
+			w.start()
+			s := rush
+			c.change(&s)
+			w.sampled(types.NamespacedName{Namespace: "shop", Name: "a"}, s)
+			if got := w.wrote(len(c.written)); !slices.Equal(got, c.written) {
+				t.Errorf("%v was written, not %v", got, c.written)
+			}
+			w.sampled(types.NamespacedName{Namespace: "shop", Name: "a"}, s)
+			w.wroteNothing()
 		})
 	}
 }

@@ -21,17 +21,22 @@ import (
 
 var sampled = time.Unix(5000, 0)
 
-// counts are what a collector would say: averages by the window that is asked for.
+// counts are what a collector would say: averages by the window that is asked for, and lately over those that are not named.
 type counts struct {
 	sample   queue.Sample
 	averages map[time.Duration]float64
+	lately   float64
 	unknown  bool
 }
 
 func (c *counts) Synced() bool { return !c.unknown }
 func (c *counts) Sample(app types.NamespacedName, window time.Duration) queue.Sample {
 	s := c.sample
-	s.Concurrency, s.RequestRate, s.Observed = c.averages[window], 10*c.averages[window], window
+	average, named := c.averages[window]
+	if !named {
+		average = c.lately
+	}
+	s.Concurrency, s.RequestRate, s.Observed = average, 10*average, window
 	if app.Name == "idle" {
 		s.Pending, s.InFlight, s.Concurrency, s.RequestRate = 0, 0, 0, 0
 	}
@@ -42,7 +47,8 @@ func (c *counts) Sample(app types.NamespacedName, window time.Duration) queue.Sa
 func served() *counts {
 	return &counts{
 		sample:   queue.Sample{Pending: 3, InFlight: 2, SampledAt: sampled, Reporting: 2, Expected: 2},
-		averages: map[time.Duration]float64{30 * time.Second: 4.25, 10 * time.Second: 4, 20 * time.Second: 4, time.Minute: 7},
+		averages: map[time.Duration]float64{30 * time.Second: 4.25, time.Minute: 7},
+		lately:   4,
 	}
 }
 

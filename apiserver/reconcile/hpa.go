@@ -79,7 +79,7 @@ func hpaOf(app *v1alpha1.HTTPApp) *autoscalingv2.HorizontalPodAutoscaler {
 			ScaleTargetRef: autoscalingv2.CrossVersionObjectReference{APIVersion: ref.APIVersion, Kind: ref.Kind, Name: ref.Name},
 			MinReplicas:    ptr.To(max(1, least)),
 			MaxReplicas:    max(1, most),
-			Behavior:       app.Spec.Scaling.Behavior,
+			Behavior:       behaviorOf(app),
 			Metrics: []autoscalingv2.MetricSpec{{
 				Type: autoscalingv2.ExternalMetricSourceType,
 				External: &autoscalingv2.ExternalMetricSource{

@@ -55,20 +55,26 @@ func (r *Reconciler) reconcileScaledObject(ctx context.Context, app *v1alpha1.HT
 	if !r.hasKEDA() {
 		return no(kind, "KEDANotInstalled", "the cluster does not serve keda.sh/v1alpha1: install KEDA, or set spec.scaling.autoscaler to HPA or None"), nil
 	}
-	if err := r.apply(ctx, app, scaledObjects, r.scaledObject(app), r.scaledObjects.GetStore()); err != nil {
+	obj, there, err := r.scaledObjects.GetStore().GetByKey(nameOf(app).String())
+	if err != nil {
+		return notYet(kind, "Creating", "the ScaledObject is being made"), err
+	}
+	live, _ := obj.(*unstructured.Unstructured)
+	if err := r.apply(ctx, app, scaledObjects, r.scaledObject(app, live), r.scaledObjects.GetStore()); err != nil {
 		return no(kind, reasonOf(err), err.Error()), retry(err)
 	}
-	obj, there, err := r.scaledObjects.GetStore().GetByKey(nameOf(app).String())
-	if err != nil || !there {
-		return notYet(kind, "Creating", "the ScaledObject is being made"), err
+	if !there {
+		return notYet(kind, "Creating", "the ScaledObject is being made"), nil
 	}
 	if app.Spec.Scaling.Paused {
 		return paused, nil
 	}
-	return scaledObjectCondition(obj.(*unstructured.Unstructured)), nil
+	return scaledObjectCondition(live), nil
 }
 
-func (r *Reconciler) scaledObject(app *v1alpha1.HTTPApp) *kedav1alpha1.ScaledObject {
+// scaledObject is what the app speaks of in its ScaledObject. live is the one that is there, if there is one: what others set in it is left
+// to them where the app says nothing of it.
+func (r *Reconciler) scaledObject(app *v1alpha1.HTTPApp, live *unstructured.Unstructured) *kedav1alpha1.ScaledObject {
 	scaling := app.Spec.Scaling
 	ref := workload.RefOf(app)
 	object := &kedav1alpha1.ScaledObject{
@@ -97,14 +103,12 @@ func (r *Reconciler) scaledObject(app *v1alpha1.HTTPApp) *kedav1alpha1.ScaledObj
 		// KEDA's first look.
 		object.Spec.InitialCooldownPeriod = &cooldown
 	}
-	if adopted := app.Spec.WorkloadRef != nil; adopted || scaling.Behavior != nil {
-		object.Spec.Advanced = &kedav1alpha1.AdvancedConfig{
-			// What was adopted is handed back with the replicas that it had: nobody would wake it from zero any more.
-			RestoreToOriginalReplicaCount: adopted,
-		}
-		if scaling.Behavior != nil {
-			object.Spec.Advanced.HorizontalPodAutoscalerConfig = &kedav1alpha1.HorizontalPodAutoscalerConfig{Behavior: scaling.Behavior}
-		}
+	object.Spec.Advanced = &kedav1alpha1.AdvancedConfig{
+		// What was adopted is handed back with the replicas that it had: nobody would wake it from zero any more.
+		RestoreToOriginalReplicaCount: app.Spec.WorkloadRef != nil,
+	}
+	if scaling.Behavior != nil || live == nil || !othersSet(live, scaleDown) {
+		object.Spec.Advanced.HorizontalPodAutoscalerConfig = &kedav1alpha1.HorizontalPodAutoscalerConfig{Behavior: behaviorOf(app)}
 	}
 	if scaling.Paused {
 		object.Annotations = map[string]string{"autoscaling.keda.sh/paused": "true"}

@@ -104,7 +104,7 @@ func TestAnAdoptedWorkloadIsNotPutToSleepAtOnceAndGoesBackAsItWas(t *testing.T) 
 	app := &v1alpha1.HTTPApp{}
 	app.Spec.Scaling.Cooldown = &metav1.Duration{Duration: 90500 * time.Millisecond}
 	app.Spec.WorkloadRef = &v1alpha1.WorkloadReference{APIVersion: "apps/v1", Kind: "Deployment", Name: "d"}
-	spec := r.scaledObject(app).Spec
+	spec := r.scaledObject(app, nil).Spec
 	if got := ptr.Deref(spec.InitialCooldownPeriod, 0); got != 91 {
 		t.Errorf("it may be at zero after %d s", got)
 	}
@@ -112,7 +112,7 @@ func TestAnAdoptedWorkloadIsNotPutToSleepAtOnceAndGoesBackAsItWas(t *testing.T) 
 		t.Error("it stays at zero when the app is deleted")
 	}
 	app.Spec.WorkloadRef = nil
-	if app.Spec.Template = (&corev1.PodTemplateSpec{}); r.scaledObject(app).Spec.Advanced != nil {
+	if app.Spec.Template = (&corev1.PodTemplateSpec{}); r.scaledObject(app, nil).Spec.Advanced.RestoreToOriginalReplicaCount {
 		t.Error("a workload that was made for the app has nothing to go back to")
 	}
 }

@@ -1088,7 +1088,7 @@ func schema_apiserver_apis_apps_v1alpha1_Scaling(ref common.ReferenceCallback) c
 					},
 					"behavior": {
 						SchemaProps: spec.SchemaProps{
-							Description: "How fast the number of replicas may change, as for a HorizontalPodAutoscaler.",
+							Description: "How fast the number of replicas may change, as for a HorizontalPodAutoscaler. What is not said in scaleUp: the app is scaled up without waiting for the autoscaler's next look when the requests of the last two seconds call for twice as many replicas as there are. What is not said in scaleDown: replicas are taken away when fewer are called for during the window.",
 							Ref:         ref(v2.HorizontalPodAutoscalerBehavior{}.OpenAPIModelName()),
 						},
 					},

@@ -14,18 +14,46 @@ import (
 // requests that wait, so an app that follows one gets the fewest replicas that can answer them. Without a request it is
 // minReplicas, which may be none.
 func Replicas(app *v1alpha1.HTTPApp, pending, inFlight int64) int32 {
-	least, most := Bounds(app)
 	requests := pending + inFlight
 	if requests <= 0 {
+		least, _ := Bounds(app)
 		return least
 	}
-	wanted := 1.0
-	if app.Spec.Scaling.Metric != v1alpha1.MetricRequestRate {
-		wanted = math.Ceil(float64(requests) / Target(app))
+	if app.Spec.Scaling.Metric == v1alpha1.MetricRequestRate {
+		return For(app, 0)
 	}
-	wanted = max(wanted, 1, float64(least))
+	return For(app, float64(requests))
+}
+
+// For returns the replicas that a value of the app's metric calls for, within its bounds, and at least one.
+func For(app *v1alpha1.HTTPApp, value float64) int32 {
+	least, most := Bounds(app)
+	wanted := max(math.Ceil(value/Target(app)), 1, float64(least))
 	return int32(min(wanted, float64(most)))
 }
+
+// Rise returns the replicas that an app is to be scaled up to at once, and none if that is for its autoscaler to see to. One at
+// zero, or that is still starting, gets what the requests of this moment call for. One that serves, when those of the last two seconds
+// call for twice as many as it has: that is a rush, for which an autoscaler that looks each 15 s is too slow. An app that says itself how
+// fast it may grow is left to its autoscaler.
+func Rise(app *v1alpha1.HTTPApp, replicas int32, serves bool, now, lately int32) int32 {
+	switch {
+	case replicas == 0 || !serves && replicas < now:
+		return now
+	case rushes(app) && lately >= steep*replicas:
+		return lately
+	}
+	return 0
+}
+
+// rushes reports whether an app's spec leaves it open how fast it grows.
+func rushes(app *v1alpha1.HTTPApp) bool {
+	s := &app.Spec.Scaling
+	return s.Autoscaler != v1alpha1.AutoscalerNone && (s.Behavior == nil || s.Behavior.ScaleUp == nil)
+}
+
+// steep is how many times as many replicas a rush calls for.
+const steep = 2
 
 // Exceeds reports whether the requests of this moment call for more replicas than the app may have.
 func Exceeds(app *v1alpha1.HTTPApp, requests int64, rate float64) bool {
@@ -65,3 +93,8 @@ func Window(app *v1alpha1.HTTPApp) time.Duration {
 	}
 	return v1alpha1.DefaultWindow
 }
+
+// Steadiness is how long less has to be called for until an autoscaler takes replicas away, unless the app says otherwise: the window. What
+// an autoscaler is told is an average over it, and rushes are scaled up for at once, so that there is no need for the five minutes that
+// are an HPA's default.
+func Steadiness(app *v1alpha1.HTTPApp) time.Duration { return Window(app) }

@@ -4,6 +4,7 @@ import (
 	"math"
 	"testing"
 
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/utils/ptr"
 
@@ -53,6 +54,38 @@ func TestRequestsCallForReplicas(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			if got := Replicas(c.app, c.pending, c.inFlight); got != c.want {
 				t.Errorf("%d pending and %d in flight call for %d, not %d", c.pending, c.inFlight, got, c.want)
+			}
+		})
+	}
+}
+
+func TestTheRequestsThemselvesScaleAnAppUpThatSleepsStartsOrIsRushedAt(t *testing.T) {
+	grows := func(p *autoscalingv2.HPAScalingRules) *autoscalingv2.HorizontalPodAutoscalerBehavior {
+		return &autoscalingv2.HorizontalPodAutoscalerBehavior{ScaleUp: p}
+	}
+	for name, c := range map[string]struct {
+		scaling     v1alpha1.Scaling
+		replicas    int32
+		serves      bool
+		now, lately int32
+		want        int32
+	}{
+		"asleep":                                {v1alpha1.Scaling{}, 0, false, 4, 1, 4},
+		"asleep, and nobody scales it":          {v1alpha1.Scaling{Autoscaler: v1alpha1.AutoscalerNone}, 0, false, 4, 1, 4},
+		"asleep, its last pod is going":         {v1alpha1.Scaling{}, 0, true, 4, 1, 4},
+		"starting, with fewer":                  {v1alpha1.Scaling{}, 2, false, 3, 1, 3},
+		"starting, with as many":                {v1alpha1.Scaling{}, 3, false, 3, 1, 0},
+		"serving":                               {v1alpha1.Scaling{}, 3, true, 9, 5, 0},
+		"serving, rushed at":                    {v1alpha1.Scaling{}, 3, true, 9, 6, 6},
+		"starting, rushed at":                   {v1alpha1.Scaling{}, 3, false, 1, 7, 7},
+		"rushed at, and nobody scales it":       {v1alpha1.Scaling{Autoscaler: v1alpha1.AutoscalerNone}, 3, true, 9, 6, 0},
+		"rushed at, and says how fast it grows": {v1alpha1.Scaling{Behavior: grows(&autoscalingv2.HPAScalingRules{})}, 3, true, 9, 6, 0},
+		"rushed at, and says how it shrinks":    {v1alpha1.Scaling{Behavior: grows(nil)}, 3, true, 9, 6, 6},
+	} {
+		t.Run(name, func(t *testing.T) {
+			app := &v1alpha1.HTTPApp{Spec: v1alpha1.HTTPAppSpec{Scaling: c.scaling}}
+			if got := Rise(app, c.replicas, c.serves, c.now, c.lately); got != c.want {
+				t.Errorf("%d replicas become %d, not %d", c.replicas, got, c.want)
 			}
 		})
 	}

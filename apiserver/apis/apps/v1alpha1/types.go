@@ -213,7 +213,9 @@ type Scaling struct {
 	// How long the app must be without a request before its last replica is taken away. Default: 5m.
 	// +optional
 	Cooldown *metav1.Duration `json:"cooldown,omitempty"`
-	// How fast the number of replicas may change, as for a HorizontalPodAutoscaler.
+	// How fast the number of replicas may change, as for a HorizontalPodAutoscaler. What is not said in scaleUp: the app is scaled up
+	// without waiting for the autoscaler's next look when the requests of the last two seconds call for twice as many replicas as there are.
+	// What is not said in scaleDown: replicas are taken away when fewer are called for during the window.
 	// +optional
 	Behavior *autoscalingv2.HorizontalPodAutoscalerBehavior `json:"behavior,omitempty"`
 	// Who scales the app: KEDA, the default; HPA, for clusters without KEDA; or None.

@@ -30,7 +30,9 @@ type ScalingApplyConfiguration struct {
 	Window *v1.Duration `json:"window,omitempty"`
 	// How long the app must be without a request before its last replica is taken away. Default: 5m.
 	Cooldown *v1.Duration `json:"cooldown,omitempty"`
-	// How fast the number of replicas may change, as for a HorizontalPodAutoscaler.
+	// How fast the number of replicas may change, as for a HorizontalPodAutoscaler. What is not said in scaleUp: the app is scaled up
+	// without waiting for the autoscaler's next look when the requests of the last two seconds call for twice as many replicas as there are.
+	// What is not said in scaleDown: replicas are taken away when fewer are called for during the window.
 	Behavior *v2.HorizontalPodAutoscalerBehaviorApplyConfiguration `json:"behavior,omitempty"`
 	// Who scales the app: KEDA, the default; HPA, for clusters without KEDA; or None.
 	Autoscaler *appsv1alpha1.Autoscaler `json:"autoscaler,omitempty"`

@@ -1,0 +1,67 @@
+package reconcile
+
+import (
+	"testing"
+	"time"
+
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/utils/ptr"
+
+	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
+	"github.com/kedahttp/kedahttp/apiserver/workload"
+)
+
+func TestReplicasGoAfterTheWindowUnlessTheAppSpeaksOfIt(t *testing.T) {
+	app := &v1alpha1.HTTPApp{}
+	steady := func() *int32 { return behaviorOf(app).ScaleDown.StabilizationWindowSeconds }
+	if got := ptr.Deref(steady(), 0); got != 60 {
+		t.Errorf("by default they go after %d s", got)
+	}
+	app.Spec.Scaling.Window = &metav1.Duration{Duration: 1500 * time.Millisecond}
+	up := &autoscalingv2.HPAScalingRules{StabilizationWindowSeconds: ptr.To[int32](3)}
+	app.Spec.Scaling.Behavior = &autoscalingv2.HorizontalPodAutoscalerBehavior{ScaleUp: up}
+	if got := ptr.Deref(steady(), 0); got != 2 || *behaviorOf(app).ScaleUp.StabilizationWindowSeconds != 3 {
+		t.Errorf("with a window of 1.5 s they go after %d s, and grow by %v", got, behaviorOf(app).ScaleUp)
+	}
+	if app.Spec.Scaling.Behavior.ScaleDown != nil {
+		t.Error("the app itself was changed")
+	}
+	app.Spec.Scaling.Behavior.ScaleDown = &autoscalingv2.HPAScalingRules{SelectPolicy: ptr.To(autoscalingv2.DisabledPolicySelect)}
+	if steady() != nil {
+		t.Error("what the app says is not left as it is")
+	}
+}
+
+func TestWhatOthersSetInTheScaledObjectIsTheirsWhereTheAppIsSilent(t *testing.T) {
+	managed := func(manager, fields string) *unstructured.Unstructured {
+		u := &unstructured.Unstructured{}
+		u.SetManagedFields([]metav1.ManagedFieldsEntry{{Manager: manager, FieldsV1: metav1.NewFieldsV1(fields)}})
+		return u
+	}
+	const (
+		steady = `{"f:spec":{"f:advanced":{"f:horizontalPodAutoscalerConfig":{"f:behavior":{"f:scaleDown":{"f:stabilizationWindowSeconds":{}}}}}}}`
+		growth = `{"f:spec":{"f:advanced":{"f:horizontalPodAutoscalerConfig":{"f:behavior":{"f:scaleUp":{"f:stabilizationWindowSeconds":{}}}}}}}`
+	)
+	r := &Reconciler{}
+	for what, c := range map[string]struct {
+		live   *unstructured.Unstructured
+		says   *autoscalingv2.HorizontalPodAutoscalerBehavior
+		theirs bool
+	}{
+		"there is none":                   {nil, nil, false},
+		"nobody else did":                 {managed(workload.FieldManager, steady), nil, false},
+		"somebody edited it":              {managed("kubectl-edit", steady), nil, true},
+		"somebody edited something else":  {managed("kubectl-edit", growth), nil, false},
+		"somebody edited it, the app too": {managed("kubectl-edit", steady), &autoscalingv2.HorizontalPodAutoscalerBehavior{}, false},
+	} {
+		t.Run(what, func(t *testing.T) {
+			app := &v1alpha1.HTTPApp{}
+			app.Spec.Scaling.Behavior = c.says
+			if config := r.scaledObject(app, c.live).Spec.Advanced.HorizontalPodAutoscalerConfig; (config == nil) != c.theirs {
+				t.Errorf("the ScaledObject has %+v", config)
+			}
+		})
+	}
+}
