@@ -55,7 +55,7 @@ test-hosts: bin/cluster bin/kubectl-http ## The part of test-e2e that hosts make
 		E2E_KUBERNETES=$$host E2E_INFORMERS_FOR=$(or $(E2E_INFORMERS_FOR),2m) go test -tags e2e -count 1 -parallel 4 -v -timeout 30m -run '$(or $(RUN),$(HOST_TESTS))' ./test/e2e; done
 
 .PHONY: bench
-bench: bench-apiserver bench-scaling bench-proxy ## Measure, beside references in the same run; the figures as JSON lines are in bin/bench.
+bench: bench-simulation bench-apiserver bench-scaling bench-proxy ## Measure, beside references in the same run; the figures as JSON lines are in bin/bench.
 
 .PHONY: bench-apiserver
 bench-apiserver: bin/cluster bin/kubectl-http ## The API, beside the same objects as a plain CRD.
@@ -64,6 +64,10 @@ bench-apiserver: bin/cluster bin/kubectl-http ## The API, beside the same object
 .PHONY: bench-scaling
 bench-scaling: bin/cluster bin/kubectl-http ## Cold starts beside the same workload scaled by hand, bursts beside KEDA alone.
 	@hack/bench.sh scaling --out bin/bench/scaling.jsonl
+
+.PHONY: bench-simulation
+bench-simulation: ## Two hours of traffic through the scaling by a simulated clock, beside a plain HPA and Knative's algorithm; with a CSV and a PNG.
+	@hack/bench.sh simulation --out bin/bench/simulation.jsonl
 
 .PHONY: bench-proxy
 bench-proxy: ## The interceptor's data path, beside nginx, haproxy, a plain ReverseProxy and the backend alone, on loopback.

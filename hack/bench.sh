@@ -4,10 +4,12 @@
 #	hack/bench.sh apiserver [FLAG…]
 #	hack/bench.sh scaling [FLAG…]
 #	hack/bench.sh proxy [FLAG…]
+#	hack/bench.sh simulation [FLAG…]
 #
 # The API's and that of scaling run in a cluster of their own, which is removed afterwards, from inside the cluster's network
 # namespace: what is measured is not a forwarder. BENCH_CLUSTER=NAME uses, and keeps, that one. The proxy's needs no cluster, but
-# what it is compared with and loaded by, of Debian's packages: they are installed when they are missing.
+# what it is compared with and loaded by, of Debian's packages: they are installed when they are missing. The
+# simulation needs nothing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 what=$1
@@ -37,6 +39,11 @@ if [ "$what" = proxy ]; then
 	need nginx=nginx-light haproxy=haproxy wrk=wrk h2load=nghttp2-client
 	CGO_ENABLED=0 go build -o bin/bench-proxy ./test/bench/proxy
 	exec bin/bench-proxy "$@"
+fi
+
+if [ "$what" = simulation ]; then
+	go build -o bin/bench-simulation ./test/bench/simulation
+	exec bin/bench-simulation "$@"
 fi
 
 cluster=${BENCH_CLUSTER:-}
