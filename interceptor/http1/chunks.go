@@ -19,6 +19,8 @@ type Chunks struct {
 	read int
 	// name is the beginning of a trailer's name in lower case.
 	name [18]byte
+	// kept are the trailers as they came, for those who want them.
+	kept []byte
 }
 
 type chunkState uint8

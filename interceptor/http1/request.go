@@ -164,6 +164,11 @@ func (r *Request) line(line []byte) error {
 	if string(r.Method) == http.MethodConnect {
 		return errConnect
 	}
+	return r.target()
+}
+
+// target reads where the request goes to.
+func (r *Request) target() error {
 	r.Path = r.Target
 	if q := bytes.IndexByte(r.Target, '?'); q >= 0 {
 		r.Path = r.Target[:q]

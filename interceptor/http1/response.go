@@ -177,19 +177,9 @@ func (r *Response) AppendTo(dst []byte, way Way) []byte {
 	dst = append(dst, r.Reason...)
 	dst = append(dst, '\r', '\n')
 	for i := range r.Fields {
-		f := &r.Fields[i]
-		switch f.kind {
-		case hopByHop, connection, upgrade, te:
-			continue
-		case transferEncoding, trailer:
-			if !r.Chunked {
-				continue
-			}
+		if f := &r.Fields[i]; r.passes(f, &way) {
+			dst = appendField(dst, f.Name, f.Value)
 		}
-		if len(way.Name) == len(f.Name) && way.Name != "" && bytes.EqualFold(f.Name, []byte(way.Name)) {
-			continue
-		}
-		dst = appendField(dst, f.Name, f.Value)
 	}
 	if way.Name != "" {
 		dst = appendField(dst, []byte(way.Name), []byte(way.Value))
@@ -209,4 +199,15 @@ func (r *Response) AppendTo(dst []byte, way Way) []byte {
 		dst = append(dst, "Connection: close\r\n"...)
 	}
 	return append(dst, '\r', '\n')
+}
+
+// passes reports whether a field is passed on.
+func (r *Response) passes(f *Field, way *Way) bool {
+	switch f.kind {
+	case hopByHop, connection, upgrade, te:
+		return false
+	case transferEncoding, trailer:
+		return r.Chunked
+	}
+	return way.Name == "" || len(way.Name) != len(f.Name) || !bytes.EqualFold(f.Name, []byte(way.Name))
 }

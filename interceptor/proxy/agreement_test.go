@@ -45,6 +45,9 @@ func reference(t testing.TB, pod string, told bool) (address string) {
 	}
 	s := httptest.NewUnstartedServer(proxy)
 	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.Config.Protocols = new(http.Protocols)
+	s.Config.Protocols.SetHTTP1(true)
+	s.Config.Protocols.SetUnencryptedHTTP2(true)
 	s.Start()
 	t.Cleanup(func() { s.CloseClientConnections(); s.Close() })
 	return at(s)

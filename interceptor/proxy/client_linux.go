@@ -1,26 +1,18 @@
 package proxy
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"net"
 	"net/http"
 	"net/netip"
 	"runtime/debug"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"k8s.io/klog/v2"
 
-	"github.com/kedahttp/kedahttp/interceptor/backend"
-	"github.com/kedahttp/kedahttp/interceptor/balance"
-	"github.com/kedahttp/kedahttp/interceptor/coldstart"
-	"github.com/kedahttp/kedahttp/interceptor/hold"
 	"github.com/kedahttp/kedahttp/interceptor/http1"
-	"github.com/kedahttp/kedahttp/interceptor/queue"
-	"github.com/kedahttp/kedahttp/interceptor/tracing"
 )
 
 // mostHead is how long a request's head may be to be answered in place. net/http decides on longer ones.
@@ -43,10 +35,10 @@ const (
 // client is a connection of a client, and the request that is being answered on it. It belongs to one goroutine, but for what
 // is behind its lock and the body that a second one may be pumping.
 type client struct {
-	server *Server
+	asked
 	socket
 	in   input
-	from http1.Client
+	peer http1.Client
 	// reads is onArrived, made once.
 	reads func(fd uintptr) bool
 	// forget ends the watch for the client's departure.
@@ -56,53 +48,23 @@ type client struct {
 	// since is when the phase began, as Unix time in nanoseconds.
 	since atomic.Int64
 
-	// What follows is of one request.
-	request  http1.Request
-	response http1.Response
-	// head is how long the request's head is, and end is where what has arrived of its body ends. whole says that this is all.
+	// What follows is of one request. head is how long its head is, and end is where what has arrived of its body ends.
 	head, end int
-	whole     bool
 	chunks    http1.Chunks
-	backend   *backend.Backend
-	ticket    queue.Ticket
-	place     hold.Place
-	pod       *balance.Endpoint
-	status    int
-	reason    string
-	// own has the request's id, which may be a part of the head or of made.
-	own   http1.Own
-	made  [32]byte
-	story story
-	// span is nil when the request is not traced.
-	span *tracing.Span
-	// now is when the last thing happened to the request.
-	arrived, now time.Time
-	// start is the cold start that the request waited for, if it did.
-	start *coldstart.Start
-	// begun says that something of the response was sent.
-	begun bool
 	// keep says that the connection serves another request, and last what became of the connection after the last one.
 	keep bool
 	last after
 	pump *pump
-	// timeouts are those of the app, if it has any.
-	timeouts *timeouts
-
-	mu     sync.Mutex
-	active bool
-	// cause is why the request has to end.
-	cause error
-	// gone says that the client has left, during this request or before.
-	gone bool
-	link *link
-	// cancel ends what the request waits for, if anything.
-	cancel context.CancelCauseFunc
 }
 
 // take answers the requests of a connection. What is done once is apart: many connections wait, each with all of its stack.
 func (s *Server) take(conn net.Conn) {
 	if conn = s.handshake(conn); conn != nil {
-		if c := s.meet(conn); c != nil {
+		switch c := s.meet(conn); {
+		case c == nil:
+		case c.tls != nil && c.tls.ConnectionState().NegotiatedProtocol == alpnHTTP2:
+			c.multiplex()
+		default:
 			c.serve()
 		}
 	}
@@ -110,7 +72,8 @@ func (s *Server) take(conn net.Conn) {
 
 // meet makes a client of a connection, nil when there is nothing more to be done with it here.
 func (s *Server) meet(conn net.Conn) *client {
-	c, proto, below := &client{server: s}, "http", conn
+	c, proto, below := &client{}, "http", conn
+	c.asked.init(s, c, &c.peer, "HTTP/1.1")
 	if secure, ok := conn.(*tls.Conn); ok {
 		c.tls, proto, below = secure, "https", secure.NetConn()
 	}
@@ -126,10 +89,7 @@ func (s *Server) meet(conn net.Conn) *client {
 		return nil
 	}
 	if a, err := netip.ParseAddrPort(conn.RemoteAddr().String()); err == nil {
-		c.from = http1.Client{Address: []byte(a.Addr().String()), Proto: proto, Trusted: s.handler.trusts(a.Addr())}
-		if s.handler.config.Forwarded {
-			c.from.Node = http1.ForwardedNode(a.Addr())
-		}
+		c.peer = s.peer(a.Addr(), proto)
 	}
 	var err error
 	if c.forget, err = s.departures.add(&c.socket, c.left); err == nil && s.add(c) {
@@ -140,6 +100,15 @@ func (s *Server) meet(conn net.Conn) *client {
 	}
 	_ = conn.Close()
 	return nil
+}
+
+// peer is who is at the other end of a client's connection.
+func (s *Server) peer(a netip.Addr, proto string) http1.Client {
+	c := http1.Client{Address: []byte(a.String()), Proto: proto, Trusted: s.handler.trusts(a)}
+	if s.handler.config.Forwarded {
+		c.Node = http1.ForwardedNode(a)
+	}
+	return c
 }
 
 func (c *client) serve() {
@@ -163,6 +132,10 @@ func (c *client) serve() {
 			return
 		case c.last != again: // it has been answered
 		case !c.begin():
+			return
+		case c.request.Unusual && string(c.request.Method) == "PRI":
+			handedOver = true
+			c.multiplex()
 			return
 		case c.request.Unusual:
 			c.last = another
@@ -298,6 +271,24 @@ func (c *client) done(now time.Time) {
 	c.phase.Store(idle)
 }
 
+// sweep implements guest.
+func (c *client) sweep(now time.Time, idleFor, headFor time.Duration) {
+	since := now.Sub(time.Unix(0, c.since.Load()))
+	if idleFor > 0 && since > idleFor {
+		c.expire(idle)
+	}
+	if headFor > 0 && since > headFor {
+		c.expire(fresh)
+		c.expire(reading)
+	}
+}
+
+// leave implements guest.
+func (c *client) leave() {
+	c.expire(fresh)
+	c.expire(idle)
+}
+
 // busy reports whether a request is being answered.
 func (c *client) busy() bool { return c.phase.Load() == busy }
 
@@ -314,6 +305,15 @@ func (c *client) cut() {
 	_ = c.conn.SetDeadline(past)
 }
 
+// abort ends the request that is being answered, if any.
+func (c *client) abort(cause error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.abortLocked(cause) && (c.begun || errors.Is(cause, errClientGone)) {
+		_ = c.conn.SetWriteDeadline(past)
+	}
+}
+
 // left is told that the client has left.
 func (c *client) left() {
 	c.mu.Lock()
@@ -322,40 +322,8 @@ func (c *client) left() {
 	c.abort(errClientGone)
 }
 
-// abort ends the request that is being answered, if any.
-func (c *client) abort(cause error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.abortLocked(cause)
-}
-
 // moved is how much came and went on both connections of the request.
-func (c *client) moved() uint64 {
-	n := transferredOn(c.raw)
-	c.mu.Lock()
-	l := c.link
-	c.mu.Unlock()
-	if l != nil {
-		n += transferredOn(l.raw)
-	}
-	return n
-}
-
-func (c *client) abortLocked(cause error) {
-	if !c.active || c.cause != nil {
-		return
-	}
-	c.cause = cause
-	if c.link != nil {
-		c.link.interrupt()
-	}
-	if c.cancel != nil {
-		c.cancel(cause)
-	}
-	if c.begun || errors.Is(cause, errClientGone) {
-		_ = c.conn.SetWriteDeadline(past)
-	}
-}
+func (c *client) moved() uint64 { return transferredOn(c.raw) + c.movedOnLink() }
 
 // handOver gives the connection to net/http.
 func (c *client) handOver() {
@@ -380,24 +348,15 @@ func (c *client) linger() {
 	}
 }
 
-// identify gives the request its id, and begins its span if it is traced.
-func (c *client) identify() {
-	c.own, c.story, c.span = http1.Own{}, story{}, nil
-	if t := c.server.handler.config.Tracer; t != nil {
-		if c.span = t.Begin(text(c.request.TraceParent()), c.from.Trusted, c.arrived); c.span != nil {
-			c.own.TraceParent, c.own.NewTrace = c.span.TraceParent, c.span.NewTrace
-		}
-	}
-	if !c.server.handler.config.RequestIDs.on() {
-		return
-	}
-	if c.own.RequestID = c.request.RequestID(); c.own.RequestID == nil {
-		c.own.RequestID = http1.AppendRequestID(c.made[:0])
-	}
+// settle takes as little memory as it can: many may wait, and for long. It returns how much that is.
+func (c *client) settle() int {
+	c.in.shrink()
+	c.request.Fields = nil
+	return cap(c.in.b)
 }
 
-// reread reads the head anew, which is the same at another place.
-func (c *client) reread() {
+// resume reads the head anew, which is the same at another place.
+func (c *client) resume() {
 	_, _ = c.request.Parse(c.in.b) // it was well-formed before
 	if id := c.request.RequestID(); id != nil && len(c.own.RequestID) > 0 {
 		c.own.RequestID = id
@@ -406,21 +365,9 @@ func (c *client) reread() {
 
 // refuse answers for the app. The connection ends with it unless the request has been read to its end.
 func (c *client) refuse(r *refusal) {
-	if c.begun {
-		c.keep = false
-		if r.reason == reasonIdleTimeout {
-			c.reason = r.reason
-		}
-		return
-	}
-	c.status, c.reason = r.status, r.reason
-	r.id = string(c.own.RequestID)
-	if r.reason == reasonClientGone {
+	if !c.refused(r) {
 		c.keep = false
 		return
-	}
-	if r.reason == reasonBackend {
-		klog.V(2).InfoS("A request failed", "app", r.app, "reason", r.reason, "request", r.id, "err", r.cause)
 	}
 	keep := c.keep && c.whole && r.reason != reasonMalformed
 	out := r.appendTo(nil, string(c.request.Get("accept")), string(c.request.Method) == http.MethodHead, !keep, c.server.date.at(time.Now()))

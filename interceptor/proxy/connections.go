@@ -74,12 +74,12 @@ func (c *openConnections) Collect(ch chan<- prometheus.Metric) {
 func (s *Server) connections() (idle, busy int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for c := range s.clients {
-		if c.busy() {
+	for g := range s.guests {
+		if g.busy() {
 			busy++
 		}
 	}
-	return int64(len(s.clients)) - busy, busy
+	return int64(len(s.guests)) - busy, busy
 }
 
 // states are those of the connections that net/http has.

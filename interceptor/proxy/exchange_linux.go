@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -12,9 +11,7 @@ import (
 	"github.com/kedahttp/kedahttp/interceptor/backend"
 	"github.com/kedahttp/kedahttp/interceptor/balance"
 	"github.com/kedahttp/kedahttp/interceptor/coldstart"
-	"github.com/kedahttp/kedahttp/interceptor/hold"
 	"github.com/kedahttp/kedahttp/interceptor/http1"
-	"github.com/kedahttp/kedahttp/interceptor/queue"
 )
 
 // after says what becomes of a client's connection after a request.
@@ -66,13 +63,11 @@ func (c *client) answer() after {
 		// To hold a request whose body has not arrived takes more than to wait, and so does to look for somebody else.
 		return another
 	}
-	c.backend = b
 	c.story.in = int64(c.end - c.head)
 	if c.request.Chunked {
 		c.story.in = c.chunks.Data
 	}
-	c.ticket, c.place = queue.Ticket{}, hold.Place{}
-	c.ticket.Accept(b.Counts)
+	c.accept(b)
 	defer func() {
 		// Also when a panic ends it: the counts have to be right.
 		c.finish()
@@ -81,12 +76,7 @@ func (c *client) answer() after {
 		c.tell(b, now)
 		c.done(now)
 	}()
-	c.mu.Lock()
-	c.active, c.cause = true, nil
-	if c.gone {
-		c.cause = errClientGone
-	}
-	c.mu.Unlock()
+	c.activate()
 	if t := b.Settings().Timeouts; t != (backend.Timeouts{}) {
 		c.timeouts = newTimeouts(t, c.whole, func(cause error, _ bool) { c.abort(cause) }, c.moved)
 	}
@@ -149,15 +139,6 @@ func (c *client) unrouted(r *refusal) after {
 	return again
 }
 
-// deactivate lets nobody end the request any more. It is true when somebody did while its response was being sent, even if that
-// was complete by then: nothing else can be sent on the connection.
-func (c *client) deactivate() (cut bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.active = false
-	return c.begun && c.cause != nil
-}
-
 // finish ends what a request may have begun.
 func (c *client) finish() {
 	c.timeouts.end()
@@ -166,146 +147,6 @@ func (c *client) finish() {
 	c.pump, c.timeouts = nil, nil
 	c.release()
 	c.ticket.Done()
-}
-
-// release takes the request off its pod.
-func (c *client) release() {
-	if c.pod != nil {
-		c.pod.Release()
-		c.pod = nil
-	}
-}
-
-// forward holds the request while there is no pod, picks one and forwards the request to it, by the rules of
-// Handler.RoundTrip.
-func (c *client) forward() error {
-	b := c.backend
-	var avoid *balance.Endpoint
-	repeated := false
-	for {
-		pod := b.Pick(avoid)
-		if pod == nil {
-			var err error
-			if pod, err = c.hold(avoid); err != nil {
-				return err
-			}
-		}
-		c.pod, c.story.pod = pod, pod.Address
-		c.ticket.Forward()
-		err := c.send(pod, repeated)
-		if err == nil {
-			pod.Succeeded()
-			return nil
-		}
-		cause := c.aborted()
-		var unsent *dialError
-		failed := cause == nil && errors.As(err, &unsent)
-		if failed {
-			pod.Failed() // before its room is given to one that waits
-		}
-		c.release()
-		switch {
-		case cause != nil:
-			return cause
-		case c.begun:
-			return err
-		case failed:
-			c.ticket.Hold()
-			b.Tally.Retried(retryConnect)
-			c.timeouts.hold()
-			c.story.retries++
-		case !repeated && c.repeatable():
-			repeated = true
-			b.Tally.Retried(retryRepeated)
-			c.story.retries++
-		default:
-			return err
-		}
-		avoid = pod
-	}
-}
-
-// repeatable reports whether the request may be sent to a pod twice.
-func (c *client) repeatable() bool { return c.whole && http1.Idempotent(c.request.Method) }
-
-func (c *client) aborted() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.cause
-}
-
-// waiting has cancel called when the request has to end; it is called at once if it had to before.
-func (c *client) waiting(cancel context.CancelCauseFunc) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.cancel = cancel
-	if cancel != nil && c.cause != nil {
-		cancel(c.cause)
-	}
-}
-
-// hold waits for a pod. The request is pending meanwhile.
-func (c *client) hold(avoid *balance.Endpoint) (*balance.Endpoint, error) {
-	c.ticket.Hold()
-	b := c.backend
-	if b.Pods.Ready() == 0 {
-		c.ticket.Cold()
-		if own := placeholder(b, text(c.request.Method), []string{text(c.request.Get("accept"))}); own != nil {
-			b.Wish(&c.ticket)
-			return nil, own
-		}
-	}
-	began := c.server.handler.config.Clock.Now()
-	c.story.hold(began)
-	ctx, cancel := context.WithCancelCause(context.Background())
-	defer cancel(nil)
-	c.waiting(cancel)
-	defer c.waiting(nil)
-	// Many may wait, and for long.
-	c.in.shrink()
-	c.request.Fields = nil
-	c.place.Bytes = cap(c.in.b)
-	pod, start, err := b.Wait(ctx, &c.place, avoid)
-	if start != nil {
-		c.start = start
-	}
-	c.now = c.server.handler.config.Clock.Now()
-	c.story.held += c.now.Sub(began)
-	c.reread()
-	return pod, err
-}
-
-// connect returns a connection to the pod.
-func (c *client) connect(pod *balance.Endpoint, fresh bool) (*link, error) {
-	if !fresh {
-		if l := c.server.links.get(pod, c.now, c.repeatable()); l != nil {
-			return l, nil
-		}
-	}
-	ctx, cancel := context.WithCancelCause(context.Background())
-	defer cancel(nil)
-	c.waiting(cancel)
-	defer c.waiting(nil)
-	return c.server.links.dial(ctx, pod.Address)
-}
-
-// attach makes a link that of the request. It is false when the request has to end.
-func (c *client) attach(l *link) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.cause != nil {
-		return false
-	}
-	c.link = l
-	return true
-}
-
-// detach is false when the link was interrupted.
-func (c *client) detach() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.link = nil
-	return c.cause == nil
 }
 
 // send forwards the request to a pod and passes its response on.
@@ -330,7 +171,7 @@ func (c *client) send(pod *balance.Endpoint, fresh bool) (err error) {
 	c.timeouts.forward(c.whole)
 	out := blocks.Get().(*block)
 	defer blocks.Put(out)
-	head := c.request.AppendTo(out[:0], &c.from, &c.own)
+	head := c.request.AppendTo(out[:0], c.sender, &c.own)
 	body := c.in.b[c.head:c.end]
 	if c.whole && len(body) <= cap(head)-len(head) {
 		err = l.ask(append(head, body...), &l.in)

@@ -5,24 +5,17 @@ package proxy
 import (
 	"net"
 	"net/http"
-	"sync/atomic"
 	"time"
 )
 
 // Elsewhere than on Linux, where interceptors run, net/http has every connection.
 
 type (
-	client     struct{ since atomic.Int64 }
 	departures struct{}
 	links      struct{}
 )
 
-const (
-	fresh = iota
-	idle
-	reading
-	idleLinks = time.Minute
-)
+const idleLinks = time.Minute
 
 func (s *Server) take(conn net.Conn) {
 	if conn = s.handshake(conn); conn != nil {
@@ -31,10 +24,6 @@ func (s *Server) take(conn net.Conn) {
 }
 
 func transferred(net.Conn) uint64 { return 0 }
-
-func (*client) expire(int) {}
-func (*client) cut()       {}
-func (*client) busy() bool { return false }
 
 func newDepartures() (*departures, error) { return &departures{}, nil }
 func (*departures) run()                  {}

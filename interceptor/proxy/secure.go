@@ -52,10 +52,6 @@ func (s *Server) handshake(conn net.Conn) net.Conn {
 		return nil
 	}
 	_ = conn.SetDeadline(time.Time{})
-	if secure.ConnectionState().NegotiatedProtocol == alpnHTTP2 {
-		s.handOver(secure, nil)
-		return nil
-	}
 	return secure
 }
 

@@ -348,7 +348,7 @@ func TestRequestsWithTLSAreAnsweredInPlace(t *testing.T) {
 	inPlace := func() int {
 		s.server.mu.Lock()
 		defer s.server.mu.Unlock()
-		return len(s.server.clients)
+		return len(s.server.guests)
 	}
 	post := func(path, body string, change ...func(*http.Request)) string {
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://a.test"+path, io.MultiReader(strings.NewReader(body)))

@@ -17,8 +17,9 @@ import (
 // Server takes the connections of clients.
 //
 // Plain requests of HTTP/1.1 are answered in place: their heads are read, changed and forwarded as the bytes that they are. A
-// connection on which something else arrives - HTTP/2, an upgrade, Expect, a request for a pod that speaks HTTP/2 or for an app whose
-// fallback is to answer - is handed over to net/http and the Handler, with all that was read of it, for good. Both do the same things in the same order.
+// connection on which something else arrives - an upgrade, Expect, a request for a pod that speaks HTTP/2 or for an app whose
+// fallback is to answer - is handed over to net/http and the Handler, with all that was read of it, for good. Of HTTP/2 only the
+// request is given to the Handler, and the connection stays here. Both do the same things in the same order.
 type Server struct {
 	handler *Handler
 	others  *http.Server
@@ -34,10 +35,22 @@ type Server struct {
 
 	mu        sync.Mutex
 	listener  net.Listener
-	clients   map[*client]struct{}
+	guests    map[guest]struct{}
 	empty     chan struct{}
 	sweeping  chan struct{}
 	sweepOnce sync.Once
+}
+
+// guest is a connection on which requests are answered in place.
+type guest interface {
+	// sweep ends it if it has been idle for too long, or took too long for the head of a request; 0 is no limit.
+	sweep(now time.Time, idleFor, headFor time.Duration)
+	// leave ends it as soon as no request is on it.
+	leave()
+	// cut ends it whatever goes on there.
+	cut()
+	// busy reports whether a request is being answered.
+	busy() bool
 }
 
 // NewServer makes a server. Its timeouts are those of the given one, which answers what is handed over.
@@ -50,7 +63,7 @@ func NewServer(handler *Handler, others *http.Server) (*Server, error) {
 	others.ConnContext = withConn
 	s := &Server{
 		handler: handler, others: others, handed: &handed{conns: make(chan net.Conn), closed: make(chan struct{})}, departures: d,
-		links: handler.config.Transports.links, clients: map[*client]struct{}{}, empty: make(chan struct{}), sweeping: make(chan struct{}),
+		links: handler.config.Transports.links, guests: map[guest]struct{}{}, empty: make(chan struct{}), sweeping: make(chan struct{}),
 	}
 	s.states.all = map[net.Conn]http.ConnState{}
 	others.ConnState = s.states.set
@@ -121,8 +134,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 func (s *Server) Close() error {
 	s.end()
 	s.mu.Lock()
-	for c := range s.clients {
-		c.cut()
+	for g := range s.guests {
+		g.cut()
 	}
 	s.mu.Unlock()
 	err := s.others.Close()
@@ -142,11 +155,10 @@ func (s *Server) end() {
 	if s.listener != nil {
 		_ = s.listener.Close()
 	}
-	for c := range s.clients {
-		c.expire(fresh)
-		c.expire(idle)
+	for g := range s.guests {
+		g.leave()
 	}
-	if len(s.clients) == 0 {
+	if len(s.guests) == 0 {
 		close(s.empty)
 	}
 }
@@ -155,24 +167,24 @@ func (s *Server) end() {
 func (s *Server) ends() bool { return s.ending.Load() || s.handler.leaving.Load() }
 
 // add is false when the server is ending.
-func (s *Server) add(c *client) bool {
+func (s *Server) add(g guest) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ending.Load() {
 		return false
 	}
-	s.clients[c] = struct{}{}
+	s.guests[g] = struct{}{}
 	return true
 }
 
-func (s *Server) remove(c *client) {
+func (s *Server) remove(g guest) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, ok := s.clients[c]; !ok {
+	if _, ok := s.guests[g]; !ok {
 		return
 	}
-	delete(s.clients, c)
-	if len(s.clients) == 0 && s.ending.Load() {
+	delete(s.guests, g)
+	if len(s.guests) == 0 && s.ending.Load() {
 		close(s.empty)
 	}
 }
@@ -192,15 +204,8 @@ func (s *Server) sweep() {
 		}
 		now := time.Now()
 		s.mu.Lock()
-		for c := range s.clients {
-			since := now.Sub(time.Unix(0, c.since.Load()))
-			if most := s.others.IdleTimeout; most > 0 && since > most {
-				c.expire(idle)
-			}
-			if most := s.others.ReadHeaderTimeout; most > 0 && since > most {
-				c.expire(fresh)
-				c.expire(reading)
-			}
+		for g := range s.guests {
+			g.sweep(now, s.others.IdleTimeout, s.others.ReadHeaderTimeout)
 		}
 		s.mu.Unlock()
 		s.links.reap(now.Add(-idleLinks))

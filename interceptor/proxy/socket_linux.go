@@ -26,14 +26,14 @@ type socket struct {
 	writeErr error
 	quiet    bool
 
-	readable, answered, writable func(fd uintptr) bool
-	peeked                       func(fd uintptr)
+	readable, answered, writable, tried func(fd uintptr) bool
+	peeked                              func(fd uintptr)
 }
 
 func (s *socket) open(conn *net.TCPConn) (err error) {
 	s.conn = conn
 	s.raw, err = conn.SyscallConn()
-	s.readable, s.answered, s.writable, s.peeked = s.onReadable, s.onAnswered, s.onWritable, s.onPeek
+	s.readable, s.answered, s.writable, s.tried, s.peeked = s.onReadable, s.onAnswered, s.onWritable, s.onTry, s.onPeek
 	return err
 }
 
@@ -121,6 +121,19 @@ func (s *socket) write(p []byte) error {
 	err := s.raw.Write(s.writable)
 	s.from = nil
 	return errors.Join(err, s.writeErr)
+}
+
+// try writes what the connection takes at once. It must not have TLS.
+func (s *socket) try(p []byte) (n int, err error) {
+	s.from, s.writeErr = p, nil
+	err = s.raw.Write(s.tried)
+	n, s.from = len(p)-len(s.from), nil
+	return n, errors.Join(err, s.writeErr)
+}
+
+func (s *socket) onTry(fd uintptr) bool {
+	s.onWritable(fd)
+	return true
 }
 
 func (s *socket) onWritable(fd uintptr) bool {

@@ -8,7 +8,7 @@ import (
 )
 
 // tell writes into the access log, and ends the request's span. The entry has parts of the head, which are not kept.
-func (c *client) tell(b *backend.Backend, now time.Time) {
+func (c *asked) tell(b *backend.Backend, now time.Time) {
 	h := c.server.handler
 	took := now.Sub(c.arrived)
 	logged := h.config.AccessLog.Wants(c.status, c.reason, took)
@@ -20,10 +20,10 @@ func (c *client) tell(b *backend.Backend, now time.Time) {
 // tellAll is apart because the stack of a connection that waits is as large as any request on it needed.
 //
 //go:noinline
-func (c *client) tellAll(b *backend.Backend, took time.Duration, logged bool) {
+func (c *asked) tellAll(b *backend.Backend, took time.Duration, logged bool) {
 	h, r := c.server.handler, &c.request
 	e := accesslog.Entry{
-		Time: c.arrived, Client: text(c.from.Address), Method: text(r.Method), Scheme: c.from.Proto, Host: text(r.Host), Protocol: "HTTP/1.1",
+		Time: c.arrived, Client: text(c.sender.Address), Method: text(r.Method), Scheme: c.sender.Proto, Host: text(r.Host), Protocol: c.version,
 		Status: c.status, Reason: c.reason, BytesIn: c.story.in, BytesOut: c.story.out, Duration: took,
 		Held: c.story.held, Pod: c.story.pod, Retries: c.story.retries, RequestID: text(c.own.RequestID),
 		ColdStart: cold(c.start != nil, false, c.reason),
@@ -34,7 +34,7 @@ func (c *client) tellAll(b *backend.Backend, took time.Duration, logged bool) {
 	if b != nil {
 		e.Namespace, e.App = b.Name.Namespace, b.Name.Name
 	}
-	if c.from.Trusted {
+	if c.sender.Trusted {
 		e.Client = h.origin(e.Client, text(r.ForwardedFor()))
 	}
 	if c.span != nil {

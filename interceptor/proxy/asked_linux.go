@@ -1,0 +1,296 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"k8s.io/klog/v2"
+
+	"github.com/kedahttp/kedahttp/interceptor/backend"
+	"github.com/kedahttp/kedahttp/interceptor/balance"
+	"github.com/kedahttp/kedahttp/interceptor/coldstart"
+	"github.com/kedahttp/kedahttp/interceptor/hold"
+	"github.com/kedahttp/kedahttp/interceptor/http1"
+	"github.com/kedahttp/kedahttp/interceptor/queue"
+	"github.com/kedahttp/kedahttp/interceptor/tracing"
+)
+
+// asked is a request that is answered in place, by whichever version of HTTP it came: which pod has it, and what becomes of it. It
+// belongs to one goroutine, but for what is behind its lock.
+type asked struct {
+	server *Server
+	by     asker
+	sender *http1.Client
+	// version is that of HTTP, as the access log has it.
+	version string
+
+	request  http1.Request
+	response http1.Response
+	// whole says that all of the body has arrived, so that it can be sent again.
+	whole   bool
+	backend *backend.Backend
+	ticket  queue.Ticket
+	place   hold.Place
+	pod     *balance.Endpoint
+	status  int
+	reason  string
+	// own has the request's id, which may be a part of the head or of made.
+	own   http1.Own
+	made  [32]byte
+	story story
+	// span is nil when the request is not traced.
+	span *tracing.Span
+	// now is when the last thing happened to the request.
+	arrived, now time.Time
+	// start is the cold start that the request waited for, if it did.
+	start *coldstart.Start
+	// begun says that something of the response was sent.
+	begun bool
+	// timeouts are those of the app, if it has any.
+	timeouts *timeouts
+
+	mu     sync.Mutex
+	active bool
+	// cause is why the request has to end.
+	cause error
+	// gone says that the client has left, during this request or before.
+	gone bool
+	link *link
+	// cancel ends what the request waits for, if anything.
+	cancel context.CancelCauseFunc
+}
+
+// asker is where a request came from.
+type asker interface {
+	// send forwards the request to a pod and passes its response on. It uses a fresh connection if the last one broke.
+	send(pod *balance.Endpoint, fresh bool) error
+	// settle takes as little memory as it can for the request while that waits, and returns how much; resume is called afterwards.
+	settle() int
+	resume()
+}
+
+func (a *asked) init(s *Server, by asker, sender *http1.Client, version string) {
+	a.server, a.by, a.sender, a.version = s, by, sender, version
+}
+
+// accept counts the request.
+func (a *asked) accept(b *backend.Backend) {
+	a.backend, a.ticket, a.place = b, queue.Ticket{}, hold.Place{}
+	a.ticket.Accept(b.Counts)
+}
+
+// activate has others end the request from now on.
+func (a *asked) activate() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.active, a.cause = true, nil
+	if a.gone {
+		a.cause = errClientGone
+	}
+}
+
+// abortLocked ends the request that is being answered, if any. The lock is held.
+func (a *asked) abortLocked(cause error) (aborted bool) {
+	if !a.active || a.cause != nil {
+		return false
+	}
+	a.cause = cause
+	if a.link != nil {
+		a.link.interrupt()
+	}
+	if a.cancel != nil {
+		a.cancel(cause)
+	}
+	return true
+}
+
+// identify gives the request its id, and begins its span if it is traced.
+func (a *asked) identify() {
+	a.own, a.story, a.span = http1.Own{}, story{}, nil
+	if t := a.server.handler.config.Tracer; t != nil {
+		if a.span = t.Begin(text(a.request.TraceParent()), a.sender.Trusted, a.arrived); a.span != nil {
+			a.own.TraceParent, a.own.NewTrace = a.span.TraceParent, a.span.NewTrace
+		}
+	}
+	if !a.server.handler.config.RequestIDs.on() {
+		return
+	}
+	if a.own.RequestID = a.request.RequestID(); a.own.RequestID == nil {
+		a.own.RequestID = http1.AppendRequestID(a.made[:0])
+	}
+}
+
+// release takes the request off its pod.
+func (a *asked) release() {
+	if a.pod != nil {
+		a.pod.Release()
+		a.pod = nil
+	}
+}
+
+// forward holds the request while there is no pod, picks one and forwards the request to it, by the rules of
+// Handler.RoundTrip.
+func (a *asked) forward() error {
+	b := a.backend
+	var avoid *balance.Endpoint
+	repeated := false
+	for {
+		pod := b.Pick(avoid)
+		if pod == nil {
+			var err error
+			if pod, err = a.hold(avoid); err != nil {
+				return err
+			}
+		}
+		a.pod, a.story.pod = pod, pod.Address
+		a.ticket.Forward()
+		err := a.by.send(pod, repeated)
+		if err == nil {
+			pod.Succeeded()
+			return nil
+		}
+		cause := a.aborted()
+		var unsent *dialError
+		failed := cause == nil && errors.As(err, &unsent)
+		if failed {
+			pod.Failed() // before its room is given to one that waits
+		}
+		a.release()
+		switch {
+		case cause != nil:
+			return cause
+		case a.begun:
+			return err
+		case failed:
+			a.ticket.Hold()
+			b.Tally.Retried(retryConnect)
+			a.timeouts.hold()
+			a.story.retries++
+		case !repeated && a.repeatable():
+			repeated = true
+			b.Tally.Retried(retryRepeated)
+			a.story.retries++
+		default:
+			return err
+		}
+		avoid = pod
+	}
+}
+
+// repeatable reports whether the request may be sent to a pod twice.
+func (a *asked) repeatable() bool { return a.whole && http1.Idempotent(a.request.Method) }
+
+func (a *asked) aborted() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.cause
+}
+
+// waiting has cancel called when the request has to end; it is called at once if it had to before.
+func (a *asked) waiting(cancel context.CancelCauseFunc) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.cancel = cancel
+	if cancel != nil && a.cause != nil {
+		cancel(a.cause)
+	}
+}
+
+// hold waits for a pod. The request is pending meanwhile.
+func (a *asked) hold(avoid *balance.Endpoint) (*balance.Endpoint, error) {
+	a.ticket.Hold()
+	b := a.backend
+	if b.Pods.Ready() == 0 {
+		a.ticket.Cold()
+		if own := placeholder(b, text(a.request.Method), []string{text(a.request.Get("accept"))}); own != nil {
+			b.Wish(&a.ticket)
+			return nil, own
+		}
+	}
+	began := a.server.handler.config.Clock.Now()
+	a.story.hold(began)
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	a.waiting(cancel)
+	defer a.waiting(nil)
+	a.place.Bytes = a.by.settle()
+	pod, start, err := b.Wait(ctx, &a.place, avoid)
+	if start != nil {
+		a.start = start
+	}
+	a.now = a.server.handler.config.Clock.Now()
+	a.story.held += a.now.Sub(began)
+	a.by.resume()
+	return pod, err
+}
+
+// connect returns a connection to the pod.
+func (a *asked) connect(pod *balance.Endpoint, fresh bool) (*link, error) {
+	if !fresh {
+		if l := a.server.links.get(pod, a.now, a.repeatable()); l != nil {
+			return l, nil
+		}
+	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	a.waiting(cancel)
+	defer a.waiting(nil)
+	return a.server.links.dial(ctx, pod.Address)
+}
+
+// movedOnLink is how much came and went on the connection to the pod.
+func (a *asked) movedOnLink() uint64 {
+	a.mu.Lock()
+	l := a.link
+	a.mu.Unlock()
+	if l == nil {
+		return 0
+	}
+	return transferredOn(l.raw)
+}
+
+// attach makes a link that of the request. It is false when the request has to end.
+func (a *asked) attach(l *link) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.cause != nil {
+		return false
+	}
+	a.link = l
+	return true
+}
+
+// detach is false when the link was interrupted.
+func (a *asked) detach() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.link = nil
+	return a.cause == nil
+}
+
+// deactivate lets nobody end the request any more. It is true when somebody did while its response was being sent, even if that
+// was complete by then: nothing else can be sent on the connection.
+func (a *asked) deactivate() (cut bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.active = false
+	return a.begun && a.cause != nil
+}
+
+// refused notes that the interceptor answers for the app. It is false when there is nobody to be answered, or an answer has begun.
+func (a *asked) refused(r *refusal) bool {
+	if a.begun {
+		if r.reason == reasonIdleTimeout {
+			a.reason = r.reason
+		}
+		return false
+	}
+	a.status, a.reason = r.status, r.reason
+	r.id = string(a.own.RequestID)
+	if r.reason == reasonBackend {
+		klog.V(2).InfoS("A request failed", "app", r.app, "reason", r.reason, "request", r.id, "err", r.cause)
+	}
+	return r.reason != reasonClientGone
+}

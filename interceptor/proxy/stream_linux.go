@@ -1,0 +1,408 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"maps"
+	"net/http"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"sync"
+	"unsafe"
+
+	xhttp2 "golang.org/x/net/http2"
+	"k8s.io/klog/v2"
+
+	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
+	"github.com/kedahttp/kedahttp/interceptor/backend"
+	"github.com/kedahttp/kedahttp/interceptor/balance"
+	"github.com/kedahttp/kedahttp/interceptor/coldstart"
+	"github.com/kedahttp/kedahttp/interceptor/http1"
+	"github.com/kedahttp/kedahttp/interceptor/http2"
+)
+
+// asking is a request that has come by HTTP/2.
+type asking struct {
+	asked
+	client *multiplexed
+	stream *http2.Stream
+	// body is that of the request, if it is whole.
+	body []byte
+	pump *pump
+	// failed is lost, made once.
+	failed func(error)
+	// kept says that somebody may use the stream for a while when the request is over.
+	kept bool
+}
+
+var askings = sync.Pool{New: func() any {
+	x := &asking{}
+	x.failed = x.lost
+	return x
+}}
+
+// opened gets each request.
+func (m *multiplexed) opened(s *http2.Stream) {
+	x := askings.Get().(*asking)
+	x.init(m.server, x, &m.peer, "HTTP/2.0")
+	x.client, x.stream = m, s
+	s.Watch(x.failed)
+	go x.run()
+}
+
+// lost is told that the client has left, or does not want the answer any more. The connection is locked.
+func (x *asking) lost(error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.gone = true
+	x.abortLocked(errClientGone)
+}
+
+// abort ends the request.
+func (x *asking) abort(cause error) {
+	x.mu.Lock()
+	cut := x.abortLocked(cause) && x.begun
+	x.mu.Unlock()
+	if cut {
+		x.stream.Fail(cause)
+	}
+}
+
+func (x *asking) moved() uint64 { return x.stream.Moved.Load() + x.movedOnLink() }
+
+func (x *asking) run() {
+	defer func() {
+		if p := recover(); p != nil && p != http.ErrAbortHandler { //nolint:errorlint // as it is thrown
+			klog.ErrorS(nil, "A request made the interceptor panic", "panic", p, "stack", string(debug.Stack()))
+		}
+		x.stream.Done(xhttp2.ErrCodeInternal)
+		if !x.kept {
+			x.stream.Free()
+			x.free()
+		}
+	}()
+	x.answer()
+}
+
+// free leaves the memory to another request.
+func (x *asking) free() {
+	fields, fieldsBack := x.request.Fields, x.response.Fields
+	clear(fields)
+	clear(fieldsBack)
+	x.body, x.client, x.stream, x.pump = nil, nil, nil, nil
+	x.asked = asked{request: http1.Request{Fields: fields[:0]}, response: http1.Response{Fields: fieldsBack[:0]}}
+	askings.Put(x)
+}
+
+// answer answers the request: route, count, hold, pick, forward, as client.answer does.
+func (x *asking) answer() {
+	h, in := x.server.handler, &x.stream.Head
+	started := h.config.Clock.Now()
+	x.arrived, x.now = started, started
+	length := in.Length
+	if x.body, x.whole = x.stream.Whole(); x.whole {
+		length = int64(len(x.body))
+	}
+	err := x.request.Translate(octets(in.Method), octets(in.Path), octets(in.Authority), in.Fields, length)
+	x.identify()
+	if in.TooLong {
+		err = errHeadTooLong
+	}
+	var bad *http1.Malformed
+	if errors.As(err, &bad) {
+		x.unrouted(malformed(bad))
+		return
+	}
+	if x.request.Unusual {
+		x.serveHTTP()
+		return
+	}
+	table := h.config.Routes.Table()
+	if table == nil {
+		x.unrouted(starting())
+		return
+	}
+	path, ok := x.request.DecodedPath()
+	if !ok {
+		x.unrouted(malformed(errBadPath))
+		return
+	}
+	route, ok := table.Match(text(x.request.Host), text(path), &x.request)
+	if !ok {
+		x.unrouted(noRoute(string(x.request.Host), string(path)))
+		return
+	}
+	if route.Static != nil {
+		x.static(route)
+		return
+	}
+	b := route.Backend
+	if b.Protocol() != v1alpha1.ProtocolHTTP1 || h.redirects(b) && x.sender.Proto != "https" || b.Fallback() != nil && b.Pods.Ready() == 0 {
+		x.serveHTTP()
+		return
+	}
+	x.accept(b)
+	defer func() {
+		// Also when a panic ends it: the counts have to be right.
+		x.finish()
+		now := h.config.Clock.Now()
+		b.Tally.Done(x.status, x.reason, now.Sub(started))
+		x.tell(b, now)
+	}()
+	x.activate()
+	if t := b.Settings().Timeouts; t != (backend.Timeouts{}) {
+		x.timeouts = newTimeouts(t, x.whole, func(cause error, _ bool) { x.abort(cause) }, x.moved)
+	}
+	if err := x.forward(); err != nil {
+		var own *refusal
+		if !errors.As(err, &own) {
+			own = explain(b, nil, err)
+		}
+		x.refuse(own)
+	}
+}
+
+var errHeadTooLong = &http1.Malformed{Status: http.StatusRequestHeaderFieldsTooLarge, Message: "the request's header is too long"}
+
+// octets are those of a string, which must not be changed.
+func octets(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
+
+// finish ends what a request may have begun.
+func (x *asking) finish() {
+	x.timeouts.end()
+	x.deactivate()
+	x.stopPump()
+	x.timeouts = nil
+	x.release()
+	x.ticket.Done()
+}
+
+// static gives a route's fixed response.
+func (x *asking) static(route *backend.Route) {
+	s := route.Static
+	x.status = s.Status
+	x.respond(s.Status, s.Header, s.Body)
+	now := x.server.handler.config.Clock.Now()
+	route.Tally.Done(s.Status, "", now.Sub(x.arrived))
+	x.tell(route.Backend, now)
+}
+
+// unrouted answers a request that belongs to no app.
+func (x *asking) unrouted(r *refusal) {
+	x.refuse(r)
+	x.server.handler.config.Metrics.unrouted(x.status, x.reason)
+	x.tell(nil, x.server.handler.config.Clock.Now())
+}
+
+// refuse answers for the app.
+func (x *asking) refuse(r *refusal) {
+	if x.refused(r) {
+		header, body := r.answer([]string{string(x.request.Get("accept"))})
+		x.respond(r.status, header, body)
+	}
+}
+
+// respond sends a whole response of the interceptor's own.
+func (x *asking) respond(status int, header http.Header, body []byte) {
+	block := http2.NewBlock()
+	defer block.Free()
+	block.Status(status)
+	for _, name := range slices.Sorted(maps.Keys(header)) {
+		block.Fold(octets(name), octets(header.Get(name)))
+	}
+	block.Fold([]byte("date"), x.server.date.at(x.now))
+	if string(x.request.Method) == http.MethodHead {
+		body = nil
+	}
+	x.story.out = int64(len(body))
+	_ = x.stream.Send(block.Bytes(), body, true) // the client may be gone
+}
+
+// settle and resume implement asker: the request is no more than its fields.
+
+func (x *asking) settle() int {
+	n := len(x.request.Method) + len(x.request.Target)
+	for _, f := range x.request.Fields {
+		n += len(f.Name) + len(f.Value)
+	}
+	return n
+}
+
+func (x *asking) resume() {}
+
+// send forwards the request to a pod and passes its response on.
+func (x *asking) send(pod *balance.Endpoint, fresh bool) (err error) {
+	if !x.whole && !x.request.Chunked {
+		if x.body, x.whole = x.stream.Whole(); x.whole { // while the request waited
+			x.timeouts.arrive()
+		}
+	}
+	l, err := x.connect(pod, fresh)
+	if err != nil {
+		return err
+	}
+	if !x.attach(l) {
+		l.close()
+		return x.aborted()
+	}
+	reusable := false
+	defer func() {
+		if !x.detach() || !reusable || err != nil || len(l.in.b) > 0 {
+			l.close()
+			return
+		}
+		l.in.free()
+		x.server.links.put(pod, l, x.now)
+	}()
+	x.timeouts.forward(x.whole)
+	out := blocks.Get().(*block)
+	defer blocks.Put(out)
+	head := x.request.AppendTo(out[:0], x.sender, &x.own)
+	switch {
+	case !x.whole:
+		if err = l.write(head); err == nil {
+			x.startPump(l)
+		}
+	case len(x.body) <= cap(head)-len(head):
+		err = l.ask(append(head, x.body...), &l.in)
+	default:
+		err = writeBoth(&l.socket, head, x.body)
+	}
+	if err != nil {
+		return err
+	}
+	ofHead := string(x.request.Method) == http.MethodHead
+	for {
+		n, err := l.head(&x.response, ofHead)
+		if err != nil {
+			return err
+		}
+		switch status := x.response.Status; {
+		case status == http.StatusSwitchingProtocols:
+			return errUpgrade
+		case status < 200:
+			if x.sendHead(&http1.Way{}, nil, false) != nil {
+				return errClientGone
+			}
+		default:
+			if err := x.timeouts.begin(); err != nil {
+				return err
+			}
+			reusable, err = x.deliver(l, n)
+			return err
+		}
+		l.in.drop(n)
+	}
+}
+
+// sendHead sends the response's header.
+func (x *asking) sendHead(way *http1.Way, body []byte, end bool) error {
+	block := http2.NewBlock()
+	defer block.Free()
+	block.Status(x.response.Status)
+	x.response.Each(way, block.Fold)
+	return x.stream.Send(block.Bytes(), body, end)
+}
+
+// deliver passes a response on whose head is the first n bytes of what was read of a link.
+func (x *asking) deliver(l *link, n int) (reusable bool, err error) {
+	r := &x.response
+	x.status, x.now = r.Status, x.server.handler.config.Clock.Now()
+	sent := x.pump.settled()
+	way := http1.Way{Date: x.server.date.at(x.now)}
+	if x.server.handler.config.RequestIDs == RequestIDsReturn {
+		way.RequestID = x.own.RequestID
+	}
+	if x.start != nil {
+		stages, first := x.start.FirstByte(x.pod.Address, x.arrived)
+		way.Name, way.Value = coldstart.Header, stages.String()
+		x.story.waited.Stages = stages
+		if first {
+			x.backend.Started(stages)
+		}
+	}
+	x.mu.Lock()
+	x.begun = true
+	cause := x.cause
+	x.mu.Unlock()
+	if cause != nil {
+		return false, cause
+	}
+	to := delivery{asking: x, link: l, way: &way, skip: n}
+	switch {
+	case r.Chunked:
+		err = to.chunks()
+	case r.Unbounded():
+		err = to.rest()
+	default:
+		err = to.sized()
+	}
+	return sent && !r.Close, err
+}
+
+// startPump begins to forward the body.
+func (x *asking) startPump(l *link) {
+	p := &pump{ended: make(chan struct{})}
+	x.pump = p
+	left := x.request.Length
+	chunked := x.request.Chunked
+	go func() {
+		defer close(p.ended)
+		x.forwardBody(p, l, chunked, left)
+	}()
+}
+
+func (x *asking) forwardBody(p *pump, l *link, chunked bool, left int64) {
+	out := blocks.Get().(*block)
+	defer blocks.Put(out)
+	var data []byte
+	for {
+		var err error
+		data, err = x.stream.Take(data)
+		p.bytes += int64(len(data))
+		left -= int64(len(data))
+		p.last.Store(errors.Is(err, io.EOF) || !chunked && left <= 0)
+		switch {
+		case err != nil && !errors.Is(err, io.EOF):
+			x.abort(errClientGone)
+			return
+		case err != nil && chunked:
+			err = l.write([]byte("0\r\n\r\n"))
+		case err != nil:
+			err = nil
+		case chunked:
+			size := append(strconv.AppendInt(out[:0], int64(len(data)), 16), "\r\n"...)
+			data = append(data, "\r\n"...)
+			err = writeBoth(&l.socket, size, data)
+		default:
+			err = l.write(data)
+		}
+		if err != nil {
+			return // the pod may have answered before
+		}
+		if p.last.Load() {
+			p.finished.Store(true)
+			x.timeouts.arrive()
+			x.timeouts.ask()
+			return
+		}
+	}
+}
+
+// stopPump ends it.
+func (x *asking) stopPump() {
+	p := x.pump
+	if p == nil {
+		x.story.in = int64(len(x.body))
+		return
+	}
+	if !p.finished.Load() {
+		x.stream.StopTaking(errPumpStopped)
+	}
+	<-p.ended
+	x.story.in = p.bytes
+	x.pump = nil
+}
+
+var errPumpStopped = errors.New("the request is over")
