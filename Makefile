@@ -74,6 +74,10 @@ bench-proxy: ## The interceptor's data path, beside nginx, haproxy, a plain Reve
 	@$(GOBUILD) -o bin/interceptor ./cmd/interceptor
 	@hack/bench.sh proxy --interceptor bin/interceptor --out bin/bench/proxy.jsonl
 
+.PHONY: chaos
+chaos: bin/cluster ## Break one part after the other under load, and tell what was lost. SEED=N does the same again, ONLY=REGEX some of it.
+	@hack/chaos.sh $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only '$(ONLY)')
+
 .PHONY: conformance
 conformance: bin/cluster ## Kubernetes' own tests of storage: records on a kube-apiserver that ends with the test, and an embedded etcd.
 	KUBE_APISERVER=$$(bin/cluster build --without-keda | grep /kubernetes-)/kube-apiserver \

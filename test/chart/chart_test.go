@@ -197,4 +197,3 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		require.ErrorContains(t, err, says, wrong)
 	}
 }
-

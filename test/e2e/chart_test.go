@@ -105,4 +105,3 @@ spec:
 		return nil
 	})
 }
-
