@@ -2,6 +2,7 @@ package queue
 
 import (
 	"maps"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -34,7 +35,7 @@ type ledger struct {
 	// ended views are of interceptors that are gone: their requests are over, yet what they did remains part of the averages
 	// for as long as a window can reach back.
 	ended map[*view]struct{}
-	apps  map[types.NamespacedName]map[*view]map[types.UID]*entry
+	apps  map[types.NamespacedName]map[*view][]*entry
 	// lively apps had a change lately, so that their averages still move.
 	lively map[types.NamespacedName]struct{}
 }
@@ -68,7 +69,9 @@ func (v *view) local(t time.Time) time.Time  { return v.heard.Add(t.Sub(v.told))
 // current reports whether the view's numbers are those of this moment.
 func (v *view) current() bool { return v.known && v.connected && !v.stale }
 
+// entry is what one interceptor told of an app with a uid: of each name there is one, but for the time in which an app is made again.
 type entry struct {
+	uid               types.UID
 	pending, inFlight int64
 	coldStarts        int64
 	// told is when the last request was accepted, by the interceptor's clock. last is the same moment by ours, as it was
@@ -84,7 +87,7 @@ func newLedger(grace time.Duration) *ledger {
 		retention: minRetention,
 		views:     map[string]*view{},
 		ended:     map[*view]struct{}{},
-		apps:      map[types.NamespacedName]map[*view]map[types.UID]*entry{},
+		apps:      map[types.NamespacedName]map[*view][]*entry{},
 		lively:    map[types.NamespacedName]struct{}{},
 	}
 }
@@ -204,9 +207,9 @@ func (l *ledger) zeroUnnamed(v *view, u *wire.Update, told time.Time, c *changes
 		named[appKey{types.NamespacedName{Namespace: a.GetNamespace(), Name: a.GetName()}, types.UID(a.GetUid())}] = struct{}{}
 	}
 	for app, views := range l.apps {
-		for uid := range views[v] {
-			if _, ok := named[appKey{app, uid}]; !ok {
-				l.removeApp(v, app, uid, told)
+		for _, e := range slices.Clone(views[v]) {
+			if _, ok := named[appKey{app, e.uid}]; !ok {
+				l.removeApp(v, app, e.uid, told)
 				c.add(app)
 			}
 		}
@@ -216,26 +219,21 @@ func (l *ledger) zeroUnnamed(v *view, u *wire.Update, told time.Time, c *changes
 func (l *ledger) entry(v *view, app types.NamespacedName, uid types.UID) *entry {
 	views := l.apps[app]
 	if views == nil {
-		views = map[*view]map[types.UID]*entry{}
+		views = map[*view][]*entry{}
 		l.apps[app] = views
 	}
-	entries := views[v]
-	if entries == nil {
-		entries = map[types.UID]*entry{}
-		views[v] = entries
+	if i := slices.IndexFunc(views[v], func(e *entry) bool { return e.uid == uid }); i >= 0 {
+		return views[v][i]
 	}
-	e := entries[uid]
-	if e == nil {
-		e = &entry{}
-		entries[uid] = e
-	}
+	e := &entry{uid: uid}
+	views[v] = append(views[v], e)
 	return e
 }
 
 // removeApp forgets an app that is gone, with its past: one of the same name that is made later starts from zero.
 func (l *ledger) removeApp(v *view, app types.NamespacedName, uid types.UID, _ time.Time) {
 	views := l.apps[app]
-	delete(views[v], uid)
+	views[v] = slices.DeleteFunc(views[v], func(e *entry) bool { return e.uid == uid })
 	if len(views[v]) == 0 {
 		delete(views, v)
 	}
@@ -392,16 +390,34 @@ func (l *ledger) heardOfAll(now time.Time) bool {
 	return true
 }
 
-// sample adds up an app's counts.
+// sample adds up an app's counts, or those of all apps.
 func (l *ledger) sample(app types.NamespacedName, window time.Duration, now time.Time) (s Sample) {
 	window = min(max(window, heartbeat), maxRetention)
 	l.asked, l.retention = max(l.asked, window), max(l.retention, window)
+	if app == AllApps {
+		for app := range l.apps {
+			one := l.sum(app, window, now)
+			s.Pending, s.InFlight, s.ColdStarts = s.Pending+one.Pending, s.InFlight+one.InFlight, s.ColdStarts+one.ColdStarts
+			s.Concurrency, s.RequestRate = s.Concurrency+one.Concurrency, s.RequestRate+one.RequestRate
+			s.Observed = max(s.Observed, one.Observed)
+			if one.LastRequest.After(s.LastRequest) {
+				s.LastRequest = one.LastRequest
+			}
+		}
+	} else {
+		s = l.sum(app, window, now)
+	}
 	s.Reporting, s.Expected = l.reporting()
 	for _, v := range l.views {
 		if v.known && (s.SampledAt.IsZero() || v.heard.Before(s.SampledAt)) {
 			s.SampledAt = v.heard
 		}
 	}
+	return s
+}
+
+// sum adds up what the interceptors told of an app.
+func (l *ledger) sum(app types.NamespacedName, window time.Duration, now time.Time) (s Sample) {
 	var integral, requests float64
 	var observed time.Duration
 	for v, entries := range l.apps[app] {

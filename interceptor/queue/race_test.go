@@ -1,0 +1,6 @@
+//go:build race
+
+package queue
+
+// raceDetector slows everything down, and takes memory.
+const raceDetector = true
