@@ -81,33 +81,6 @@ func (s *Server) Run(ctx context.Context) {
 // AppChanged tells the streams that an app's spec may have changed.
 func (s *Server) AppChanged(app types.NamespacedName) { s.hub.changed(app) }
 
-// trigger is what a ScaledObject says of itself.
-type trigger struct {
-	app       types.NamespacedName
-	activeFor time.Duration
-}
-
-func (s *Server) trigger(ref *externalscaler.ScaledObjectRef) (t trigger, err error) {
-	m := ref.GetScalerMetadata()
-	t = trigger{app: types.NamespacedName{Namespace: m["namespace"], Name: m["httpApp"]}, activeFor: s.config.ActiveFor}
-	if t.app.Name == "" {
-		return t, status.Errorf(codes.InvalidArgument,
-			"the trigger of ScaledObject %s/%s does not say which HTTPApp it is for: set metadata.httpApp to the name of one", ref.GetNamespace(), ref.GetName())
-	}
-	if t.app.Namespace == "" {
-		t.app.Namespace = ref.GetNamespace()
-	}
-	if v := m["activeFor"]; v != "" {
-		d, err := time.ParseDuration(v)
-		if err != nil || d < 0 {
-			return t, status.Errorf(codes.InvalidArgument,
-				"the trigger of ScaledObject %s/%s has metadata.activeFor %q, which is no duration such as 10s", ref.GetNamespace(), ref.GetName(), v)
-		}
-		t.activeFor = d
-	}
-	return t, nil
-}
-
 // ignorant returns an error when nothing is known of any app's requests. KEDA then leaves the replicas as they are; a zero
 // would take them away under load.
 func (s *Server) ignorant(sample queue.Sample) error {
@@ -121,6 +94,9 @@ func (s *Server) ignorant(sample queue.Sample) error {
 }
 
 func (s *Server) active(sample queue.Sample, t trigger) bool {
+	if t.app == queue.AllApps {
+		return true // without interceptors nobody would notice the next request
+	}
 	return sample.Waiting() || !sample.LastRequest.IsZero() && s.config.Clock.Since(sample.LastRequest) < t.activeFor
 }
 
@@ -146,6 +122,14 @@ func (s *Server) StreamIsActive(ref *externalscaler.ScaledObjectRef, stream grpc
 	t, err := s.trigger(ref)
 	if err != nil {
 		return err
+	}
+	if t.app == queue.AllApps {
+		select {
+		case <-stream.Context().Done():
+			return stream.Context().Err()
+		case <-s.closing:
+			return nil // what is always active has no news
+		}
 	}
 	woken, leave := s.hub.join(t.app)
 	defer leave()
@@ -211,7 +195,7 @@ func (s *Server) GetMetricSpec(_ context.Context, ref *externalscaler.ScaledObje
 	if err != nil {
 		return nil, err
 	}
-	return specOf(goalOf(s.config.Apps.Get(t.app))), nil
+	return specOf(s.goal(t)), nil
 }
 
 func specOf(g goal) *externalscaler.GetMetricSpecResponse {
@@ -234,7 +218,7 @@ func (s *Server) StreamMetricSpec(ref *externalscaler.ScaledObjectRef, stream gr
 	defer leave()
 	var told goal
 	for {
-		if g := goalOf(s.config.Apps.Get(t.app)); g.metric != told.metric || g.target != told.target {
+		if g := s.goal(t); g.metric != told.metric || g.target != told.target {
 			if err := stream.Send(specOf(g)); err != nil {
 				return err
 			}
@@ -256,7 +240,7 @@ func (s *Server) GetMetrics(_ context.Context, req *externalscaler.GetMetricsReq
 	if err != nil {
 		return nil, err
 	}
-	g := goalOf(s.config.Apps.Get(t.app))
+	g := s.goal(t)
 	if name := req.GetMetricName(); name != "" {
 		g.metric = name
 	}
@@ -265,6 +249,9 @@ func (s *Server) GetMetrics(_ context.Context, req *externalscaler.GetMetricsReq
 	}
 	var v float64
 	switch g.metric {
+	case metricInterceptors:
+		// Not what an app's load is made of: it takes longer to start an interceptor than for a rush to pass.
+		v = s.config.Source.Sample(queue.AllApps, g.window).Concurrency
 	case metricConcurrency:
 		v = queue.Load(s.config.Source, t.app, queue.Concurrency, g.window)
 	case metricRequestRate:

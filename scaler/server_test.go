@@ -32,6 +32,8 @@ type counts struct {
 	sample   queue.Sample
 	averages map[time.Duration]float64
 	lately   float64
+	// all is the concurrency of all apps together.
+	all      float64
 	observed time.Duration
 	unsynced bool
 	looked   int
@@ -48,6 +50,9 @@ func (c *counts) Sample(app types.NamespacedName, window time.Duration) queue.Sa
 	defer c.mu.Unlock()
 	c.looked++
 	s := c.sample
+	if app == queue.AllApps {
+		return queue.Sample{Reporting: s.Reporting, Expected: s.Expected, Concurrency: c.all}
+	}
 	if app != shop {
 		return queue.Sample{Reporting: s.Reporting, Expected: s.Expected}
 	}

@@ -36,12 +36,18 @@ const (
 	Concurrency = "http_concurrency"
 	// RequestRate is how many requests arrive per second, averaged over the app's window; see queue.Load.
 	RequestRate = "http_request_rate"
+	// InterceptorRequests is how many requests of all apps wait or are being answered, averaged over half a minute. It is a metric of the
+	// interceptors, in their namespace.
+	InterceptorRequests = "http_interceptor_requests"
 )
+
+// interceptorWindow is what InterceptorRequests is averaged over.
+const interceptorWindow = 30 * time.Second
 
 // AppLabel is the label of a value that names its app.
 const AppLabel = "httpapp"
 
-var names = []string{Concurrency, InFlight, Pending, RequestRate}
+var names = []string{Concurrency, InFlight, InterceptorRequests, Pending, RequestRate}
 
 // smallest is what a window that a HPA is told is at least; a shorter one is not averaged over either.
 const smallest = time.Second
@@ -56,13 +62,16 @@ type Counts interface {
 type Provider struct {
 	counts Counts
 	apps   cache.SharedIndexInformer
+	// interceptors is their namespace.
+	interceptors string
 }
 
 var _ provider.ExternalMetricsProvider = &Provider{}
 
-// NewProvider makes a provider. apps is an informer of *v1alpha1.HTTPApp with an index of namespaces.
-func NewProvider(counts Counts, apps cache.SharedIndexInformer) *Provider {
-	return &Provider{counts: counts, apps: apps}
+// NewProvider makes a provider. apps is an informer of *v1alpha1.HTTPApp with an index of namespaces, interceptors the namespace of
+// the interceptors.
+func NewProvider(counts Counts, apps cache.SharedIndexInformer, interceptors string) *Provider {
+	return &Provider{counts: counts, apps: apps, interceptors: interceptors}
 }
 
 // ListAllExternalMetrics implements provider.ExternalMetricsProvider.
@@ -92,6 +101,16 @@ func (p *Provider) GetExternalMetric(_ context.Context, namespace string, select
 		return nil, err
 	}
 	list := &external_metrics.ExternalMetricValueList{Items: []external_metrics.ExternalMetricValue{}}
+	if info.Metric == InterceptorRequests {
+		if namespace == p.interceptors {
+			value, err := p.all()
+			if err != nil {
+				return nil, err
+			}
+			list.Items = append(list.Items, *value)
+		}
+		return list, nil
+	}
 	for _, obj := range apps {
 		app, ok := obj.(*v1alpha1.HTTPApp)
 		if !ok || app.DeletionTimestamp != nil || !selector.Matches(labelsOf(app)) {
@@ -118,11 +137,8 @@ func (p *Provider) value(app *v1alpha1.HTTPApp, metric string) (*external_metric
 	name := types.NamespacedName{Namespace: app.Namespace, Name: app.Name}
 	window := max(demand.Window(app), smallest)
 	sample := p.counts.Sample(name, window)
-	switch {
-	case !p.counts.Synced():
-		return nil, apierrors.NewServiceUnavailable("the counts of the interceptors are not known yet")
-	case sample.Reporting == 0:
-		return nil, apierrors.NewServiceUnavailable(fmt.Sprintf("none of the %d interceptors reports its counts", sample.Expected))
+	if err := p.known(sample); err != nil {
+		return nil, err
 	}
 	value := &external_metrics.ExternalMetricValue{
 		MetricName:   metric,
@@ -144,4 +160,28 @@ func (p *Provider) value(app *v1alpha1.HTTPApp, metric string) (*external_metric
 	}
 	value.Value = *resource.NewMilliQuantity(int64(math.Round(number*1000)), resource.DecimalSI)
 	return value, nil
+}
+
+// known returns an error while nothing is known.
+func (p *Provider) known(sample queue.Sample) error {
+	switch {
+	case !p.counts.Synced():
+		return apierrors.NewServiceUnavailable("the counts of the interceptors are not known yet")
+	case sample.Reporting == 0:
+		return apierrors.NewServiceUnavailable(fmt.Sprintf("none of the %d interceptors reports its counts", sample.Expected))
+	}
+	return nil
+}
+
+// all is what the interceptors are scaled by.
+func (p *Provider) all() (*external_metrics.ExternalMetricValue, error) {
+	sample := p.counts.Sample(queue.AllApps, interceptorWindow)
+	if err := p.known(sample); err != nil {
+		return nil, err
+	}
+	return &external_metrics.ExternalMetricValue{
+		MetricName: InterceptorRequests, MetricLabels: map[string]string{}, Timestamp: metav1.NewTime(sample.SampledAt),
+		WindowSeconds: ptr.To(int64(interceptorWindow.Seconds())),
+		Value:         *resource.NewMilliQuantity(int64(math.Round(sample.Concurrency*1000)), resource.DecimalSI),
+	}, nil
 }

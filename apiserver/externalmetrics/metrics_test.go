@@ -68,7 +68,7 @@ func providerOf(t *testing.T, c *counts) *Provider {
 	if !cache.WaitForCacheSync(t.Context().Done(), apps.HasSynced) {
 		t.Fatal("the informer does not sync")
 	}
-	return NewProvider(c, apps)
+	return NewProvider(c, apps, "system")
 }
 
 func TestEachMetricIsThatOfTheApp(t *testing.T) {
@@ -168,5 +168,23 @@ func TestAMetricThatDoesNotExistIsNotFoundAndTheOthersAreNamed(t *testing.T) {
 		if !strings.Contains(err.Error(), info.Metric) {
 			t.Errorf("the error does not name %s: %v", info.Metric, err)
 		}
+	}
+}
+
+func TestTheRequestsOfAllAppsAreAMetricOfTheInterceptorsNamespace(t *testing.T) {
+	c := served()
+	p := providerOf(t, c)
+	for namespace, want := range map[string]int{"system": 1, "shop": 0} {
+		list, err := p.GetExternalMetric(t.Context(), namespace, labels.Everything(), provider.ExternalMetricInfo{Metric: InterceptorRequests})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(list.Items) != want || want == 1 && list.Items[0].Value.String() != "4250m" {
+			t.Errorf("in %s there are %v", namespace, list.Items)
+		}
+	}
+	c.sample.Reporting = 0
+	if _, err := p.GetExternalMetric(t.Context(), "system", labels.Everything(), provider.ExternalMetricInfo{Metric: InterceptorRequests}); !apierrors.IsServiceUnavailable(err) {
+		t.Errorf("what is not known is answered: %v", err)
 	}
 }

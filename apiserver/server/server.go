@@ -150,7 +150,7 @@ func (p *parts) serve(config *genericserver.RecommendedConfig, scheme *runtime.S
 	}); err != nil {
 		return nil, err
 	}
-	if err := externalmetrics.Install(generic, externalmetrics.NewProvider(p.counts, p.apps)); err != nil {
+	if err := externalmetrics.Install(generic, externalmetrics.NewProvider(p.counts, p.apps, p.options.Namespace)); err != nil {
 		return nil, err
 	}
 	if err := p.addHooks(generic, install.NewScheme()); err != nil {

@@ -31,6 +31,9 @@ type Sample struct {
 	Reporting, Expected int
 }
 
+// AllApps is a name that no app has: a sample of it is of the requests of all apps together. It costs as much as a sample of each of them.
+var AllApps = types.NamespacedName{Name: "*"}
+
 // Waiting reports whether requests need the app: some are pending or in flight.
 func (s Sample) Waiting() bool { return s.Pending+s.InFlight > 0 }
 

@@ -1,0 +1,90 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+const interceptorDeployment = "kedahttp-interceptor"
+
+// as many interceptors as there are to be, all of which report.
+func (u user) reporting(app string, interceptors int) error {
+	return u.field("httpapp/"+app, "{.status.traffic.interceptors.reporting} {.status.traffic.interceptors.expected}", fmt.Sprintf("%[1]d %[1]d", interceptors))
+}
+
+// Six clients ask all the time, one request after the other that takes a second: there are never more requests than that, and of each client
+// there is one nearly always, whichever interceptor it is at.
+func TestInterceptorsComeAndGoUnderLoadWithoutLosingARequestOrACount(t *testing.T) {
+	u := onlyUser(t)
+	u.pods("web", "http1", 1)
+	all := u.plain("web")
+	l := u.traffic(all)
+	u.pods("counted", "http1", 1)
+	const clients = 6
+	stop := u.load("counted", clients, "/?delay=1s")
+	u.eventually(soon, "all of them in flight", func() error { return u.field("httpapp/counted", "{.status.traffic.inFlight}", strconv.Itoa(clients)) })
+
+	o := operator(t)
+	t.Cleanup(func() { o.kubectl("scale", "deployment/"+interceptorDeployment, "--replicas=2") })
+	for _, replicas := range []int{4, 2, 3, 2} {
+		o.kubectl("scale", "deployment/"+interceptorDeployment, fmt.Sprint("--replicas=", replicas))
+		u.eventually(later, fmt.Sprint(replicas, " interceptors that report"), func() error {
+			out, err := u.try("", "get", "httpapp", "counted", "-o", "jsonpath={.status.traffic.inFlight} {.status.traffic.pending}")
+			if err != nil {
+				return err
+			}
+			now, waiting, _ := strings.Cut(out, " ")
+			inFlight, _ := strconv.Atoi(now)
+			pending, _ := strconv.Atoi(waiting)
+			// A client that was answered has a moment until its next request.
+			if n := inFlight + pending; n > clients || n < clients/2 {
+				u.Errorf("with %d interceptors to be, %d clients have %d requests", replicas, clients, n)
+			}
+			return u.reporting("counted", replicas)
+		})
+	}
+	stop()
+	u.eventually(soon, "no request left", func() error {
+		return u.field("httpapp/counted", "{.status.traffic.pending} {.status.traffic.inFlight}", "0 0")
+	})
+	l.check(u, all)
+}
+
+func TestKEDAScalesTheInterceptorsByTheRequestsOfAllApps(t *testing.T) {
+	u := onlyUser(t)
+	u.pods("a", "http1", 1)
+	u.pods("b", "http1", 1)
+	manifest, err := os.ReadFile("../../artifacts/components/interceptor-autoscaling/keda/scaledobject.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := operator(t)
+	t.Cleanup(func() {
+		o.kubectl("delete", "scaledobject/"+interceptorDeployment, "--ignore-not-found")
+		o.kubectl("scale", "deployment/"+interceptorDeployment, "--replicas=2")
+		o.kubectl("rollout", "status", "deployment/"+interceptorDeployment, "--timeout=2m")
+	})
+	// The same, but for fewer requests.
+	few := strings.Replace(string(manifest), `interceptorTarget: "1000"`, `interceptorTarget: "4"`, 1)
+	if few == string(manifest) {
+		t.Fatal("the manifest has another target")
+	}
+	o.apply(few)
+	o.kubectl("wait", "--for=condition=Ready", "scaledobject/"+interceptorDeployment, "--timeout=60s")
+	var stops []func()
+	for _, app := range []string{"a", "b"} {
+		stops = append(stops, u.load(app, 6, "/?delay=500ms"))
+	}
+	began := time.Now()
+	u.eventually(later, "a third interceptor that reports", func() error { return u.reporting("a", 3) })
+	t.Logf("12 requests at a time have three interceptors after %v", time.Since(began).Round(time.Second))
+	for _, stop := range stops {
+		stop()
+	}
+}
