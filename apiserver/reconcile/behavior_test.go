@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	kedav1alpha1 "github.com/kedacore/keda/v2/apis/keda/v1alpha1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -63,5 +64,18 @@ func TestWhatOthersSetInTheScaledObjectIsTheirsWhereTheAppIsSilent(t *testing.T)
 				t.Errorf("the ScaledObject has %+v", config)
 			}
 		})
+	}
+}
+
+func TestKEDASpeaksTLSToTheScalerIfItWasToldHow(t *testing.T) {
+	trigger := func(r *Reconciler) kedav1alpha1.ScaleTriggers {
+		return r.scaledObject(&v1alpha1.HTTPApp{}, nil).Spec.Triggers[0]
+	}
+	if plain := trigger(&Reconciler{}); plain.AuthenticationRef != nil || plain.Metadata["enableTLS"] != "" {
+		t.Errorf("the trigger is %+v", plain)
+	}
+	tls := trigger(&Reconciler{Config: Config{ScalerAuthentication: "scaler"}})
+	if tls.Metadata["enableTLS"] != "true" || tls.AuthenticationRef == nil || tls.AuthenticationRef.Name != "scaler" || tls.AuthenticationRef.Kind != "ClusterTriggerAuthentication" {
+		t.Errorf("the trigger is %+v", tls)
 	}
 }

@@ -64,6 +64,8 @@ type Config struct {
 	Metrics           Metrics
 	// ScalerAddress is where KEDA reaches the scaler.
 	ScalerAddress string
+	// ScalerAuthentication is the ClusterTriggerAuthentication with which KEDA speaks TLS to it, if there is one.
+	ScalerAuthentication string
 	// PublicPort is the port under which the interceptors are reached from outside, for the apps' URLs.
 	PublicPort int
 	// PublicTLSPort is the same for TLS; 0: there is none.

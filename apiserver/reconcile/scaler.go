@@ -96,6 +96,11 @@ func (r *Reconciler) scaledObject(app *v1alpha1.HTTPApp, live *unstructured.Unst
 			}},
 		},
 	}
+	if r.ScalerAuthentication != "" {
+		trigger := &object.Spec.Triggers[0]
+		trigger.Metadata["enableTLS"] = "true"
+		trigger.AuthenticationRef = &kedav1alpha1.AuthenticationRef{Kind: "ClusterTriggerAuthentication", Name: r.ScalerAuthentication}
+	}
 	if scaling.Cooldown != nil {
 		cooldown := int32(math.Ceil(scaling.Cooldown.Seconds()))
 		object.Spec.CooldownPeriod = &cooldown

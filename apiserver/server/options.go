@@ -40,6 +40,8 @@ type Options struct {
 	InterceptorAccount string
 	// ScalerAddress is where KEDA reaches the scaler.
 	ScalerAddress string
+	// ScalerAuthentication is the ClusterTriggerAuthentication with which KEDA speaks TLS to it; empty: it speaks no TLS.
+	ScalerAuthentication string
 	// CountsService is the headless Service of the interceptors' counts.
 	CountsService string
 	// ExternalMetrics says that the host's external.metrics.k8s.io is to be this server's if it is nobody else's.
@@ -86,6 +88,7 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.IntVar(&o.PublicPort, "public-port", o.PublicPort, "The port under which the interceptors are reached from outside; it is part of the apps' URLs.")
 	fs.IntVar(&o.PublicTLSPort, "public-tls-port", o.PublicTLSPort, "The port under which the interceptors are reached from outside with TLS; it is part of the URLs of apps that have a certificate. 0: they are not, and all URLs begin with http.")
 	fs.StringVar(&o.InterceptorAccount, "interceptor-service-account", o.InterceptorAccount, "The service account, in the same namespace, of the interceptors, which get the right to read the Secrets that apps name in spec.tls.")
+	fs.StringVar(&o.ScalerAuthentication, "scaler-authentication", o.ScalerAuthentication, "The ClusterTriggerAuthentication of KEDA with which it speaks TLS to the scaler: caCert and, if the scaler wants it, tlsClientCert and tlsClientKey. Default: it speaks no TLS.")
 	fs.StringVar(&o.ScalerAddress, "scaler-address", o.ScalerAddress, "Where KEDA reaches the scaler, as host:port. Default: kedahttp-scaler.NAMESPACE.svc:9090.")
 	fs.StringVar(&o.CountsService, "interceptor-counts-service", o.CountsService, "The headless Service, in the same namespace, whose endpoints are the interceptors' counts.")
 	fs.BoolVar(&o.ExternalMetrics, "external-metrics", o.ExternalMetrics, "Serve the cluster's external.metrics.k8s.io while nobody else does. An adapter that comes later (KEDA's, say) must be let take it over: switch this off first.")

@@ -84,7 +84,7 @@ func (p *parts) addHooks(server *genericserver.GenericAPIServer, scheme *runtime
 			Status:        status,
 			Events:        recorder,
 			Metrics:       metrics,
-			ScalerAddress: p.options.ScalerAddress,
+			ScalerAddress: p.options.ScalerAddress, ScalerAuthentication: p.options.ScalerAuthentication,
 			PublicPort:    p.options.PublicPort,
 			PublicTLSPort: p.options.PublicTLSPort,
 			Interceptor:   types.NamespacedName{Namespace: p.options.Namespace, Name: p.options.InterceptorAccount},

@@ -43,9 +43,11 @@ type Options struct {
 	Listen, AdminListen      string
 	Namespace, CountsService string
 	TLSDir                   string
-	ActiveFor                time.Duration
-	CountsGrace              time.Duration
-	ShutdownDelay            time.Duration
+	// KEDACert, KEDAKey and KEDAClientCA are files for TLS with KEDA.
+	KEDACert, KEDAKey, KEDAClientCA string
+	ActiveFor                       time.Duration
+	CountsGrace                     time.Duration
+	ShutdownDelay                   time.Duration
 }
 
 // New makes the command. Its context ends when the process is asked to end.
@@ -74,6 +76,9 @@ func New() *cobra.Command {
 	f.StringVar(&o.Namespace, "namespace", o.Namespace, "The namespace of the interceptors. Default: that of the pod that this runs in.")
 	f.StringVar(&o.CountsService, "counts-service", o.CountsService, "The Service whose endpoints are the interceptors' counts.")
 	f.StringVar(&o.TLSDir, "tls-dir", o.TLSDir, "The directory of tls.crt, tls.key and ca.crt for reading the counts. Changes are picked up.")
+	f.StringVar(&o.KEDACert, "keda-tls-cert", "", "A file with the certificate that KEDA is served with. Default: it is served without TLS. Changes are picked up.")
+	f.StringVar(&o.KEDAKey, "keda-tls-key", "", "A file with the key of --keda-tls-cert.")
+	f.StringVar(&o.KEDAClientCA, "keda-tls-client-ca", "", "A file with the authority of the certificate that KEDA must have. Default: it need not have one.")
 	f.DurationVar(&o.ActiveFor, "active-for", o.ActiveFor, "How long after its last request an app is still active: about two of KEDA's polling intervals. A trigger's metadata.activeFor goes before it.")
 	f.DurationVar(&o.CountsGrace, "counts-grace", o.CountsGrace, "How long the last counts of an interceptor that was lost are used.")
 	f.DurationVar(&o.ShutdownDelay, "shutdown-delay", o.ShutdownDelay, "How long KEDA is still answered after the signal to end, so that it finds another scaler first.")
@@ -172,7 +177,12 @@ func (o *Options) serve(ctx context.Context, requests, admin net.Listener, infor
 		return fmt.Errorf("watching the apps: %w", err)
 	}
 
+	creds, err := o.credentials()
+	if err != nil {
+		return err
+	}
 	grpcServer := grpc.NewServer(
+		grpc.Creds(creds),
 		// One stream or two for each ScaledObject, all on one connection.
 		grpc.MaxConcurrentStreams(allStreams),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),

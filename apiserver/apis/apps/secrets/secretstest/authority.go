@@ -60,7 +60,7 @@ func (a *Authority) SecretFrom(namespace, name string, from, until time.Time, ho
 	key := newKey(a.t)
 	template := &x509.Certificate{
 		SerialNumber: serial(a.t), NotBefore: from, NotAfter: until, DNSNames: hosts,
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
 	check(a.t, err)

@@ -1,0 +1,154 @@
+package command
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/kedacore/keda/v2/pkg/scalers/externalscaler"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/reflection/grpc_reflection_v1"
+	"k8s.io/client-go/tools/cache"
+	cachetesting "k8s.io/client-go/tools/cache/testing"
+
+	"github.com/kedahttp/kedahttp/apiserver/apis/apps/secrets/secretstest"
+	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
+	"github.com/kedahttp/kedahttp/interceptor/queue"
+)
+
+const patience = 30 * time.Second
+
+// serving is a scaler that runs, of a cluster without interceptors and apps.
+type serving struct {
+	address, admin string
+	// end asks it to end, ended has what became of it.
+	end   context.CancelFunc
+	ended chan error
+}
+
+func serve(t *testing.T, change func(*Options)) *serving {
+	o := &Options{ActiveFor: time.Second, CountsGrace: time.Second}
+	change(o)
+	apps := cachetesting.NewFakeControllerSource()
+	collector, err := queue.NewCollector(queue.CollectorConfig{Interceptors: cachetesting.NewFakeControllerSource(), Credentials: insecure.NewCredentials()})
+	require.NoError(t, err)
+	requests, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	admin, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &serving{address: requests.Addr().String(), admin: admin.Addr().String(), end: cancel, ended: make(chan error, 1)}
+	go func() {
+		s.ended <- o.serve(ctx, requests, admin, cache.NewSharedIndexInformer(apps, &v1alpha1.HTTPApp{}, 0, cache.Indexers{}), collector)
+	}()
+	t.Cleanup(func() { cancel(); <-s.ended })
+	return s
+}
+
+func dial(t *testing.T, address string, creds credentials.TransportCredentials) *grpc.ClientConn {
+	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(creds))
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+func healthy(t *testing.T, conn *grpc.ClientConn) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		res, err := grpc_health_v1.NewHealthClient(conn).Check(t.Context(), &grpc_health_v1.HealthCheckRequest{})
+		return err == nil && res.GetStatus() == grpc_health_v1.HealthCheckResponse_SERVING
+	}, patience, 10*time.Millisecond)
+}
+
+func TestHealthAndReflectionAreServedAndStreamsEndWithoutAnError(t *testing.T) {
+	s := serve(t, func(*Options) {})
+	conn := dial(t, s.address, insecure.NewCredentials())
+	healthy(t, conn)
+	res, err := http.Get("http://" + s.admin + "/readyz")
+	require.NoError(t, err)
+	_ = res.Body.Close()
+	require.Equal(t, http.StatusOK, res.StatusCode)
+
+	reflected, err := grpc_reflection_v1.NewServerReflectionClient(conn).ServerReflectionInfo(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, reflected.Send(&grpc_reflection_v1.ServerReflectionRequest{MessageRequest: &grpc_reflection_v1.ServerReflectionRequest_ListServices{}}))
+	list, err := reflected.Recv()
+	require.NoError(t, err)
+	var services []string
+	for _, service := range list.GetListServicesResponse().GetService() {
+		services = append(services, service.GetName())
+	}
+	require.Contains(t, services, "externalscaler.ExternalScaler")
+	require.NoError(t, reflected.CloseSend())
+
+	// KEDA's stream ends with OK, on which KEDA opens another one at once.
+	stream, err := externalscaler.NewExternalScalerClient(conn).StreamIsActive(t.Context(), &externalscaler.ScaledObjectRef{Name: "so", Namespace: "default", ScalerMetadata: map[string]string{"httpApp": "shop"}})
+	require.NoError(t, err)
+	s.end()
+	_, err = stream.Recv()
+	require.ErrorIs(t, err, io.EOF)
+	select {
+	case err := <-s.ended:
+		require.NoError(t, err)
+		s.ended <- nil
+	case <-time.After(patience):
+		t.Fatal("the scaler does not end")
+	}
+}
+
+func TestKEDAIsServedWithTLSAndWhoHasNoCertificateIsNot(t *testing.T) {
+	servers, clients := secretstest.NewAuthority(t), secretstest.NewAuthority(t)
+	dir := t.TempDir()
+	write := func(name string, content []byte) string {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.WriteFile(path, content, 0o600))
+		return path
+	}
+	secret := servers.Secret("keda", "scaler", "scaler.example.com")
+	cert, key := write("tls.crt", secret.Data["tls.crt"]), write("tls.key", secret.Data["tls.key"])
+	trusting := func(with ...tls.Certificate) credentials.TransportCredentials {
+		return credentials.NewTLS(&tls.Config{RootCAs: servers.Pool(), ServerName: "scaler.example.com", Certificates: with})
+	}
+	check := func(conn *grpc.ClientConn) error {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		_, err := externalscaler.NewExternalScalerClient(conn).GetMetricSpec(ctx, &externalscaler.ScaledObjectRef{Name: "so", Namespace: "default", ScalerMetadata: map[string]string{"httpApp": "shop"}})
+		return err
+	}
+
+	s := serve(t, func(o *Options) { o.KEDACert, o.KEDAKey = cert, key })
+	require.NoError(t, check(dial(t, s.address, trusting())))
+	require.Error(t, check(dial(t, s.address, insecure.NewCredentials())))
+
+	s = serve(t, func(o *Options) { o.KEDACert, o.KEDAKey, o.KEDAClientCA = cert, key, write("ca.crt", clients.PEM()) })
+	require.Error(t, check(dial(t, s.address, trusting())), "without a certificate")
+	pair := func(a *secretstest.Authority) tls.Certificate {
+		secret := a.Secret("keda", "operator", "keda")
+		pair, err := tls.X509KeyPair(secret.Data["tls.crt"], secret.Data["tls.key"])
+		require.NoError(t, err)
+		return pair
+	}
+	require.Error(t, check(dial(t, s.address, trusting(pair(servers)))), "with one of another authority")
+	require.NoError(t, check(dial(t, s.address, trusting(pair(clients)))))
+}
+
+func TestHalfOfACertificateIsRefused(t *testing.T) {
+	for what, o := range map[string]*Options{
+		"no key":      {KEDACert: "a"},
+		"no file":     {KEDACert: "a", KEDAKey: "b"},
+		"a client CA": {KEDAClientCA: "c"},
+	} {
+		_, err := o.credentials()
+		require.ErrorContains(t, err, "--keda-tls-", what)
+	}
+}
