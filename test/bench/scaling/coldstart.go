@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -91,11 +90,14 @@ func (b *bench) coldStarts(ctx context.Context) error {
 
 // makeFloor makes the workload that is scaled by hand, if it is not there.
 func (b *bench) makeFloor(ctx context.Context) error {
-	labels := map[string]string{"bench": "floor"}
+	return b.makeWorkload(ctx, "floor", map[string]string{"bench": "floor"})
+}
+
+func (b *bench) makeWorkload(ctx context.Context, name string, labels map[string]string) error {
 	t := template()
 	t.Labels = labels
 	_, err := b.client.AppsV1().Deployments(namespace).Create(ctx, &appsv1.Deployment{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "floor"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
 		Spec:       appsv1.DeploymentSpec{Replicas: ptr.To[int32](0), Selector: &metav1.LabelSelector{MatchLabels: labels}, Template: t},
 	}, metav1.CreateOptions{})
 	if apierrors.IsAlreadyExists(err) {
@@ -130,6 +132,15 @@ func (b *bench) floor(ctx context.Context) (time.Duration, error) {
 			address = pod.Status.PodIP
 		}
 	}
+	if err := answers(ctx, address); err != nil {
+		return 0, err
+	}
+	took := time.Since(began)
+	return took, b.scale(ctx, "floor", 0)
+}
+
+// answers waits until a pod answers at its address.
+func answers(ctx context.Context, address string) error {
 	direct := &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	for ctx.Err() == nil {
 		res, err := direct.Get("http://" + net.JoinHostPort(address, "8080") + "/")
@@ -139,11 +150,10 @@ func (b *bench) floor(ctx context.Context) (time.Duration, error) {
 		}
 		_ = res.Body.Close()
 		if res.StatusCode == http.StatusOK {
-			took := time.Since(began)
-			return took, b.scale(ctx, "floor", 0)
+			return nil
 		}
 	}
-	return 0, ctx.Err()
+	return ctx.Err()
 }
 
 func (b *bench) scale(ctx context.Context, deployment string, replicas int32) error {
@@ -151,41 +161,4 @@ func (b *bench) scale(ctx context.Context, deployment string, replicas int32) er
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: deployment}, Spec: autoscalingv1.ScaleSpec{Replicas: replicas},
 	}, metav1.UpdateOptions{})
 	return err
-}
-
-// manyColdStarts measures until the last of many apps that are woken at once has answered.
-func (b *bench) manyColdStarts(ctx context.Context) error {
-	const many = 20
-	for n := range many {
-		if err := b.deploy(ctx, fmt.Sprint("many-", n), atMost(1, "10")); err != nil {
-			return err
-		}
-	}
-	for n := range many {
-		name := fmt.Sprint("many-", n)
-		if err := b.sleeps(ctx, name, podsOf(name)); err != nil {
-			return err
-		}
-	}
-	var mu sync.Mutex
-	var times report.Times
-	var failed error
-	var wg sync.WaitGroup
-	for n := range many {
-		wg.Go(func() {
-			sent := time.Now()
-			_, err := b.get(ctx, fmt.Sprint("many-", n), "/")
-			mu.Lock()
-			defer mu.Unlock()
-			times = append(times, time.Since(sent))
-			if err != nil {
-				failed = err
-			}
-		})
-	}
-	wg.Wait()
-	if failed != nil {
-		return failed
-	}
-	return b.report.AtMost(0, "wake of 20 apps at once, the last answer", "ms", times.Quantile(1), "the first answer", times.Quantile(0))
 }
