@@ -15,9 +15,6 @@ const (
 	metricInterceptors = "http-interceptor-requests"
 )
 
-// interceptorWindow is what the requests of all apps are averaged over.
-const interceptorWindow = 30 * time.Second
-
 // goal is what is scaled by: an app's word, the trigger's, or, for the interceptors themselves, the requests of all apps.
 type goal struct {
 	metric string
@@ -28,7 +25,7 @@ type goal struct {
 // goal is what a trigger says, and where it says nothing, the app; for one that is not known (yet), the API's defaults.
 func (s *Server) goal(t trigger) goal {
 	if t.app == queue.AllApps {
-		return goal{metricInterceptors, t.target, interceptorWindow}
+		return goal{metricInterceptors, t.target, time.Second}
 	}
 	app := s.config.Apps.Get(t.app)
 	if app == nil {

@@ -36,13 +36,10 @@ const (
 	Concurrency = "http_concurrency"
 	// RequestRate is how many requests arrive per second, averaged over the app's window; see queue.Load.
 	RequestRate = "http_request_rate"
-	// InterceptorRequests is how many requests of all apps wait or are being answered, averaged over half a minute. It is a metric of the
-	// interceptors, in their namespace.
+	// InterceptorRequests is how many requests of all apps wait or are being answered now. It is a metric of the interceptors, in their
+	// namespace.
 	InterceptorRequests = "http_interceptor_requests"
 )
-
-// interceptorWindow is what InterceptorRequests is averaged over.
-const interceptorWindow = 30 * time.Second
 
 // AppLabel is the label of a value that names its app.
 const AppLabel = "httpapp"
@@ -175,13 +172,12 @@ func (p *Provider) known(sample queue.Sample) error {
 
 // all is what the interceptors are scaled by.
 func (p *Provider) all() (*external_metrics.ExternalMetricValue, error) {
-	sample := p.counts.Sample(queue.AllApps, interceptorWindow)
+	sample := p.counts.Sample(queue.AllApps, smallest)
 	if err := p.known(sample); err != nil {
 		return nil, err
 	}
 	return &external_metrics.ExternalMetricValue{
 		MetricName: InterceptorRequests, MetricLabels: map[string]string{}, Timestamp: metav1.NewTime(sample.SampledAt),
-		WindowSeconds: ptr.To(int64(interceptorWindow.Seconds())),
-		Value:         *resource.NewMilliQuantity(int64(math.Round(sample.Concurrency*1000)), resource.DecimalSI),
+		Value: *resource.NewMilliQuantity(int64(math.Round(sample.Concurrency*1000)), resource.DecimalSI),
 	}, nil
 }

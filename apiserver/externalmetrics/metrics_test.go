@@ -179,7 +179,7 @@ func TestTheRequestsOfAllAppsAreAMetricOfTheInterceptorsNamespace(t *testing.T) 
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(list.Items) != want || want == 1 && list.Items[0].Value.String() != "4250m" {
+		if len(list.Items) != want || want == 1 && list.Items[0].Value.String() != "4" {
 			t.Errorf("in %s there are %v", namespace, list.Items)
 		}
 	}

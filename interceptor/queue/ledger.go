@@ -1,7 +1,6 @@
 package queue
 
 import (
-	"maps"
 	"slices"
 	"time"
 
@@ -36,8 +35,10 @@ type ledger struct {
 	// for as long as a window can reach back.
 	ended map[*view]struct{}
 	apps  map[types.NamespacedName]map[*view][]*entry
-	// lively apps had a change lately, so that their averages still move.
-	lively map[types.NamespacedName]struct{}
+	// lively apps had their last change then, and lately, so that their averages still move.
+	lively map[types.NamespacedName]time.Time
+	// pending and inFlight are the requests of all apps.
+	pending, inFlight int64
 }
 
 // view is what one interceptor told, in one epoch.
@@ -88,7 +89,7 @@ func newLedger(grace time.Duration) *ledger {
 		views:     map[string]*view{},
 		ended:     map[*view]struct{}{},
 		apps:      map[types.NamespacedName]map[*view][]*entry{},
-		lively:    map[types.NamespacedName]struct{}{},
+		lively:    map[types.NamespacedName]time.Time{},
 	}
 }
 
@@ -164,13 +165,14 @@ func (l *ledger) update(address string, u *wire.Update, now time.Time) (c change
 	for _, a := range u.GetApps() {
 		app := types.NamespacedName{Namespace: a.GetNamespace(), Name: a.GetName()}
 		c.add(app)
-		l.lively[app] = struct{}{}
+		l.lively[app] = now
 		if a.GetRemoved() {
 			l.removeApp(v, app, types.UID(a.GetUid()), told)
 			continue
 		}
 		e := l.entry(v, app, types.UID(a.GetUid()))
-		e.pending, e.inFlight, e.coldStarts = a.GetPending(), a.GetInFlight(), a.GetColdStarts()
+		l.set(e, a.GetPending(), a.GetInFlight())
+		e.coldStarts = a.GetColdStarts()
 		if at := a.GetLastRequestAt(); at.IsValid() && !at.AsTime().Equal(e.told) {
 			e.told, e.last = at.AsTime(), v.local(at.AsTime())
 		}
@@ -230,10 +232,21 @@ func (l *ledger) entry(v *view, app types.NamespacedName, uid types.UID) *entry 
 	return e
 }
 
+// set changes how many requests an interceptor has of an app, and with it how many there are of all.
+func (l *ledger) set(e *entry, pending, inFlight int64) {
+	l.pending, l.inFlight = l.pending+pending-e.pending, l.inFlight+inFlight-e.inFlight
+	e.pending, e.inFlight = pending, inFlight
+}
+
 // removeApp forgets an app that is gone, with its past: one of the same name that is made later starts from zero.
 func (l *ledger) removeApp(v *view, app types.NamespacedName, uid types.UID, _ time.Time) {
 	views := l.apps[app]
-	views[v] = slices.DeleteFunc(views[v], func(e *entry) bool { return e.uid == uid })
+	views[v] = slices.DeleteFunc(views[v], func(e *entry) bool {
+		if e.uid == uid {
+			l.set(e, 0, 0)
+		}
+		return e.uid == uid
+	})
 	if len(views[v]) == 0 {
 		delete(views, v)
 	}
@@ -271,7 +284,7 @@ func (l *ledger) lose(address string, now time.Time) (c changes) {
 func (l *ledger) end(v *view, now time.Time) {
 	v.endedAt = now
 	kept := false
-	for _, views := range l.apps {
+	for app, views := range l.apps {
 		for _, e := range views[v] {
 			kept = true
 			// Requests of an interceptor that was lost ended when it was lost, for all that is known.
@@ -285,7 +298,11 @@ func (l *ledger) end(v *view, now time.Time) {
 			}
 			integral, _ := e.past.at(t)
 			e.past.add(point{at: t, integral: integral, requests: e.past.last().requests}, l.retention)
-			e.pending, e.inFlight, e.coldStarts = 0, 0, 0
+			l.set(e, 0, 0)
+			e.coldStarts = 0
+			if _, ok := l.lively[app]; ok {
+				l.lively[app] = now
+			}
 		}
 	}
 	if kept {
@@ -323,25 +340,13 @@ func (l *ledger) tick(now time.Time) (c changes) {
 		}
 	}
 	horizon := max(visible, l.asked+heartbeat)
-	for app := range l.lively {
+	for app, changed := range l.lively {
 		c.add(app)
-		if now.Sub(l.lastChange(app)) > horizon {
+		if now.Sub(changed) > horizon {
 			delete(l.lively, app)
 		}
 	}
 	return c
-}
-
-// lastChange is when, by our clock, an app's counts last changed.
-func (l *ledger) lastChange(app types.NamespacedName) (t time.Time) {
-	for v, entries := range l.apps[app] {
-		for _, e := range entries {
-			if at := v.local(e.past.last().at); at.After(t) {
-				t = at
-			}
-		}
-	}
-	return t
 }
 
 // forget drops the past of idle apps that no window reaches any more.
@@ -361,7 +366,9 @@ func (l *ledger) known() map[types.NamespacedName]struct{} {
 	for app := range l.apps {
 		apps[app] = struct{}{}
 	}
-	maps.Copy(apps, l.lively)
+	for app := range l.lively {
+		apps[app] = struct{}{}
+	}
 	return apps
 }
 
@@ -395,15 +402,8 @@ func (l *ledger) sample(app types.NamespacedName, window time.Duration, now time
 	window = min(max(window, heartbeat), maxRetention)
 	l.asked, l.retention = max(l.asked, window), max(l.retention, window)
 	if app == AllApps {
-		for app := range l.apps {
-			one := l.sum(app, window, now)
-			s.Pending, s.InFlight, s.ColdStarts = s.Pending+one.Pending, s.InFlight+one.InFlight, s.ColdStarts+one.ColdStarts
-			s.Concurrency, s.RequestRate = s.Concurrency+one.Concurrency, s.RequestRate+one.RequestRate
-			s.Observed = max(s.Observed, one.Observed)
-			if one.LastRequest.After(s.LastRequest) {
-				s.LastRequest = one.LastRequest
-			}
-		}
+		s.Pending, s.InFlight = l.pending, l.inFlight
+		s.Concurrency = float64(l.pending + l.inFlight)
 	} else {
 		s = l.sum(app, window, now)
 	}

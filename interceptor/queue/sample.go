@@ -31,7 +31,8 @@ type Sample struct {
 	Reporting, Expected int
 }
 
-// AllApps is a name that no app has: a sample of it is of the requests of all apps together. It costs as much as a sample of each of them.
+// AllApps is a name that no app has: a sample of it has the requests of all apps together, of this moment. There are many then, where it
+// matters, so that their number is its own average.
 var AllApps = types.NamespacedName{Name: "*"}
 
 // Waiting reports whether requests need the app: some are pending or in flight.
