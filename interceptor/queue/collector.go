@@ -309,16 +309,23 @@ func (c *Collector) stream(ctx context.Context, conn *grpc.ClientConn, address s
 		if u.GetSequence() != sequence || u.GetSnapshot() != (sequence == 1) {
 			return snapshot, fmt.Errorf("update %d came as number %d of the stream", u.GetSequence(), sequence)
 		}
-		c.mu.Lock()
-		if c.followers[address] != f {
-			c.mu.Unlock()
+		if !c.take(address, f, u, cancel) {
 			return snapshot, errors.New("no longer followed")
 		}
-		snapshot, f.hangUp = true, cancel
-		changed := c.ledger.update(address, u, c.clock.Now())
-		c.settle(changed)
-		c.mu.Unlock()
+		snapshot = true
 	}
+}
+
+// take takes in what an interceptor told, if it is still followed.
+func (c *Collector) take(address string, f *follower, u *wire.Update, hangUp func()) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.followers[address] != f {
+		return false
+	}
+	f.hangUp = hangUp
+	c.settle(c.ledger.update(address, u, c.clock.Now()))
+	return true
 }
 
 // hangUpOnSilent ends streams on which nothing comes any more although they look open. The lock is held.

@@ -241,6 +241,9 @@ func (l *ledger) set(e *entry, pending, inFlight int64) {
 // removeApp forgets an app that is gone, with its past: one of the same name that is made later starts from zero.
 func (l *ledger) removeApp(v *view, app types.NamespacedName, uid types.UID, _ time.Time) {
 	views := l.apps[app]
+	if views == nil {
+		return // it never had a request
+	}
 	views[v] = slices.DeleteFunc(views[v], func(e *entry) bool {
 		if e.uid == uid {
 			l.set(e, 0, 0)

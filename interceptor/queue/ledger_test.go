@@ -279,3 +279,43 @@ func TestWhoeverIsNotListedAnyMoreIsExpectedOnlyWhileItsCountsAreUsed(t *testing
 	l.list(map[string]struct{}{}, sec(34))
 	require.Zero(t, l.sample(shop, time.Second, sec(34)).Expected)
 }
+
+func TestAnAppThatNeverHadARequestMayGo(t *testing.T) {
+	l := ledgerOf("a", "b")
+	a, b := &teller{epoch: "1"}, &teller{epoch: "2"}
+	l.update("a", &wire.Update{Epoch: "1", Snapshot: true, SampledAt: timestamppb.New(t0)}, t0)
+	gone := func(epoch string) *wire.Update {
+		return &wire.Update{Epoch: epoch, SampledAt: timestamppb.New(sec(1)), Apps: []*wire.App{{Namespace: shop.Namespace, Name: shop.Name, Uid: "1", Removed: true}}}
+	}
+	l.update("a", gone(a.epoch), sec(1))
+	require.False(t, l.sample(shop, time.Second, sec(1)).Waiting())
+	b.becomes(3, t0)
+	l.update("b", b.update(true, t0), sec(1))
+	l.update("a", gone(a.epoch), sec(2))
+	require.Equal(t, int64(3), l.sample(shop, time.Second, sec(2)).InFlight, "the other interceptor's are as they were")
+}
+
+func TestTheRequestsOfAllAppsAreTheSumOfTheirs(t *testing.T) {
+	l := ledgerOf("a", "b")
+	all := func(pending, inFlight int64) {
+		t.Helper()
+		s := l.sample(AllApps, time.Second, sec(1))
+		require.Equal(t, []int64{pending, inFlight}, []int64{s.Pending, s.InFlight})
+		require.Equal(t, float64(pending+inFlight), s.Concurrency)
+	}
+	told := func(epoch string, snapshot bool, apps ...*wire.App) *wire.Update {
+		for _, a := range apps {
+			a.Namespace = shop.Namespace
+		}
+		return &wire.Update{Epoch: epoch, Snapshot: snapshot, SampledAt: timestamppb.New(t0), Apps: apps}
+	}
+	l.update("a", told("1", true, &wire.App{Name: "x", Uid: "1", Pending: 2, Requests: 1}, &wire.App{Name: "y", Uid: "2", InFlight: 3, Requests: 1}), t0)
+	l.update("b", told("2", true, &wire.App{Name: "x", Uid: "1", InFlight: 5, Requests: 1}), t0)
+	all(2, 8)
+	l.update("a", told("1", false, &wire.App{Name: "x", Uid: "1", Pending: 1, Requests: 2}, &wire.App{Name: "y", Uid: "2", Removed: true}), t0)
+	all(1, 5)
+	l.update("b", told("3", true), sec(1)) // it started anew
+	all(1, 0)
+	l.finish("a", sec(1))
+	all(0, 0)
+}
