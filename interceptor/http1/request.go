@@ -50,6 +50,8 @@ type Request struct {
 
 	// trailers says that the client takes trailers.
 	trailers bool
+	// framed is where the fields of a translated request end that its client has sent: behind them is what says where the body ends.
+	framed int
 }
 
 // Parse reads a head from the beginning of a buffer and returns how long it is; 0 when it is not whole yet. Its error is a

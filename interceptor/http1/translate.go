@@ -60,6 +60,7 @@ func (r *Request) Translate(method, target, authority []byte, fields []Field, le
 		}
 		r.Fields = append(r.Fields, *f)
 	}
+	r.framed = len(r.Fields)
 	switch {
 	case r.Chunked:
 		r.Fields = append(r.Fields, Field{[]byte("Transfer-Encoding"), []byte("chunked"), transferEncoding})
@@ -74,6 +75,76 @@ func (r *Request) Translate(method, target, authority []byte, fields []Field, le
 		return nil
 	}
 	return r.target()
+}
+
+// Each gives the fields of a translated request as they are forwarded by HTTP/2, but for those in front of them, by the rules of
+// AppendTo.
+func (r *Request) Each(from *Client, own *Own, yield func(name, value []byte)) {
+	var proto, at bool
+	var before []byte
+	for i := range r.Fields[:r.framed] {
+		f := &r.Fields[i]
+		switch f.kind {
+		case hopByHop, connection, upgrade, te, forwarded, host, transferEncoding:
+			continue
+		case forwardedFor:
+			if from.Trusted {
+				before = append(append(before, f.Value...), ", "...)
+			}
+			continue
+		case forwardedHost:
+			if !from.Trusted {
+				continue
+			}
+			at = true
+		case forwardedProto:
+			if !from.Trusted {
+				continue
+			}
+			proto = true
+		case requestID, traceParent, traceState:
+			if own.replaces(f.kind) {
+				continue
+			}
+		}
+		yield(f.Name, f.Value)
+	}
+	if r.trailers {
+		yield([]byte("te"), []byte("trailers"))
+	}
+	if before == nil {
+		yield([]byte("x-forwarded-for"), from.Address)
+	} else {
+		yield([]byte("x-forwarded-for"), append(before, from.Address...))
+	}
+	if !at {
+		yield([]byte("x-forwarded-host"), r.Host)
+	}
+	if !proto {
+		yield([]byte("x-forwarded-proto"), []byte(from.Proto))
+	}
+	if from.Node != nil {
+		yield([]byte("forwarded"), r.AppendForwarded(nil, from))
+	}
+	if len(own.RequestID) > 0 {
+		yield([]byte("x-request-id"), own.RequestID)
+	}
+	if len(own.TraceParent) > 0 {
+		yield([]byte("traceparent"), own.TraceParent)
+	}
+}
+
+// Translate makes the head of a response that came by HTTP/2.
+func (r *Response) Translate(status int, fields []Field) {
+	*r = Response{Status: status, Fields: append(r.Fields[:0], fields...), Chunked: true} // there may be trailers
+	for i := range fields {
+		switch fields[i].kind {
+		case date:
+			r.dated = true
+		case requestID:
+			r.identified = true
+		}
+	}
 }
 
 // Each gives the fields of the response as they are passed on by HTTP/2.

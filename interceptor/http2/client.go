@@ -7,33 +7,29 @@ import (
 // mostInterim is how many responses may come before the final one.
 const mostInterim = 100
 
-// Open opens a stream at a client's end, and sends a header block and what there is of the body. lost is told when the stream ends before
-// its end. The error is ErrUnavailable when another connection has to be used: nothing was sent.
-func (c *Conn) Open(head, body []byte, end, ofHead bool, lost func(error)) (*Stream, error) {
+// Open opens a stream at a client's end, and sends a header block and what there is of the body. The error is ErrUnavailable when another
+// connection has to be used: nothing was sent.
+func (c *Conn) Open(head, body []byte, end, ofHead bool) (*Stream, error) {
+	s, err := c.begin(head, end && len(body) == 0, ofHead)
+	if err == nil && len(body) > 0 {
+		_ = s.Send(nil, body, end) // if it fails, so does whoever waits for the response
+	}
+	return s, err
+}
+
+func (c *Conn) begin(head []byte, end, ofHead bool) (*Stream, error) {
 	c.mu.Lock()
-	if c.err != nil || c.leaving || c.running >= int(min(c.mostStreams, 1<<20)) || c.last >= mostID-2 {
-		c.mu.Unlock()
+	defer c.mu.Unlock()
+	if c.err != nil || c.leaving || c.running >= int(min(c.mostStreams, 1<<20)) || c.next > mostID {
 		return nil, ErrUnavailable
 	}
-	if c.last == 0 {
-		c.last = 1
-	} else {
-		c.last += 2
-	}
+	c.last, c.next = c.next, c.next+2
 	s := newStream(c, c.last)
-	s.lost, s.ofHead = lost, ofHead
+	s.ofHead, s.sent = ofHead, end
 	c.streams[s.id] = s
 	c.running++
-	c.putHead(s.id, head, end && len(body) == 0)
-	if end && len(body) == 0 {
-		s.sent = true
-	}
+	c.putHead(s.id, head, end)
 	c.flush()
-	c.mu.Unlock()
-	if len(body) > 0 {
-		// If it fails, so does whoever waits for the response.
-		_ = s.Send(nil, body, end)
-	}
 	return s, nil
 }
 
@@ -86,4 +82,15 @@ func (s *Stream) Response() (Head, error) {
 	h := s.heads[0]
 	s.heads = s.heads[1:]
 	return h, nil
+}
+
+// Ready takes what is there of the body without waiting. It is the last of it if ended is true.
+func (s *Stream) Ready() (p []byte, ended bool) {
+	c := s.conn
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p, s.body = s.body, nil
+	c.give(int32(len(p)))
+	s.give(int32(len(p)))
+	return p, s.ended
 }

@@ -1,6 +1,7 @@
 package http2
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,9 +14,12 @@ import (
 )
 
 const (
-	// streamWindow is how much of a body may be on its way to somebody who does not take it, and connWindow that of all of a connection.
+	// streamWindow is how much of a body may be on its way to somebody who does not take it, and connWindow that of all of a client's
+	// connection. The streams of a connection that this end has made are of many clients, none of whom is to wait for another one:
+	// there it is manyWindow, which is no limit of its own.
 	streamWindow = 256 << 10
 	connWindow   = 1 << 20
+	manyWindow   = 1 << 30
 	// firstWindow is that of everybody who has said nothing else (RFC 9113 section 6.9.2).
 	firstWindow = 65535
 	// frameSize is how long frames are: what has to be understood by everybody, and is long enough.
@@ -48,6 +52,10 @@ type Conn struct {
 	config Config
 	// greeted says that the peer's first settings have come.
 	greeted atomic.Bool
+	// met is closed when they have, or never will.
+	met chan struct{}
+	// heard says that something came since somebody wanted to know.
+	heard atomic.Bool
 
 	// What follows belongs to the goroutine that reads.
 	framer  *http2.Framer
@@ -63,12 +71,18 @@ type Conn struct {
 	// there are none.
 	running int
 	since   time.Time
-	// last is the last stream that was opened, and refused how many were since one could be taken.
-	last    uint32
-	refused int
+	// last is the last stream that was opened, next the one that is opened next at this end, and refused how many were since one could
+	// be taken.
+	last, next uint32
+	refused    int
 	// forgotten are streams that were reset here not long ago: what comes on them was sent before the peer knew.
 	forgotten []uint32
 
+	// settled says that met was closed.
+	settled bool
+	// silent is since when nothing has come though streams wait, and probed says that the peer was asked whether it is there.
+	silent time.Time
+	probed bool
 	// leaving says that the peer was told to open no more streams, and left that the last one was named.
 	leaving, left bool
 	timer         *time.Timer
@@ -100,9 +114,10 @@ type Conn struct {
 // New makes an end of a connection that is new.
 func New(config Config) *Conn {
 	c := &Conn{
-		config: config, streams: map[uint32]*Stream{}, received: connWindow, window: firstWindow, firstWindow: firstWindow,
+		config: config, streams: map[uint32]*Stream{}, received: connWindow, window: firstWindow, firstWindow: firstWindow, next: 1, met: make(chan struct{}),
 		frameSize: frameSize, mostStreams: 100, since: time.Now(),
 	}
+	c.greeting()
 	c.quiet.L = &c.mu
 	c.decoder = hpack.NewDecoder(4096, c.onField)
 	c.decoder.SetMaxStringLength(mostHead)
@@ -123,19 +138,6 @@ const preface = http2.ClientPreface
 
 func (c *Conn) greet(r io.Reader) error {
 	c.mu.Lock()
-	if c.config.Client {
-		c.out = append(c.buffer(), preface...)
-		c.out = appendSettings(c.buffer(),
-			http2.Setting{ID: http2.SettingEnablePush, Val: 0},
-			http2.Setting{ID: http2.SettingInitialWindowSize, Val: streamWindow},
-			http2.Setting{ID: http2.SettingMaxHeaderListSize, Val: mostHead})
-	} else {
-		c.out = appendSettings(c.buffer(),
-			http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: uint32(c.config.Streams)},
-			http2.Setting{ID: http2.SettingInitialWindowSize, Val: streamWindow},
-			http2.Setting{ID: http2.SettingMaxHeaderListSize, Val: mostHead})
-	}
-	c.out = appendWindowUpdate(c.out, 0, connWindow-firstWindow)
 	c.flush()
 	c.mu.Unlock()
 	if c.config.Client {
@@ -151,6 +153,20 @@ func (c *Conn) greet(r io.Reader) error {
 	return nil
 }
 
+// greeting puts the first words out, before which there are no others.
+func (c *Conn) greeting() {
+	first := http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: uint32(c.config.Streams)}
+	if c.config.Client {
+		c.received = manyWindow
+		c.out = append(c.buffer(), preface...)
+		first = http2.Setting{ID: http2.SettingEnablePush, Val: 0}
+	}
+	c.out = appendSettings(c.buffer(), first,
+		http2.Setting{ID: http2.SettingInitialWindowSize, Val: streamWindow},
+		http2.Setting{ID: http2.SettingMaxHeaderListSize, Val: mostHead})
+	c.out = appendWindowUpdate(c.out, 0, c.received-firstWindow)
+}
+
 func (c *Conn) read(r io.Reader) error {
 	for {
 		if c.framer == nil {
@@ -159,6 +175,7 @@ func (c *Conn) read(r io.Reader) error {
 			c.framer.SetMaxReadFrameSize(frameSize)
 		}
 		h, err := c.framer.ReadFrameHeader()
+		c.heard.Store(true)
 		if err == nil {
 			err = c.readFrame(h)
 		}
@@ -287,8 +304,9 @@ var (
 	// ErrUnavailable says that no stream can be opened on a connection.
 	ErrUnavailable = errors.New("the connection takes no more streams")
 	// ErrLeft says that the connection has ended with a goodbye.
-	ErrLeft = errors.New("the connection has ended with a goodbye")
-	errOver = errors.New("the connection is over")
+	ErrLeft   = errors.New("the connection has ended with a goodbye")
+	errSilent = errors.New("the peer does not answer")
+	errOver   = errors.New("the connection is over")
 )
 
 // end ends all streams, and says why if the peer is to blame. It returns why the connection is over.
@@ -298,6 +316,7 @@ func (c *Conn) end(err error) error {
 	if c.timer != nil {
 		c.timer.Stop()
 	}
+	c.meet()
 	first := c.err == nil
 	c.fail(err)
 	var code http2.ConnectionError
@@ -379,6 +398,24 @@ func (c *Conn) ended() {
 // Greeted reports whether the peer has said its first words.
 func (c *Conn) Greeted() bool { return c.greeted.Load() }
 
+// meet is called when the peer's first settings are in force, or never will be. The lock is held.
+func (c *Conn) meet() {
+	if !c.settled {
+		c.settled = true
+		close(c.met)
+	}
+}
+
+// Meet waits until the peer has said its first words, and is false if it never will.
+func (c *Conn) Meet(ctx context.Context) bool {
+	select {
+	case <-c.met:
+		return c.Greeted()
+	case <-ctx.Done():
+		return false
+	}
+}
+
 // Idle reports whether there is no stream.
 func (c *Conn) Idle() bool {
 	c.mu.Lock()
@@ -391,4 +428,35 @@ func (c *Conn) IdleSince() (since time.Time, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.since, c.running == 0
+}
+
+// Probe has the connection end if its peer is not there any more: it is asked when nothing came for a while, though streams wait, and
+// gets some time to answer.
+func (c *Conn) Probe(now time.Time, after, most time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.err != nil:
+	case c.heard.Swap(false) || c.running == 0 || c.silent.IsZero():
+		c.silent, c.probed = now, false
+	case now.Sub(c.silent) > after+most:
+		c.fail(errSilent)
+		c.config.Left()
+	case now.Sub(c.silent) > after && !c.probed:
+		c.probed = true
+		c.out = appendPing(c.buffer(), false, [8]byte{'?'})
+		c.flush()
+	}
+}
+
+// CloseIdle ends the connection if it has had no stream since a moment.
+func (c *Conn) CloseIdle(since time.Time) (closed bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err == nil && (c.running > 0 || c.since.After(since)) {
+		return false
+	}
+	c.fail(ErrLeft)
+	c.config.Left()
+	return true
 }

@@ -178,6 +178,7 @@ func (c *Conn) onSettings(f *http2.SettingsFrame) error {
 	if err != nil {
 		return err
 	}
+	c.meet()
 	c.out = appendSettingsAck(c.buffer())
 	c.controls++
 	c.flush()

@@ -95,12 +95,17 @@ func (c *Conn) writeNow() {
 }
 
 // Send sends a header block, if there is one, and a part of a body behind it. It waits as long as the peer does not take more.
-func (s *Stream) Send(head, body []byte, end bool) error {
+func (s *Stream) Send(head, body []byte, end bool) error { return s.send(head, body, end, false) }
+
+// Queue is Send for what is followed by more at once, with which it is sent.
+func (s *Stream) Queue(head, body []byte) error { return s.send(head, body, false, true) }
+
+func (s *Stream) send(head, body []byte, end, more bool) error {
 	c := s.conn
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	defer c.pass() // whatever it waited for, there may be more of it
-	if err := s.put(head, body, end); err != nil {
+	if err := s.put(head, body, end); err != nil || more {
 		return err
 	}
 	if end {

@@ -122,7 +122,10 @@ func (s *Stream) Watch(lost func(error)) {
 func (s *Stream) Whole() (body []byte, ok bool) {
 	s.conn.mu.Lock()
 	defer s.conn.mu.Unlock()
-	return s.body, s.ended
+	if !s.ended {
+		return nil, false
+	}
+	return s.body, true
 }
 
 // Take waits for more of the body and takes all that is there. What it returned before is to be used no more, if it is given back
@@ -189,7 +192,7 @@ func (s *Stream) Done(code http2.ErrCode) {
 	c.mu.Lock()
 	s.lost = nil
 	if c.streams[s.id] == s {
-		if s.sent {
+		if s.sent && !c.config.Client {
 			code = http2.ErrCodeNo
 		}
 		c.reset(s.id, code)

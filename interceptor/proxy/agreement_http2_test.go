@@ -195,7 +195,11 @@ func (a *agreement) check2(t *testing.T, frames []byte) (accepted bool) {
 }
 
 func TestAppsAreToldTheSameOfHTTP2AsByTheStandardLibrary(t *testing.T) {
-	for which, a := range map[string]*agreement{"plainly": newAgreement(t), "and more": newAgreement(t, tellMore)} {
+	const h2c = "kubernetes.io/h2c"
+	for which, a := range map[string]*agreement{
+		"plainly": newAgreement(t), "and more": newAgreement(t, tellMore),
+		"by HTTP/2 plainly": newAgreementWith(t, h2c), "by HTTP/2 and more": newAgreementWith(t, h2c, tellMore),
+	} {
 		for what, request := range accepted2 {
 			t.Run(which+" "+what, func(t *testing.T) {
 				require.True(t, a.check2(t, request.frames2()), "it is refused")

@@ -151,10 +151,15 @@ type agreement struct {
 }
 
 func newAgreement(t testing.TB, change ...func(*Config)) *agreement {
+	return newAgreementWith(t, "", change...)
+}
+
+// newAgreementWith has a pod with an appProtocol.
+func newAgreementWith(t testing.TB, appProtocol string, change ...func(*Config)) *agreement {
 	a := &agreement{ourWitness: &witness{}, theirWitness: &witness{}}
 	w := newWorld(t, change...)
 	w.app("a")
-	w.ready("a", "", at(w.pod(a.ourWitness.ServeHTTP)))
+	w.ready("a", appProtocol, at(w.pod(a.ourWitness.ServeHTTP)))
 	w.eventually("there is a pod", func() bool { return w.backend("a").Pods.Available() })
 	a.world = w
 	a.ours, a.theirs = w.address, reference(t, at(w.pod(a.theirWitness.ServeHTTP)), len(change) > 0)

@@ -13,6 +13,7 @@ import (
 	"github.com/kedahttp/kedahttp/interceptor/coldstart"
 	"github.com/kedahttp/kedahttp/interceptor/hold"
 	"github.com/kedahttp/kedahttp/interceptor/http1"
+	"github.com/kedahttp/kedahttp/interceptor/http2"
 	"github.com/kedahttp/kedahttp/interceptor/queue"
 	"github.com/kedahttp/kedahttp/interceptor/tracing"
 )
@@ -57,7 +58,9 @@ type asked struct {
 	cause error
 	// gone says that the client has left, during this request or before.
 	gone bool
-	link *link
+	// link or shared is what the request is sent on.
+	link   *link
+	shared *http2.Stream
 	// cancel ends what the request waits for, if anything.
 	cancel context.CancelCauseFunc
 }
@@ -99,6 +102,9 @@ func (a *asked) abortLocked(cause error) (aborted bool) {
 	a.cause = cause
 	if a.link != nil {
 		a.link.interrupt()
+	}
+	if a.shared != nil {
+		a.shared.Fail(cause)
 	}
 	if a.cancel != nil {
 		a.cancel(cause)
@@ -243,12 +249,14 @@ func (a *asked) connect(pod *balance.Endpoint, fresh bool) (*link, error) {
 // movedOnLink is how much came and went on the connection to the pod.
 func (a *asked) movedOnLink() uint64 {
 	a.mu.Lock()
-	l := a.link
-	a.mu.Unlock()
-	if l == nil {
-		return 0
+	defer a.mu.Unlock()
+	switch {
+	case a.link != nil:
+		return transferredOn(a.link.raw)
+	case a.shared != nil:
+		return a.shared.Moved.Load()
 	}
-	return transferredOn(l.raw)
+	return 0
 }
 
 // attach makes a link that of the request. It is false when the request has to end.

@@ -70,3 +70,20 @@ func (i *input) shrink() {
 		i.b = b
 	}
 }
+
+// readFrom copies what was read of a socket, of which the first bytes were copied before, and waits for more if that is all.
+func (i *input) readFrom(s *socket, copied *int, p []byte) (int, error) {
+	if *copied == len(i.b) {
+		i.free()
+		*copied = 0
+		if s.tls != nil {
+			i.await()
+		}
+		if err := s.fill(i); err != nil {
+			return 0, err
+		}
+	}
+	n := copy(p, i.b[*copied:])
+	*copied += n
+	return n, nil
+}

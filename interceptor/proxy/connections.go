@@ -57,7 +57,7 @@ func (c *openConnections) Collect(ch chan<- prometheus.Metric) {
 			toPods.idle += max(single.open.Load()-busy, 0)
 			toPods.busy += busy
 		}
-		toPods.others += t.h2c.open.Load() + t.https.open.Load()
+		toPods.others += t.h2c.open.Load() + t.https.open.Load() + t.links.multiplexed()
 	}
 	tell := func(peer, state string, n int64) {
 		ch <- prometheus.MustNewConstMetric(connectionsDesc, prometheus.GaugeValue, float64(n), peer, state)

@@ -111,18 +111,4 @@ func (m *multiplexed) cut() { _ = m.socket.conn.SetDeadline(past) }
 func (m *multiplexed) busy() bool { return !m.frames.Idle() }
 
 // Read implements io.Reader, for the frames.
-func (m *multiplexed) Read(p []byte) (int, error) {
-	if m.read == len(m.in.b) {
-		m.in.free()
-		m.read = 0
-		if m.tls != nil {
-			m.in.await()
-		}
-		if err := m.fill(&m.in); err != nil {
-			return 0, err
-		}
-	}
-	n := copy(p, m.in.b[m.read:])
-	m.read += n
-	return n, nil
-}
+func (m *multiplexed) Read(p []byte) (int, error) { return m.in.readFrom(&m.socket, &m.read, p) }

@@ -63,6 +63,9 @@ type links struct {
 	dialer net.Dialer
 	pods   sync.Map // of *balance.Endpoint to *linksOf
 	open   atomic.Int64
+	// shared are those that speak HTTP/2, of *balance.Endpoint to *sharedOf, and many is how many there are.
+	shared sync.Map
+	many   atomic.Int64
 
 	mu sync.Mutex
 	// spare are those of probes, by address.
@@ -166,6 +169,7 @@ func (ls *links) connections() (open, idle int64) {
 
 // reap closes the links that nobody has used since a moment.
 func (ls *links) reap(before time.Time) {
+	ls.reapShared(before)
 	ls.mu.Lock()
 	for address, l := range ls.spare {
 		if l.since.Before(before) {

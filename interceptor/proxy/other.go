@@ -36,3 +36,5 @@ func (*links) reap(time.Time) {}
 func (*links) close()         {}
 
 func (*links) connections() (open, idle int64) { return 0, 0 }
+
+func (*links) multiplexed() int64 { return 0 }

@@ -30,6 +30,8 @@ type asking struct {
 	// body is that of the request, if it is whole.
 	body []byte
 	pump *pump
+	// h2c says that the pods speak HTTP/2.
+	h2c bool
 	// failed is lost, made once.
 	failed func(error)
 	// kept says that somebody may use the stream for a while when the request is over.
@@ -138,10 +140,13 @@ func (x *asking) answer() {
 		return
 	}
 	b := route.Backend
-	if b.Protocol() != v1alpha1.ProtocolHTTP1 || h.redirects(b) && x.sender.Proto != "https" || b.Fallback() != nil && b.Pods.Ready() == 0 {
+	protocol := b.Protocol()
+	if protocol == v1alpha1.ProtocolHTTPS || h.redirects(b) && x.sender.Proto != "https" || b.Fallback() != nil && b.Pods.Ready() == 0 {
 		x.serveHTTP()
 		return
 	}
+	x.h2c = protocol == v1alpha1.ProtocolH2C
+	x.story.in = int64(len(x.body))
 	x.accept(b)
 	defer func() {
 		// Also when a panic ends it: the counts have to be right.
@@ -233,10 +238,14 @@ func (x *asking) resume() {}
 
 // send forwards the request to a pod and passes its response on.
 func (x *asking) send(pod *balance.Endpoint, fresh bool) (err error) {
-	if !x.whole && !x.request.Chunked {
+	if !x.whole && (x.h2c || !x.request.Chunked) {
 		if x.body, x.whole = x.stream.Whole(); x.whole { // while the request waited
+			x.story.in = int64(len(x.body))
 			x.timeouts.arrive()
 		}
+	}
+	if x.h2c {
+		return x.sendShared(pod, fresh)
 	}
 	l, err := x.connect(pod, fresh)
 	if err != nil {
@@ -262,7 +271,7 @@ func (x *asking) send(pod *balance.Endpoint, fresh bool) (err error) {
 	switch {
 	case !x.whole:
 		if err = l.write(head); err == nil {
-			x.startPump(l)
+			x.startPump(x.writeBody(l))
 		}
 	case len(x.body) <= cap(head)-len(head):
 		err = l.ask(append(head, x.body...), &l.in)
@@ -308,26 +317,10 @@ func (x *asking) sendHead(way *http1.Way, body []byte, end bool) error {
 // deliver passes a response on whose head is the first n bytes of what was read of a link.
 func (x *asking) deliver(l *link, n int) (reusable bool, err error) {
 	r := &x.response
-	x.status, x.now = r.Status, x.server.handler.config.Clock.Now()
 	sent := x.pump.settled()
-	way := http1.Way{Date: x.server.date.at(x.now)}
-	if x.server.handler.config.RequestIDs == RequestIDsReturn {
-		way.RequestID = x.own.RequestID
-	}
-	if x.start != nil {
-		stages, first := x.start.FirstByte(x.pod.Address, x.arrived)
-		way.Name, way.Value = coldstart.Header, stages.String()
-		x.story.waited.Stages = stages
-		if first {
-			x.backend.Started(stages)
-		}
-	}
-	x.mu.Lock()
-	x.begun = true
-	cause := x.cause
-	x.mu.Unlock()
-	if cause != nil {
-		return false, cause
+	way, err := x.beginResponse()
+	if err != nil {
+		return false, err
 	}
 	to := delivery{asking: x, link: l, way: &way, skip: n}
 	switch {
@@ -341,47 +334,60 @@ func (x *asking) deliver(l *link, n int) (reusable bool, err error) {
 	return sent && !r.Close, err
 }
 
+// beginResponse says how the response is passed on that has begun.
+func (x *asking) beginResponse() (way http1.Way, err error) {
+	x.status, x.now = x.response.Status, x.server.handler.config.Clock.Now()
+	way.Date = x.server.date.at(x.now)
+	if x.server.handler.config.RequestIDs == RequestIDsReturn {
+		way.RequestID = x.own.RequestID
+	}
+	if x.start != nil {
+		stages, first := x.start.FirstByte(x.pod.Address, x.arrived)
+		way.Name, way.Value = coldstart.Header, stages.String()
+		x.story.waited.Stages = stages
+		if first {
+			x.backend.Started(stages)
+		}
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.begun = true
+	return way, x.cause
+}
+
 // startPump begins to forward the body.
-func (x *asking) startPump(l *link) {
+func (x *asking) startPump(forward func(p []byte, end bool) error) {
 	p := &pump{ended: make(chan struct{})}
 	x.pump = p
-	left := x.request.Length
-	chunked := x.request.Chunked
+	left := int64(-1)
+	if !x.request.Chunked {
+		left = x.request.Length
+	}
 	go func() {
 		defer close(p.ended)
-		x.forwardBody(p, l, chunked, left)
+		x.forwardBody(p, left, forward)
 	}()
 }
 
-func (x *asking) forwardBody(p *pump, l *link, chunked bool, left int64) {
-	out := blocks.Get().(*block)
-	defer blocks.Put(out)
+// forwardBody forwards a body of a length, or one of which that is not known: then the length is -1.
+func (x *asking) forwardBody(p *pump, left int64, forward func(p []byte, end bool) error) {
+	sized := left >= 0
 	var data []byte
 	for {
 		var err error
 		data, err = x.stream.Take(data)
-		p.bytes += int64(len(data))
-		left -= int64(len(data))
-		p.last.Store(errors.Is(err, io.EOF) || !chunked && left <= 0)
-		switch {
-		case err != nil && !errors.Is(err, io.EOF):
+		if err != nil && !errors.Is(err, io.EOF) {
 			x.abort(errClientGone)
 			return
-		case err != nil && chunked:
-			err = l.write([]byte("0\r\n\r\n"))
-		case err != nil:
-			err = nil
-		case chunked:
-			size := append(strconv.AppendInt(out[:0], int64(len(data)), 16), "\r\n"...)
-			data = append(data, "\r\n"...)
-			err = writeBoth(&l.socket, size, data)
-		default:
-			err = l.write(data)
 		}
-		if err != nil {
+		p.bytes += int64(len(data))
+		left -= int64(len(data))
+		end := err != nil || sized && left <= 0
+		p.last.Store(end)
+		if forward(data, end) != nil {
 			return // the pod may have answered before
 		}
-		if p.last.Load() {
+		if end {
 			p.finished.Store(true)
 			x.timeouts.arrive()
 			x.timeouts.ask()
@@ -390,11 +396,26 @@ func (x *asking) forwardBody(p *pump, l *link, chunked bool, left int64) {
 	}
 }
 
+// writeBody makes what writes a body to a link.
+func (x *asking) writeBody(l *link) func(p []byte, end bool) error {
+	if !x.request.Chunked {
+		return func(p []byte, _ bool) error { return l.write(p) }
+	}
+	return func(p []byte, end bool) error {
+		out := blocks.Get().(*block)
+		defer blocks.Put(out)
+		if end {
+			return l.write([]byte("0\r\n\r\n"))
+		}
+		size := append(strconv.AppendInt(out[:0], int64(len(p)), 16), "\r\n"...)
+		return writeBoth(&l.socket, size, append(p, "\r\n"...))
+	}
+}
+
 // stopPump ends it.
 func (x *asking) stopPump() {
 	p := x.pump
 	if p == nil {
-		x.story.in = int64(len(x.body))
 		return
 	}
 	if !p.finished.Load() {

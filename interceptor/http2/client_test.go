@@ -1,0 +1,172 @@
+package http2
+
+import (
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/net/http2"
+)
+
+// dial makes a client's end, and its peer, which has said its first words.
+func dial(t testing.TB, settings ...http2.Setting) (*peer, *Conn) {
+	theirs, ours := pair(t)
+	c := New(Config{
+		Client: true,
+		Write:  func(p []byte) error { _, err := ours.Write(p); return err },
+		Ending: func() { _ = ours.SetWriteDeadline(time.Now().Add(time.Second)) },
+		Left:   func() { _ = ours.SetReadDeadline(time.Unix(1, 0)) },
+	})
+	served := make(chan error, 1)
+	go func() {
+		err := c.Serve(ours)
+		_ = ours.(*net.TCPConn).CloseWrite()
+		served <- err
+	}()
+	p := newPeer(t, theirs, served)
+	var said [len(preface)]byte
+	_, err := io.ReadFull(theirs, said[:])
+	require.NoError(t, err)
+	require.Equal(t, preface, string(said[:]))
+	require.NoError(t, p.WriteSettings(settings...))
+	require.Eventually(t, c.Greeted, patience, time.Millisecond)
+	require.NoError(t, p.WritePing(false, [8]byte{1})) // when it is answered, the settings are in force
+	require.True(t, await[*http2.PingFrame](p).IsAck())
+	return p, c
+}
+
+func open(t testing.TB, c *Conn, body string, end bool) *Stream {
+	b := NewBlock()
+	defer b.Free()
+	for i := 0; i < len(get); i += 2 {
+		b.Field(get[i], get[i+1])
+	}
+	s, err := c.Open(b.Bytes(), []byte(body), end, false)
+	require.NoError(t, err)
+	return s
+}
+
+func (p *peer) answer(id uint32, end bool, fields ...string) {
+	p.t.Helper()
+	require.NoError(p.t, p.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: p.block(fields...), EndStream: end, EndHeaders: true}))
+}
+
+func TestAResponseComesWithAllThatBelongsToIt(t *testing.T) {
+	p, c := dial(t)
+	s := open(t, c, "hello", true)
+	require.Equal(t, "/", await[*http2.MetaHeadersFrame](p).PseudoValue("path"))
+	require.True(t, await[*http2.DataFrame](p).StreamEnded())
+	p.answer(1, false, ":status", "103", "link", "</a>")
+	p.answer(1, false, ":status", "200", "x", "y")
+	require.NoError(t, p.WriteData(1, false, []byte("hel")))
+	require.NoError(t, p.WriteData(1, false, []byte("lo")))
+	p.answer(1, true, "x-sum", "1")
+	for _, want := range []int{103, 200} {
+		head, err := s.Response()
+		require.NoError(t, err)
+		require.Equal(t, want, head.Status)
+	}
+	var body []byte
+	for {
+		b, err := s.Take(nil)
+		if err == io.EOF {
+			break
+		}
+		require.NoError(t, err)
+		body = append(body, b...)
+	}
+	require.Equal(t, "hello", string(body))
+	require.Equal(t, "x-sum", string(s.Trailer()[0].Name))
+	s.Done(http2.ErrCodeCancel)
+	require.True(t, c.Idle())
+}
+
+// A response that does not want the rest of its request is whole all the same.
+func TestAResponseThatEndsItsRequestIsWhole(t *testing.T) {
+	p, c := dial(t)
+	s := open(t, c, "hel", false)
+	p.answer(1, true, ":status", "413")
+	require.NoError(t, p.WriteRSTStream(1, http2.ErrCodeNo))
+	head, err := s.Response()
+	require.NoError(t, err)
+	require.Equal(t, 413, head.Status)
+	_, err = s.Take(nil)
+	require.ErrorIs(t, err, io.EOF)
+	require.Eventually(t, func() bool { return s.Send(nil, []byte("lo"), true) != nil }, patience, time.Millisecond)
+	s.Done(http2.ErrCodeCancel)
+}
+
+func TestWhatThePeerHasNotProcessedIsTold(t *testing.T) {
+	p, c := dial(t)
+	refused, first, second := open(t, c, "", true), open(t, c, "", true), open(t, c, "", true)
+	require.NoError(t, p.WriteRSTStream(1, http2.ErrCodeRefusedStream))
+	_, err := refused.Response()
+	require.ErrorIs(t, err, ErrUnprocessed)
+	require.NoError(t, p.WriteGoAway(3, http2.ErrCodeNo, nil))
+	_, err = second.Response()
+	require.ErrorIs(t, err, ErrUnprocessed)
+	p.answer(3, true, ":status", "200")
+	head, err := first.Response()
+	require.NoError(t, err)
+	require.Equal(t, 200, head.Status)
+	_, err = c.Open(nil, nil, true, false)
+	require.ErrorIs(t, err, ErrUnavailable)
+}
+
+func TestNoMoreStreamsAreOpenedThanThePeerAllows(t *testing.T) {
+	p, c := dial(t, http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: 1})
+	s := open(t, c, "", true)
+	_, err := c.Open(nil, nil, true, false)
+	require.ErrorIs(t, err, ErrUnavailable)
+	p.answer(1, true, ":status", "200")
+	_, err = s.Response()
+	require.NoError(t, err)
+	s.Done(http2.ErrCodeCancel)
+	open(t, c, "", true)
+}
+
+func TestAPeerThatIsNotThereAnyMoreIsFoundOut(t *testing.T) {
+	p, c := dial(t)
+	s := open(t, c, "", true)
+	now := time.Now()
+	c.heard.Store(false)
+	c.Probe(now, 15*time.Second, 5*time.Second)
+	now = now.Add(16 * time.Second)
+	c.Probe(now, 15*time.Second, 5*time.Second)
+	require.False(t, await[*http2.PingFrame](p).IsAck())
+	require.NoError(t, s.Err())
+	c.Probe(now.Add(3*time.Second), 15*time.Second, 5*time.Second)
+	require.NoError(t, s.Err())
+	c.Probe(now.Add(6*time.Second), 15*time.Second, 5*time.Second)
+	require.ErrorIs(t, s.Err(), errSilent)
+	require.ErrorIs(t, <-p.served, errSilent)
+}
+
+func TestWhatCannotBeAResponseResetsItsStreamAlone(t *testing.T) {
+	p, c := dial(t)
+	id := uint32(1)
+	for what, answer := range map[string]func(){
+		"no status":         func() { p.answer(id, true, "x", "y") },
+		"a status of words": func() { p.answer(id, true, ":status", "two") },
+		"a method":          func() { p.answer(id, true, ":status", "200", ":method", "GET") },
+		"101":               func() { p.answer(id, false, ":status", "101") },
+		"Connection":        func() { p.answer(id, true, ":status", "200", "connection", "close") },
+		"a body first":      func() { require.NoError(t, p.WriteData(id, false, []byte("hello"))) },
+		"an interim end":    func() { p.answer(id, true, ":status", "103") },
+		"a short body": func() {
+			p.answer(id, false, ":status", "200", "content-length", "5")
+			require.NoError(t, p.WriteData(id, true, []byte("hell")))
+		},
+	} {
+		s := open(t, c, "", true)
+		answer()
+		r := await[*http2.RSTStreamFrame](p)
+		require.Equal(t, id, r.StreamID, what)
+		require.Equal(t, http2.ErrCodeProtocol, r.ErrCode, what)
+		require.Error(t, s.Err(), what)
+		s.Done(http2.ErrCodeCancel)
+		id += 2
+	}
+}

@@ -1,0 +1,84 @@
+package proxy
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// protocolH2C is the appProtocol of pods that speak HTTP/2 in plain text.
+const protocolH2C = "kubernetes.io/h2c"
+
+func TestAPodThatTakesFewStreamsGetsMoreConnections(t *testing.T) {
+	w := newWorld(t)
+	w.app("shop")
+	const n = 20
+	var all sync.WaitGroup
+	all.Add(n)
+	w.ready("shop", protocolH2C, at(w.podWith(func(s *http.Server) {
+		s.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: 2}
+		s.Handler = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			all.Done()
+			all.Wait() // until all are there
+			hello(rw, r)
+		})
+	})))
+	client := h2cClient(t)
+	var answers []<-chan answer
+	for range n {
+		c := make(chan answer, 1)
+		go func() { c <- doWith(client, w.request("GET", "shop", "/", nil)) }()
+		answers = append(answers, c)
+	}
+	for _, c := range answers {
+		a := await(t, c)
+		require.NoError(t, a.err)
+		require.Equal(t, "hello", a.body)
+	}
+	w.is("shop", 0, 0)
+}
+
+// A pod that ends tells so, and what it has not begun goes to another one.
+func TestPodsThatSayGoodbyeLoseNoRequest(t *testing.T) {
+	w := newWorld(t)
+	w.app("shop")
+	serve := func(rw http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err == nil {
+			_, _ = rw.Write(body)
+		}
+	}
+	first, second := w.pod(serve), w.pod(serve)
+	w.ready("shop", protocolH2C, at(first))
+	client := h2cClient(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	var failed sync.Map
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for ctx.Err() == nil {
+				if a := doWith(client, w.request("POST", "shop", "/", strings.NewReader("hello"))); a.err != nil || a.body != "hello" {
+					failed.Store(a, true)
+				}
+			}
+		})
+	}
+	w.eventually("requests are answered", func() bool { return w.counts("shop").Read().Requests > 50 })
+	w.ready("shop", protocolH2C, at(first), at(second))
+	w.eventually("there are two", func() bool { return w.backend("shop").Pods.Ready() == 2 })
+	require.NoError(t, first.Config.Shutdown(t.Context()))
+	before := w.counts("shop").Read().Requests
+	w.eventually("requests are answered", func() bool { return w.counts("shop").Read().Requests > before+50 })
+	cancel()
+	all.Wait()
+	failed.Range(func(a, _ any) bool {
+		t.Errorf("a request failed: %+v", a)
+		return true
+	})
+	w.is("shop", 0, 0)
+}
