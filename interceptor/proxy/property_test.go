@@ -141,13 +141,13 @@ func TestCountsAddUpWhateverHappens(t *testing.T) {
 			} else {
 				w.apps.Modify(app)
 			}
+			// The counts are made with the app; that of an app nobody has heard of yet is made by asking.
+			lives[app.UID] = w.counters.App(types.NamespacedName{Namespace: app.Namespace, Name: app.Name}, app.UID)
 			select {
 			case <-stop:
 				return
 			case <-time.After(5 * time.Millisecond):
 			}
-			// The counts are made with the app; that of an app nobody has heard of yet is made by asking.
-			lives[app.UID] = w.counters.App(types.NamespacedName{Namespace: app.Namespace, Name: app.Name}, app.UID)
 		}
 	})
 	var wg sync.WaitGroup
