@@ -99,10 +99,10 @@ func newCommand(s *session, flags *genericclioptions.ConfigFlags) *cobra.Command
 			newExportCommand(s), newDeleteCommand(s),
 		},
 		groupTraffic: {
-			newURLCommand(s), newOpenCommand(s), newCurlCommand(s), newPortForwardCommand(s), newLogsCommand(s),
+			newURLCommand(s), newOpenCommand(s), newCurlCommand(s), newPortForwardCommand(s), newLogsCommand(s), newTopCommand(s), newLoadCommand(s),
 		},
 		groupPlatform: {
-			newVersionCommand(s),
+			newInstallCommand(s), newUpgradeCommand(s), newUninstallCommand(s), newGenerateCommand(s), newDoctorCommand(s), newVersionCommand(s),
 		},
 	} {
 		for _, cmd := range commands {

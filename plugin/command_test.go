@@ -121,3 +121,7 @@ func TestEveryCommandIsExplainedUnderTheNameThatItWasCalledBy(t *testing.T) {
 		}
 	}
 }
+
+func discardStreams() genericiooptions.IOStreams { return genericiooptions.NewTestIOStreamsDiscard() }
+
+func noonNow() time.Time { return noon }

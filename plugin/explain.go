@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/url"
 	"regexp"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -27,6 +28,9 @@ func detailsOf(err error) metav1.StatusDetails {
 // refusal is what a request for which somebody has no right is told: cannot VERB resource "RESOURCE" in API group "GROUP" ... in
 // the namespace "NAMESPACE".
 var refusal = regexp.MustCompile(`cannot ([a-z]+) resource "([^"]+)" in API group "([^"]*)"(?: in the namespace "([^"]+)")?`)
+
+// unknownResource is how kubectl's own commands say that nobody serves apps.
+const unknownResource = `doesn't have a resource type "` + resource + `"`
 
 // explain adds what to do next to an error that a user can do something about.
 func (s *session) explain(err error) error {
@@ -50,7 +54,7 @@ func (s *session) explain(err error) error {
 		return errors.New("interrupted")
 	case clientcmd.IsEmptyConfig(err), errors.Is(err, clientcmd.ErrNoContext), clientcmd.IsContextNotFound(err), clientcmd.IsConfigurationInvalid(err):
 		return fmt.Errorf("there is no cluster to ask: %w\nChoose one: kubectl config get-contexts, or --kubeconfig FILE", err)
-	case isNotServed(err), errors.As(err, &noMatch), errors.As(err, &noResource):
+	case isNotServed(err), errors.As(err, &noMatch), errors.As(err, &noResource), strings.Contains(err.Error(), unknownResource):
 		return fmt.Errorf("the cluster does not serve %s: kedahttp is not installed in it (%w)\nInstall it: %s install --help", v1alpha1.SchemeGroupVersion, err, s.calledAs)
 	case apierrors.IsServiceUnavailable(err):
 		return fmt.Errorf("kedahttp's API server does not answer: %w\nWhat is wrong with it: %s doctor", err, s.calledAs)

@@ -31,6 +31,7 @@ func TestErrorsSayWhatToDoNext(t *testing.T) {
 		"no cluster":       {refused, "the cluster does not answer at https://10.0.0.1:6443: dial: connection refused\nWhich one is meant: kubectl config current-context", ExitFailed},
 		"no configuration": {clientcmd.ErrEmptyConfig, "kubectl config get-contexts", ExitFailed},
 		"not installed":    {notServed, "Install it: kubectl http install --help", ExitFailed},
+		"not listed":       {errors.New(`the server doesn't have a resource type "httpapps"`), "Install it: kubectl http install --help", ExitFailed},
 		"API server away":  {apierrors.NewServiceUnavailable("no endpoints"), "What is wrong with it: kubectl http doctor", ExitFailed},
 		"no right":         {forbidden, "The right to patch httpapps.apps.http.keda.sh is missing; who may administer the namespace can give it, with the role edit or view. Check: kubectl auth can-i patch httpapps.apps.http.keda.sh -n shop", ExitFailed},
 		"not logged in":    {apierrors.NewUnauthorized("no"), "log in again", ExitFailed},

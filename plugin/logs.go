@@ -155,11 +155,8 @@ func (c *clients) systemNamespace(ctx context.Context, said string) string {
 	if said != "" {
 		return said
 	}
-	var service struct {
-		Spec struct{ Service struct{ Namespace string } }
-	}
-	raw, err := c.apps.RESTClient().Get().AbsPath("/apis/apiregistration.k8s.io/v1/apiservices", v1alpha1.SchemeGroupVersion.Version+"."+v1alpha1.GroupName).DoRaw(ctx)
-	if err != nil || json.Unmarshal(raw, &service) != nil || service.Spec.Service.Namespace == "" {
+	service, err := c.apiServiceNamed(ctx, apiServiceName)
+	if err != nil || service.Spec.Service == nil || service.Spec.Service.Namespace == "" {
 		return usualNamespace // who may not see APIServices is not kept from anything
 	}
 	return service.Spec.Service.Namespace

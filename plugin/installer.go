@@ -1,0 +1,188 @@
+package plugin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/dynamic"
+	cmdutil "k8s.io/kubectl/pkg/cmd/util"
+	"k8s.io/kubectl/pkg/polymorphichelpers"
+
+	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
+)
+
+// apiServiceName is that of the APIService by which apps are served.
+var apiServiceName = v1alpha1.SchemeGroupVersion.Version + "." + v1alpha1.GroupName
+
+// installer brings objects into a cluster, and out of it.
+type installer struct {
+	*session
+	client   dynamic.Interface
+	mapper   meta.ResettableRESTMapper
+	strategy cmdutil.DryRunStrategy
+	progress *progress
+}
+
+func (s *session) newInstaller(strategy cmdutil.DryRunStrategy) (*installer, error) {
+	client, err := s.factory.DynamicClient()
+	if err != nil {
+		return nil, err
+	}
+	mapper, err := s.factory.ToRESTMapper()
+	if err != nil {
+		return nil, err
+	}
+	resettable, ok := mapper.(meta.ResettableRESTMapper)
+	if !ok {
+		return nil, errors.New("the mapper of kinds cannot look again") // it is the factory's, which can
+	}
+	return &installer{s, client, resettable, strategy, s.newProgress()}, nil
+}
+
+func (i *installer) resource(o *unstructured.Unstructured) (dynamic.ResourceInterface, error) {
+	kind := o.GroupVersionKind()
+	mapping, err := i.mapper.RESTMapping(kind.GroupKind(), kind.Version)
+	if meta.IsNoMatchError(err) {
+		i.mapper.Reset() // it may have come since
+		mapping, err = i.mapper.RESTMapping(kind.GroupKind(), kind.Version)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if mapping.Scope.Name() == meta.RESTScopeNameNamespace {
+		return i.client.Resource(mapping.Resource).Namespace(o.GetNamespace()), nil
+	}
+	return i.client.Resource(mapping.Resource), nil
+}
+
+// apply makes the objects what they are to be: what defines others first, and the APIService last, when somebody can answer for it.
+func (i *installer) apply(ctx context.Context, objects []*unstructured.Unstructured) error {
+	order := func(o *unstructured.Unstructured) int {
+		switch o.GetKind() {
+		case "Namespace", "CustomResourceDefinition":
+			return 0
+		case "APIService":
+			return 2
+		}
+		return 1
+	}
+	for step := range 3 {
+		for _, o := range objects {
+			if order(o) != step {
+				continue
+			}
+			resource, err := i.resource(o)
+			if err != nil {
+				return err
+			}
+			_, err = resource.Apply(ctx, o.GetName(), o, metav1.ApplyOptions{FieldManager: fieldManager, Force: true, DryRun: serverDryRun(i.strategy)})
+			if i.strategy == cmdutil.DryRunServer && isMissing(err) && o.GetNamespace() != "" {
+				err = nil // its namespace would be there
+			}
+			if err != nil {
+				return fmt.Errorf("%s: %w", describeObject(o), err)
+			}
+			done := "applied"
+			if i.strategy == cmdutil.DryRunServer {
+				done += " (server dry run)"
+			}
+			fmt.Fprintf(i.Out, "%s %s\n", describeObject(o), done)
+		}
+	}
+	return nil
+}
+
+// await waits until the Deployments have rolled out and the API answers.
+func (i *installer) await(ctx context.Context, c *clients, objects []*unstructured.Unstructured) error {
+	last := "nothing was seen yet"
+	err := wait.PollUntilContextCancel(ctx, time.Second, true, func(ctx context.Context) (bool, error) {
+		for _, o := range objects {
+			if o.GetKind() != "Deployment" {
+				continue
+			}
+			d, err := c.kubernetes.AppsV1().Deployments(o.GetNamespace()).Get(ctx, o.GetName(), metav1.GetOptions{})
+			if err != nil {
+				return false, err
+			}
+			content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(withKind(d))
+			if err != nil {
+				return false, err
+			}
+			said, done, err := new(polymorphichelpers.DeploymentStatusViewer).Status(&unstructured.Unstructured{Object: content}, 0)
+			if err != nil {
+				return false, fmt.Errorf("%w\nWhat is wrong: kubectl describe pods -n %s -l %s=%s", err, o.GetNamespace(), nameLabel, o.GetName())
+			}
+			if !done {
+				last = trimLine(said)
+				i.progress.say("%s", last)
+				return false, nil
+			}
+		}
+		available, why, err := c.apiAvailable(ctx)
+		if !available && err == nil {
+			last = "the API is not available: " + why
+			i.progress.say("%s", last)
+		}
+		return available, err
+	})
+	if errors.Is(err, context.DeadlineExceeded) || wait.Interrupted(err) && ctx.Err() != nil {
+		return timeoutError(fmt.Errorf("kedahttp does not answer yet: %s\nWhat is wrong: %s doctor", last, i.calledAs))
+	}
+	return err
+}
+
+func withKind(d *appsv1.Deployment) *appsv1.Deployment {
+	d.SetGroupVersionKind(appsv1.SchemeGroupVersion.WithKind("Deployment"))
+	return d
+}
+
+func trimLine(text string) string {
+	for len(text) > 0 && text[len(text)-1] == '\n' {
+		text = text[:len(text)-1]
+	}
+	return text
+}
+
+// apiService is as much of an APIService as is looked at.
+type apiService struct {
+	metav1.ObjectMeta `json:"metadata"`
+	Spec              struct {
+		CABundle []byte
+		Service  *struct{ Namespace, Name string }
+	}
+	Status struct {
+		Conditions []struct{ Type, Status, Reason, Message string }
+	}
+}
+
+func (c *clients) apiServiceNamed(ctx context.Context, name string) (*apiService, error) {
+	raw, err := c.apps.RESTClient().Get().AbsPath("/apis/apiregistration.k8s.io/v1/apiservices", name).DoRaw(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s := &apiService{}
+	return s, json.Unmarshal(raw, s)
+}
+
+// apiAvailable says whether the cluster's API server gets answers for apps and, if not, why.
+func (c *clients) apiAvailable(ctx context.Context) (available bool, why string, err error) {
+	s, err := c.apiServiceNamed(ctx, apiServiceName)
+	if err != nil {
+		return false, "", err
+	}
+	for _, condition := range s.Status.Conditions {
+		if condition.Type == "Available" {
+			return condition.Status == "True", condition.Reason + ": " + condition.Message, nil
+		}
+	}
+	return false, "nobody has looked at it yet", nil
+}

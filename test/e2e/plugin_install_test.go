@@ -1,0 +1,70 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Everything goes, in an order that leaves nobody hanging, and comes again by the plugin alone.
+func TestThePluginRemovesAndInstallsEverything(t *testing.T) {
+	u := onlyUser(t)
+	overlay := localOverlay(t)
+	u.deploy("last")
+	u.kubectl("create", "deployment", "adopted", "--image=kedahttp/test-echo:dev", "--replicas=0")
+	u.plugin("deploy", "adopted", "--from", "deployment/adopted", "--port", "8080")
+
+	u.says(u.fails(1, "uninstall", "-k", overlay), "there are ")
+	u.says(u.plugin("uninstall", "-k", overlay, "--yes"), "apiservice.apiregistration.k8s.io/v1alpha1.apps.http.keda.sh deleted", "namespace/kedahttp-system deleted")
+	u.kubectl("get", "deployment", "adopted")
+	if out := u.kubectl("get", "deployments,scaledobjects", "-o", "name"); strings.Contains(out, "last") || strings.Contains(out, "scaledobject") {
+		t.Errorf("what was made for apps is left:\n%s", out)
+	}
+	u.says(u.fails(1, "list"), "Install it: kubectl http install")
+	u.says(u.fails(1, "doctor"), "kedahttp is not installed")
+	// Nobody answers for apps any more, and namespaces can be deleted all the same.
+	u.kubectl("create", "namespace", u.namespace+"-gone")
+	u.kubectl("delete", "namespace", u.namespace+"-gone", "--timeout=60s")
+
+	u.kubectl("wait", "--for=delete", "namespace/kedahttp-system", "--timeout=120s")
+	u.plugin("install", "-k", overlay)
+	u.says(u.plugin("doctor"), "pass  interceptors  2 answer")
+	u.says(u.fails(1, "upgrade"), "these flags would be lost", "--access-log=sampled")
+	u.deploy("first")
+	u.eventually(soon, "an answer by way of the new interceptors", func() error {
+		_, err := u.get("first", "/")
+		return err
+	})
+}
+
+// localOverlay is the overlay of the tests' cluster, with the ports of this one.
+func localOverlay(t *testing.T) string {
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS("../../artifacts")); err != nil {
+		t.Fatal(err)
+	}
+	_, http, err := net.SplitHostPort(environment.interceptor)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secure, err := url.Parse(os.Getenv("KEDAHTTP_INTERCEPTOR_TLS"))
+	if err != nil || secure.Port() == "" {
+		t.Fatalf("KEDAHTTP_INTERCEPTOR_TLS: %v", err)
+	}
+	overlay := filepath.Join(dir, "overlays", "local")
+	file := filepath.Join(overlay, "kustomization.yaml")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ports := strings.NewReplacer("${INTERCEPTOR_HTTP_PORT}", http, "${INTERCEPTOR_HTTPS_PORT}", secure.Port())
+	if err := os.WriteFile(file, []byte(ports.Replace(string(text))), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return overlay
+}
