@@ -103,13 +103,17 @@ build: bin/kubectl-http ## Build the plugin and the servers into bin/.
 images: bin/cluster ## Write the images as OCI archives to bin/images, for a registry or kind load.
 	@hack/images.sh
 
+.PHONY: dist
+dist: ## The plugin for all platforms, with checksums and krew manifests, in bin/dist.
+	@VERSION=$(if $(filter command environment,$(origin VERSION)),$(VERSION)) hack/dist.sh
+
 .PHONY: generate
 generate: ## Make the generated code again.
 	hack/generate.sh
 
 .PHONY: generate-check
 generate-check: generate ## Fail when the generated code in the tree is not what the generators make.
-	@git diff --exit-code --stat -- '*zz_generated*' '*.pb.go' apiserver/client && test -z "$$(git ls-files --others --exclude-standard -- '*zz_generated*' '*.pb.go' apiserver/client)" || { echo 'Generated code is stale: run make generate and commit it.' >&2; exit 1; }
+	@git diff --exit-code --stat -- '*zz_generated*' '*.pb.go' apiserver/client docs/kubectl-http.md && test -z "$$(git ls-files --others --exclude-standard -- '*zz_generated*' '*.pb.go' apiserver/client)" || { echo 'Generated code is stale: run make generate and commit it.' >&2; exit 1; }
 
 .PHONY: lint
 lint: ## gofmt, go vet and staticcheck.

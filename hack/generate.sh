@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes all generated code again: deep copies, defaults, OpenAPI, clients, the counts' wire format. The generators are pinned by
+# Makes all generated code again: deep copies, defaults, OpenAPI, clients, the counts' wire format; and the plugin's reference. The generators are pinned by
 # hack/tools/go.mod.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -42,3 +42,6 @@ gofmt -w apiserver/client/versioned/typed/apps/v1alpha1
 	--versioned-clientset-package $client/versioned --listers-package $client/listers $apis
 
 (cd interceptor/queue/wire && PATH="$tools:$PATH" buf generate)
+
+mkdir -p docs
+go run ./plugin/reference markdown docs/kubectl-http.md

@@ -127,6 +127,8 @@ func (o *installOptions) run(ctx context.Context) error {
 	switch {
 	case err != nil && !apierrors.IsNotFound(err):
 		return err
+	case there && running.Labels["app.kubernetes.io/managed-by"] == "Helm":
+		return fmt.Errorf("kedahttp was installed by Helm, which has to go on with it: helm upgrade, in namespace %s", usualNamespace)
 	case there && !o.upgrade:
 		return fmt.Errorf("kedahttp is installed already, with the image %s\nBring it to this version: %s upgrade", running.Spec.Template.Spec.Containers[0].Image, o.calledAs)
 	case !there && o.upgrade:

@@ -63,6 +63,16 @@ func TestNothingIsInstalledTwiceOrUpgradedThatIsNotThere(t *testing.T) {
 	}
 }
 
+func TestWhatHelmHasInstalledIsLeftToIt(t *testing.T) {
+	helms := installed()
+	helms.Labels = map[string]string{"app.kubernetes.io/managed-by": "Helm"}
+	for _, args := range [][]string{{"install", "--domain", "apps.test"}, {"upgrade"}} {
+		if _, err := newPlugin(t, helms).call(args...); err == nil || !strings.Contains(err.Error(), "helm upgrade") {
+			t.Errorf("%v: %v", args, err)
+		}
+	}
+}
+
 func TestAnUpgradeKeepsTheDomainAndLosesNoFlagUnasked(t *testing.T) {
 	running := installed("--secure-port=8443", "--domain=apps.test", "--public-port=8080")
 	p := newPlugin(t, running)

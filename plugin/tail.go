@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -36,7 +37,7 @@ type tailer struct {
 
 // begun says whether a container has written anything yet.
 func begun(pod *corev1.Pod, container string) bool {
-	for _, s := range append(pod.Status.InitContainerStatuses[:len(pod.Status.InitContainerStatuses):len(pod.Status.InitContainerStatuses)], pod.Status.ContainerStatuses...) {
+	for _, s := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
 		if s.Name == container {
 			return s.State.Running != nil || s.State.Terminated != nil || s.RestartCount > 0
 		}
@@ -58,7 +59,6 @@ func (t *tailer) followAll(ctx context.Context) error {
 	var mu sync.Mutex
 	seen := map[run]bool{}
 	started := t.now()
-	first := true
 	look := func(obj any) {
 		pod, ok := obj.(*corev1.Pod)
 		if !ok {
@@ -100,9 +100,9 @@ func (t *tailer) followAll(ctx context.Context) error {
 	}
 	_, informer := cache.NewInformerWithOptions(cache.InformerOptions{
 		ListerWatcher: source, ObjectType: &corev1.Pod{},
-		Handler: cache.ResourceEventHandlerFuncs{
-			AddFunc: func(obj any) {
-				if pod, ok := obj.(*corev1.Pod); ok && !first {
+		Handler: cache.ResourceEventHandlerDetailedFuncs{
+			AddFunc: func(obj any, fromTheStart bool) {
+				if pod, ok := obj.(*corev1.Pod); ok && !fromTheStart {
 					t.note("%s has come", pod.Name)
 				}
 				look(obj)
@@ -115,17 +115,13 @@ func (t *tailer) followAll(ctx context.Context) error {
 			},
 		},
 	})
-	go func() {
-		cache.WaitForCacheSync(ctx.Done(), informer.HasSynced)
-		first = false
-	}()
 	informer.RunWithContext(ctx)
 	return nil
 }
 
 // running identifies the run of a container that writes, or has written, now; empty if it has not begun.
 func running(pod *corev1.Pod, container string) string {
-	for _, s := range append(pod.Status.InitContainerStatuses[:len(pod.Status.InitContainerStatuses):len(pod.Status.InitContainerStatuses)], pod.Status.ContainerStatuses...) {
+	for _, s := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
 		if s.Name == container && (s.State.Running != nil || s.State.Terminated != nil) {
 			return s.ContainerID
 		}

@@ -72,6 +72,9 @@ func (o *uninstallOptions) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if running, err := c.kubernetes.AppsV1().Deployments(usualNamespace).Get(ctx, "kedahttp-apiserver", metav1.GetOptions{}); err == nil && running.Labels["app.kubernetes.io/managed-by"] == "Helm" {
+		return fmt.Errorf("kedahttp was installed by Helm, which has to remove it: helm uninstall, in namespace %s", usualNamespace)
+	}
 	if err := o.removeApps(ctx, c, i.progress); err != nil {
 		return err
 	}

@@ -18,17 +18,11 @@ var allowed = map[string][]string{
 	"apiserver":   {"apiserver/", "interceptor/queue"},
 	"interceptor": {"interceptor/", "apiserver/storage/record"},
 	"scaler":      {"scaler", "apiserver/storage/record", "interceptor/queue"},
-<<<<<<< HEAD
-	"plugin":      {"plugin", "apiserver/client/"},
+	"plugin":      {"plugin", "apiserver/client/", "artifacts"},
+	"artifacts":   {},
 	// The simulation of scaling runs what decides itself, by a clock of its own.
 	"test": {"test/", "apiserver/client/", "interceptor/queue", "scaler"},
 	"cmd":  {"apiserver/", "interceptor/", "scaler", "plugin"},
-=======
-	"plugin":      {"plugin", "apiserver/client/", "artifacts"},
-	"artifacts":   {},
-	"test":        {"test/", "apiserver/client/"},
-	"cmd":         {"apiserver/", "interceptor/", "scaler", "plugin"},
->>>>>>> aa4beb3 (Show apps live, load them, and install, upgrade, examine and remove kedahttp by the plugin, whose manifests are in it)
 }
 
 func TestPartsImportEachOtherOnlyAsTheDesignSays(t *testing.T) {
