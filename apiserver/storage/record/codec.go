@@ -2,6 +2,7 @@ package record
 
 import (
 	"bytes"
+	"encoding/json"
 	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -67,6 +68,13 @@ func (s recordSerializer) Decode(data []byte, defaults *schema.GroupVersionKind,
 	}
 	*r = HTTPAppRecord{TypeMeta: w.TypeMeta, ObjectMeta: w.Metadata.ObjectMeta, Object: Payload(w.Object), Fields: w.Fields}
 	return r, &gvk, nil
+}
+
+// Encode returns a record as the host reads it.
+func Encode(r *HTTPAppRecord) ([]byte, error) {
+	typed := *r
+	typed.APIVersion, typed.Kind = SchemeGroupVersion.String(), "HTTPAppRecord"
+	return json.Marshal(&typed)
 }
 
 // eventSerializer takes the object out of an event without reading it: whoever decodes the object finds out whether it is JSON.

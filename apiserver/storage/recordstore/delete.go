@@ -10,8 +10,6 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/apiserver/pkg/storage"
 	"k8s.io/klog/v2"
-
-	"github.com/kedahttp/kedahttp/apiserver/storage/record"
 )
 
 // Delete implements storage.Interface. The deletion has the resourceVersion that was read as a precondition; the returned
@@ -60,22 +58,25 @@ func (s *Store) tryDelete(ctx context.Context, key string, t target, st *state, 
 	defer stop()
 	version := st.version
 	if st.guarded {
-		r, err := s.recordOf(t, st.obj, st.data, version)
+		data, err := st.data()
+		if err != nil {
+			return 0, false, err
+		}
+		r, err := s.recordOf(t, st.before, data, version)
 		if err != nil {
 			return 0, false, err
 		}
 		r.Finalizers = nil
-		released := &record.HTTPAppRecord{}
-		if err := s.request("PUT", t).Body(r).Do(ctx).Into(released); err != nil {
+		var ends bool
+		if version, ends, err = s.write(ctx, s.request("PUT", t), r); err != nil {
 			if raced(err) {
 				return 0, true, nil
 			}
 			return 0, false, s.translate(ctx, err, key, t.name)
 		}
-		if released.DeletionTimestamp != nil {
+		if ends {
 			return end(), false, nil // the finalizer was all that kept it
 		}
-		version = released.ResourceVersion
 	}
 	err = s.request("DELETE", t).Body(&metav1.DeleteOptions{Preconditions: &metav1.Preconditions{ResourceVersion: &version}}).Do(ctx).Error()
 	switch {

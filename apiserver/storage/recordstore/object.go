@@ -84,6 +84,11 @@ func (s *Store) recordOf(t target, obj runtime.Object, data []byte, version stri
 		ObjectMeta: metav1.ObjectMeta{Namespace: t.namespace, Name: t.name, Labels: m.GetLabels(), ResourceVersion: version},
 		Object:     record.Payload(data),
 	}
+	if version != "" {
+		// The host is to forget who manages which field of the record, and then does not work it out at each write, store it and
+		// send it to all who watch. Of a record that it had none of it goes on without; at a creation it cannot be had otherwise.
+		r.ManagedFields = []metav1.ManagedFieldsEntry{{}}
+	}
 	if len(m.GetFinalizers()) > 0 {
 		r.Finalizers = []string{Finalizer}
 	}

@@ -135,4 +135,12 @@ func TestARecordThatSomebodyBrokeHidesNoOther(t *testing.T) {
 	if got := list(by(v1alpha1.FieldServiceName, "svc-before")); len(got.Items) != 1 || got.Items[0].Name != "before" {
 		t.Errorf("%d apps have this Service", len(got.Items))
 	}
+	// It is nobody's business who manages which field of a record.
+	written, err := h.records.Get().Namespace("ns").Resource(record.Resource.Resource).Name("before").Do(t.Context()).Raw()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(written), "managedFields") {
+		t.Errorf("the host goes on working out who manages which field: %s", written)
+	}
 }

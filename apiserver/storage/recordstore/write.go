@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -23,8 +24,9 @@ type state struct {
 	obj runtime.Object
 	// version is the resourceVersion, "" when there is no object.
 	version string
-	// data is the payload as it would be written.
-	data []byte
+	// before is the object as it was found, which nobody changes; data is its payload as it would be written.
+	before runtime.Object
+	data   func() ([]byte, error)
 	// guarded says that the record has the finalizer.
 	guarded bool
 	// record is what was read; nil when there is none, or when the caller suggested the object.
@@ -54,18 +56,35 @@ func (s *Store) read(ctx context.Context, key string, t target, ignoreNotFound b
 	return st, nil
 }
 
-// stateOf is the state with this object. The record of an object that the caller suggests is not known, but follows from the
-// object.
-func (s *Store) stateOf(t target, obj runtime.Object) (*state, error) {
-	m, err := meta.Accessor(obj)
+// stateOf is the state with this object, which is not changed. The record of an object that the caller suggests is not known, but
+// follows from the object.
+func (s *Store) stateOf(t target, before runtime.Object) (*state, error) {
+	m, err := meta.Accessor(before)
 	if err != nil {
 		return nil, storage.NewInternalError(err)
 	}
-	data, err := s.encode(t, obj.DeepCopyObject())
-	if err != nil {
-		return nil, err
+	return &state{
+		// An update that is given up may have changed it.
+		obj: before.DeepCopyObject(), version: m.GetResourceVersion(), guarded: len(m.GetFinalizers()) > 0, before: before,
+		data: func() ([]byte, error) { return s.encode(t, before.DeepCopyObject()) },
+	}, nil
+}
+
+// unchanged reports that what would be written is what there is.
+func (st *state) unchanged(obj runtime.Object, data []byte) (bool, error) {
+	if st.version == "" || differ(st.before, obj) {
+		return false, nil
 	}
-	return &state{obj: obj, version: m.GetResourceVersion(), data: data, guarded: len(m.GetFinalizers()) > 0}, nil
+	before, err := st.data()
+	return bytes.Equal(data, before), err
+}
+
+// differ sees of most changes, by what is quickly looked at, that two objects are not the same.
+func differ(a, b runtime.Object) bool {
+	x, errX := meta.Accessor(a)
+	y, errY := meta.Accessor(b)
+	return errX == nil && errY == nil && (x.GetGeneration() != y.GetGeneration() ||
+		!maps.Equal(x.GetLabels(), y.GetLabels()) || !maps.Equal(x.GetAnnotations(), y.GetAnnotations()))
 }
 
 func (s *Store) initial(ctx context.Context, key string, t target, ignoreNotFound bool, suggestion runtime.Object) (*state, error) {
@@ -75,8 +94,7 @@ func (s *Store) initial(ctx context.Context, key string, t target, ignoreNotFoun
 	if suggestion == nil {
 		return s.read(ctx, key, t, ignoreNotFound)
 	}
-	// The caller's own must not be changed by an update that is given up.
-	return s.stateOf(t, suggestion.DeepCopyObject())
+	return s.stateOf(t, suggestion)
 }
 
 // Create implements storage.Interface. Objects do not expire: a ttl is refused.
@@ -99,7 +117,7 @@ func (s *Store) Create(ctx context.Context, key string, obj, out runtime.Object,
 	if err != nil {
 		return err
 	}
-	if r.ResourceVersion, err = s.write(ctx, s.request("POST", target{namespace: t.namespace}), r); err != nil {
+	if r.ResourceVersion, _, err = s.write(ctx, s.request("POST", target{namespace: t.namespace}), r); err != nil {
 		return s.translate(ctx, err, key, t.name)
 	}
 	return s.answer(r, out)
@@ -108,21 +126,27 @@ func (s *Store) Create(ctx context.Context, key string, obj, out runtime.Object,
 // onlyMetadata is what is asked for of a record whose payload is known already.
 const onlyMetadata = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 
-// write sends a record and returns the version that it has then.
-func (s *Store) write(ctx context.Context, request *rest.Request, r *record.HTTPAppRecord) (version string, err error) {
-	result := request.SetHeader("Accept", onlyMetadata).Body(r).Do(ctx)
+// write sends a record and returns the version that it has then, and whether it is only there until its last finalizer goes.
+func (s *Store) write(ctx context.Context, request *rest.Request, r *record.HTTPAppRecord) (version string, ends bool, err error) {
+	data, err := record.Encode(r)
+	if err != nil {
+		return "", false, storage.NewInternalError(err)
+	}
+	// The host need not look for fields that it does not know: it would read the record twice for that.
+	result := request.Param("fieldValidation", metav1.FieldValidationIgnore).SetHeader("Content-Type", runtime.ContentTypeJSON).
+		SetHeader("Accept", onlyMetadata).Body(data).Do(ctx)
 	if err := result.Error(); err != nil { // which, unlike Raw, reads the host's words
-		return "", err
+		return "", false, err
 	}
 	answer, err := result.Raw()
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
 	var written metav1.PartialObjectMetadata
 	if err := json.Unmarshal(answer, &written); err != nil {
-		return "", fmt.Errorf("the answer to a write: %w", err)
+		return "", false, fmt.Errorf("the answer to a write: %w", err)
 	}
-	return written.ResourceVersion, nil
+	return written.ResourceVersion, written.DeletionTimestamp != nil, nil
 }
 
 func (s *Store) answer(r *record.HTTPAppRecord, out runtime.Object) error {
@@ -204,7 +228,11 @@ func (s *Store) tryUpdate(ctx context.Context, key string, t target, st *state, 
 	if err != nil {
 		return false, err
 	}
-	if st.version != "" && bytes.Equal(data, st.data) {
+	same, err := st.unchanged(obj, data)
+	if err != nil {
+		return false, err
+	}
+	if same {
 		if !st.current {
 			return true, nil
 		}
@@ -221,7 +249,7 @@ func (s *Store) tryUpdate(ctx context.Context, key string, t target, st *state, 
 	if st.version == "" {
 		request = s.request("POST", target{namespace: t.namespace})
 	}
-	if r.ResourceVersion, err = s.write(ctx, request, r); err != nil {
+	if r.ResourceVersion, _, err = s.write(ctx, request, r); err != nil {
 		if raced(err) {
 			klog.V(4).InfoS("Another write was faster, trying again", "resource", s.Resource, "namespace", t.namespace, "name", t.name)
 			return true, nil
