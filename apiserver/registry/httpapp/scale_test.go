@@ -15,7 +15,9 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/registry/rest"
+	"k8s.io/apiserver/pkg/registry/rest/resttest"
 	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
 
@@ -273,4 +275,36 @@ func TestAMissingWorkloadIsExplained(t *testing.T) {
 	if _, err := r.Get(t.Context(), "nobody", nil); !apierrors.IsNotFound(err) {
 		t.Errorf("no app: %v", err)
 	}
+}
+
+// scaledApps are the apps that creates of scales made.
+type scaledApps map[types.NamespacedName]*v1alpha1.HTTPApp
+
+func (a scaledApps) Get(ctx context.Context, name string, _ *metav1.GetOptions) (runtime.Object, error) {
+	app, ok := a[types.NamespacedName{Namespace: genericapirequest.NamespaceValue(ctx), Name: name}]
+	if !ok {
+		return nil, apierrors.NewNotFound(v1alpha1.Resource("httpapps"), name)
+	}
+	return app.DeepCopy(), nil
+}
+
+// creatableScale makes an app for each scale that is created: nobody creates scales, but the conventions' tests begin so.
+type creatableScale struct {
+	*ScaleREST
+	apps scaledApps
+}
+
+func (c creatableScale) Create(ctx context.Context, obj runtime.Object, _ rest.ValidateObjectFunc, _ *metav1.CreateOptions) (runtime.Object, error) {
+	name := types.NamespacedName{Namespace: genericapirequest.NamespaceValue(ctx), Name: obj.(*autoscalingv1.Scale).Name}
+	app := &v1alpha1.HTTPApp{ObjectMeta: metav1.ObjectMeta{Namespace: name.Namespace, Name: name.Name, UID: types.UID(name.String())}}
+	app.Spec.WorkloadRef = &v1alpha1.WorkloadReference{APIVersion: "apps/v1", Kind: "Deployment", Name: name.Name}
+	c.apps[name] = app
+	return c.Get(ctx, name.Name, &metav1.GetOptions{})
+}
+
+func TestReadingAScaleKeepsTheConventionsOfKubernetes(t *testing.T) {
+	r, _ := scaling()
+	apps := scaledApps{}
+	r.apps = apps
+	resttest.New(t, creatableScale{r, apps}).TestGet(&autoscalingv1.Scale{ObjectMeta: metav1.ObjectMeta{Name: "shop"}})
 }

@@ -43,6 +43,8 @@ var (
 	ours  = kind{"HTTPApp", schema.GroupVersion{Group: "apps.http.keda.sh", Version: "v1alpha1"}, "httpapps"}
 	plain = kind{"PlainApp", schema.GroupVersion{Group: "bench.kedahttp.test", Version: "v1"}, "plainapps"}
 	both  = []kind{ours, plain}
+	// hop is no kind of objects, but the way to ours.
+	hop = kind{name: "hop"}
 )
 
 // path is that of all objects, of those of the benchmark's namespace, or of one.
