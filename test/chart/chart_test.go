@@ -125,6 +125,30 @@ func TestByDefaultItIsWhatTheManifestsForKustomizeAre(t *testing.T) {
 	require.Empty(t, want, "the chart lacks some")
 }
 
+// The components for kustomize say the same.
+func TestInterceptorsAreScaledByKEDAOrByAnHPA(t *testing.T) {
+	for by, values := range map[string]string{"keda": "interceptor.autoscaling.enabled=true", "hpa": "interceptor.autoscaling.enabled=true,scaler.enabled=false"} {
+		dir := t.TempDir()
+		const overlay = "resources: [base]\ncomponents: [component]\n"
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(overlay), 0o600))
+		require.NoError(t, os.CopyFS(filepath.Join(dir, "base"), os.DirFS(filepath.Join(artifacts, "base"))))
+		require.NoError(t, os.CopyFS(filepath.Join(dir, "component"), os.DirFS(filepath.Join(artifacts, "components", "interceptor-autoscaling", by))))
+		made, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), dir)
+		require.NoError(t, err)
+		manifests, err := made.AsYaml()
+		require.NoError(t, err)
+		want, got := objects(t, manifests), template(t, "--set", values)
+		kind := map[string]string{"keda": "ScaledObject", "hpa": "HorizontalPodAutoscaler"}[by]
+		scaler, theirs := got[kind+" kedahttp-interceptor"], want[kind+" kedahttp-interceptor"]
+		require.NotNil(t, scaler)
+		require.NotNil(t, theirs)
+		require.Equal(t, theirs.Object["spec"], scaler.Object["spec"])
+		for _, deployment := range []*unstructured.Unstructured{want["Deployment kedahttp-interceptor"], got["Deployment kedahttp-interceptor"]} {
+			require.NotContains(t, deployment.Object["spec"], "replicas")
+		}
+	}
+}
+
 func containers(t *testing.T, deployment *unstructured.Unstructured) []map[string]any {
 	t.Helper()
 	pod := deployment.Object["spec"].(map[string]any)["template"].(map[string]any)["spec"].(map[string]any)
