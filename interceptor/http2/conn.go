@@ -83,8 +83,9 @@ type Conn struct {
 	// silent is since when nothing has come though streams wait, and probed says that the peer was asked whether it is there.
 	silent time.Time
 	probed bool
-	// leaving says that the peer was told to open no more streams, and left that the last one was named.
+	// leaving says that the peer was told to open no more streams, and left that the last one was named, which is lastTaken.
 	leaving, left bool
+	lastTaken     uint32
 	timer         *time.Timer
 	// mostStreams is how many the peer allows.
 	mostStreams uint32
@@ -321,7 +322,11 @@ func (c *Conn) end(err error) error {
 	c.fail(err)
 	var code http2.ConnectionError
 	if first && errors.As(err, &code) {
-		c.out = appendGoAway(c.buffer(), c.last, http2.ErrCode(code))
+		last := c.last
+		if c.left {
+			last = c.lastTaken // whoever was told of the others may have sent them again (RFC 9113 section 6.8)
+		}
+		c.out = appendGoAway(c.buffer(), last, http2.ErrCode(code))
 		if !c.flushing {
 			c.flushing = true
 			go c.flushSoon()
@@ -377,7 +382,7 @@ func (c *Conn) leaveNow() {
 	if c.left || c.err != nil {
 		return
 	}
-	c.left = true
+	c.left, c.lastTaken = true, c.last
 	c.out = appendGoAway(c.buffer(), c.last, http2.ErrCodeNo)
 	c.flush()
 	c.ended()
