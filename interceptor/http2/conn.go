@@ -267,8 +267,8 @@ func (c *Conn) isIdle(id uint32) bool { return id > c.last || id%2 == 0 }
 func (c *Conn) reset(id uint32, code http2.ErrCode) {
 	c.out = appendReset(c.buffer(), id, code)
 	c.controls++
-	const most = 128
-	if len(c.forgotten) == most {
+	most := max(128, 2*c.config.Streams) // all that may be open, and as many again
+	if len(c.forgotten) >= most {
 		copy(c.forgotten, c.forgotten[most/2:])
 		c.forgotten = c.forgotten[:most/2]
 	}

@@ -25,3 +25,28 @@ func TestAnErrorAfterTheGoodbyeNamesTheSameLastStream(t *testing.T) {
 	require.Equal(t, http2.ErrCodeProtocol, g.ErrCode)
 	require.Equal(t, uint32(1), g.LastStreamID)
 }
+
+// Their clients cannot have known that nobody wants the rest of their bodies.
+func TestTrailersOfManyStreamsThatWereAnsweredBeforeDoNotEndTheConnection(t *testing.T) {
+	const streams = 200
+	p, c := serve(t, streams, hello)
+	for i := range uint32(streams) {
+		p.ask(2*i+1, false)
+		for resets := 0; resets == 0; {
+			f, err := p.ReadFrame()
+			require.NoError(t, err)
+			if r, ok := f.(*http2.RSTStreamFrame); ok {
+				require.Equal(t, http2.ErrCodeNo, r.ErrCode)
+				resets++
+			}
+		}
+	}
+	require.Eventually(t, c.Idle, patience, time.Millisecond)
+	for i := range uint32(streams) {
+		require.NoError(t, p.WriteHeaders(http2.HeadersFrameParam{
+			StreamID: 2*i + 1, BlockFragment: p.block("x-sum", "1"), EndStream: true, EndHeaders: true,
+		}))
+	}
+	p.ask(2*streams+1, true)
+	require.Equal(t, uint32(2*streams+1), await[*http2.DataFrame](p).StreamID)
+}
