@@ -50,3 +50,17 @@ func TestTrailersOfManyStreamsThatWereAnsweredBeforeDoNotEndTheConnection(t *tes
 	p.ask(2*streams+1, true)
 	require.Equal(t, uint32(2*streams+1), await[*http2.DataFrame](p).StreamID)
 }
+
+// Each of them may cost as much as there are streams.
+func TestVeryManySettingsEndTheConnection(t *testing.T) {
+	p, _ := serve(t, 10, hello)
+	var settings []http2.Setting
+	for range mostSettings + 1 {
+		settings = append(settings, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1})
+	}
+	require.NoError(t, p.WriteSettings(settings[1:]...))
+	p.ask(1, true)
+	require.Equal(t, uint32(1), await[*http2.DataFrame](p).StreamID)
+	require.NoError(t, p.WriteSettings(settings...))
+	require.Equal(t, http2.ErrCodeProtocol, p.isTold())
+}

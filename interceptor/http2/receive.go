@@ -17,6 +17,8 @@ const (
 	floodTime   = 10 * time.Second
 	// mostControls is how many answers may wait for a peer that asks for them and does not read them.
 	mostControls = 10000
+	// mostSettings is how many there may be in a frame: far more than there are.
+	mostSettings = 100
 )
 
 // floods notes frames that may bring nothing. The lock is held.
@@ -149,6 +151,9 @@ func (c *Conn) onReset(f *http2.RSTStreamFrame) error {
 func (c *Conn) onSettings(f *http2.SettingsFrame) error {
 	if f.IsAck() {
 		return c.floods(1)
+	}
+	if f.NumSettings() > mostSettings {
+		return http2.ConnectionError(http2.ErrCodeProtocol) // each of them may cost as much as there are streams
 	}
 	err := f.ForeachSetting(func(s http2.Setting) error {
 		if err := s.Valid(); err != nil {
