@@ -56,8 +56,8 @@ type block struct {
 	end  bool
 	// open says that there is more to come, and read that all of it was read.
 	open, read bool
-	// raw is how long it is as it comes.
-	raw int
+	// raw is how long it is as it comes, and parts in how many frames.
+	raw, parts int
 	// selfish says that the stream is to depend on itself.
 	selfish bool
 }
@@ -67,7 +67,7 @@ func (c *Conn) onHeaders(f *http2.HeadersFrame) error {
 		return http2.ConnectionError(http2.ErrCodeProtocol)
 	}
 	c.block.head.clear()
-	c.block.id, c.block.end, c.block.raw = f.StreamID, f.StreamEnded(), 0
+	c.block.id, c.block.end, c.block.raw, c.block.parts = f.StreamID, f.StreamEnded(), 0, 0
 	c.block.selfish = f.HasPriority() && f.Priority.StreamDep == f.StreamID
 	c.decoder.SetEmitEnabled(true)
 	return c.decode(f.HeaderBlockFragment(), f.HeadersEnded())
@@ -84,7 +84,10 @@ func (c *Conn) onContinuation(f *http2.ContinuationFrame) error {
 }
 
 func (c *Conn) decode(fragment []byte, last bool) error {
-	if c.block.raw += len(fragment); c.block.raw > 2*mostHead {
+	c.block.raw += len(fragment)
+	c.block.parts++
+	// A long field in small parts is looked at from its beginning with each of them.
+	if c.block.raw > 2*mostHead || c.block.parts > 64+c.block.raw/(1<<10) {
 		return http2.ConnectionError(http2.ErrCodeEnhanceYourCalm)
 	}
 	c.block.open = !last

@@ -1,6 +1,7 @@
 package http2
 
 import (
+	"bytes"
 	"testing"
 	"time"
 
@@ -63,4 +64,21 @@ func TestVeryManySettingsEndTheConnection(t *testing.T) {
 	require.Equal(t, uint32(1), await[*http2.DataFrame](p).StreamID)
 	require.NoError(t, p.WriteSettings(settings...))
 	require.Equal(t, http2.ErrCodeProtocol, p.isTold())
+}
+
+// What is read of a long field is looked at anew with each part of it.
+func TestALongHeaderInVeryManySmallPartsEndsTheConnection(t *testing.T) {
+	p, _ := serve(t, 10, hello)
+	block := bytes.Clone(p.block(append(get[:len(get):len(get)], "x-long", string(bytes.Repeat([]byte("~"), 900<<10)))...))
+	const part = 100
+	require.NoError(t, p.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block[:part], EndStream: true}))
+	go func() {
+		for block = block[part:]; len(block) > part; block = block[part:] {
+			if p.WriteContinuation(1, false, block[:part]) != nil {
+				return
+			}
+		}
+		_ = p.WriteContinuation(1, true, block)
+	}()
+	require.Equal(t, http2.ErrCodeEnhanceYourCalm, p.isTold())
 }
