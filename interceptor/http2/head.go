@@ -181,12 +181,12 @@ func (h *Head) request() bool {
 	if h.Method == "CONNECT" {
 		return h.seen&(scheme|path) == 0 && h.Authority != ""
 	}
-	host := ""
+	host, hosts := "", 0
 	for i := range h.Fields {
 		if string(h.Fields[i].Name) != "host" {
 			continue
 		}
-		if host != "" {
+		if hosts++; hosts > 1 {
 			return false
 		}
 		host = text(h.Fields[i].Value)

@@ -1,0 +1,68 @@
+package proxy
+
+import (
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// What a client says by HTTP/2 is one request to a pod, whatever is in it: the pod, too, sees where it ends and whom it is for.
+func TestWhatComesByHTTP2IsOneRequestOfHTTP1(t *testing.T) {
+	heads := make(chan string, 10)
+	pod := bytePod(t, func(conn net.Conn) {
+		var all []byte
+		for in := make([]byte, 4096); !strings.Contains(string(all), "\r\n\r\n"); {
+			n, err := conn.Read(in)
+			if err != nil {
+				return
+			}
+			all = append(all, in[:n]...)
+		}
+		heads <- string(all)
+		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+	})
+	w := newWorld(t)
+	w.app("a")
+	w.ready("a", "", pod)
+	w.eventually("there is a pod", func() bool { return w.backend("a").Pods.Available() })
+	bare := []string{":method", "GET", ":scheme", "http", ":path", "/"}
+	for what, fields := range map[string][]string{
+		"two Hosts":                  append(slices.Clone(bare), "host", "a.test", "host", "b.test"),
+		"two Hosts, one empty":       append(slices.Clone(bare), "host", "a.test", "host", ""),
+		"two Hosts, the first empty": append(slices.Clone(bare), "host", "", "host", "a.test"),
+		"no Host":                    bare,
+		"a line end in the path":     to("GET", "/ HTTP/1.1\r\nX: y"),
+		"a space in the path":        to("GET", "/a b"),
+		"a NUL in the path":          to("GET", "/\x00"),
+		"a space in the method":      to("GET / HTTP/1.1\r\nX:", "/"),
+		"a line end in the host":     {":method", "GET", ":scheme", "http", ":authority", "a.test\r\nX: y", ":path", "/"},
+		"a user in the host":         {":method", "GET", ":scheme", "http", ":authority", "u@a.test", ":path", "/"},
+		"a line end in a value":      with("x-a", "b\r\nx-c: d"),
+		"a NUL in a value":           with("x-a", "b\x00"),
+		"a line end in a name":       with("x-a: b\r\nx-c", "d"),
+		"a colon in a name":          with("x-a:", "d"),
+		"a space in a name":          with("content-length ", "5"),
+		"Transfer-Encoding":          with("transfer-encoding", "chunked"),
+		"Connection":                 with("connection", "content-length"),
+		"Upgrade":                    with("upgrade", "h2c"),
+		"another TE":                 with("te", "trailers, chunked"),
+		"a length with a sign":       with("content-length", "+0"),
+		"a length with a space":      with("content-length", "0 "),
+		"an empty length":            with("content-length", ""),
+		"lengths that disagree":      with("content-length", "0", "content-length", "1"),
+		"a length and no body":       with("content-length", "1"),
+	} {
+		got := ask2(t, w.address, sent2{fields: fields}.frames2())
+		require.True(t, got.reset || strings.HasPrefix(got.status, "4"), "%s: %+v", what, got)
+	}
+	require.Empty(t, heads)
+	require.Equal(t, "200", ask2(t, w.address, sent2{fields: with("host", "a.test", "content-length", "0", "content-length", "0")}.frames2()).status)
+	head := strings.ToLower(await(t, heads))
+	require.Equal(t, 1, strings.Count(head, "\r\nhost: "))
+	require.Equal(t, 1, strings.Count(head, "\r\ncontent-length: "))
+	w.is("a", 0, 0)
+}
