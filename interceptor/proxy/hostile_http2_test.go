@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 )
 
 // What a client says by HTTP/2 is one request to a pod, whatever is in it: the pod, too, sees where it ends and whom it is for.
@@ -65,4 +67,14 @@ func TestWhatComesByHTTP2IsOneRequestOfHTTP1(t *testing.T) {
 	require.Equal(t, 1, strings.Count(head, "\r\nhost: "))
 	require.Equal(t, 1, strings.Count(head, "\r\ncontent-length: "))
 	w.is("a", 0, 0)
+}
+
+func TestAFixedResponseByHTTP2HasTheRequestsID(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.RequestIDs = RequestIDsReturn })
+	w.app("a", func(a *v1alpha1.HTTPApp) {
+		a.Spec.Routes = append(a.Spec.Routes, v1alpha1.Route{Hosts: []string{"a.test"}, PathPrefix: "/healthz", Static: &v1alpha1.StaticResponse{Body: "ok"}})
+	})
+	got := ask2(t, w.address, sent2{fields: to("GET", "/healthz", "x-request-id", "an-id")}.frames2())
+	require.Equal(t, "ok", got.body)
+	require.Equal(t, "an-id", got.header.Get("X-Request-Id"))
 }

@@ -187,7 +187,7 @@ func (x *asking) finish() {
 func (x *asking) static(route *backend.Route) {
 	s := route.Static
 	x.status = s.Status
-	x.respond(s.Status, s.Header, s.Body)
+	x.respond(s.Status, x.server.handler.withRequestID(s.Header, string(x.own.RequestID)), s.Body)
 	now := x.server.handler.config.Clock.Now()
 	route.Tally.Done(s.Status, "", now.Sub(x.arrived))
 	x.tell(route.Backend, now)
