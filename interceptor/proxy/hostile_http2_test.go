@@ -3,6 +3,7 @@ package proxy
 import (
 	"io"
 	"net"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
+	"github.com/kedahttp/kedahttp/interceptor/hold"
 )
 
 // What a client says by HTTP/2 is one request to a pod, whatever is in it: the pod, too, sees where it ends and whom it is for.
@@ -77,4 +79,18 @@ func TestAFixedResponseByHTTP2HasTheRequestsID(t *testing.T) {
 	got := ask2(t, w.address, sent2{fields: to("GET", "/healthz", "x-request-id", "an-id")}.frames2())
 	require.Equal(t, "ok", got.body)
 	require.Equal(t, "an-id", got.header.Get("X-Request-Id"))
+}
+
+// Many short fields take far more memory than their letters.
+func TestRequestsOfHTTP2ThatWaitAreCountedWithTheMemoryOfTheirFields(t *testing.T) {
+	w := newWorldIn(t, hold.NewSpace(10, 1<<20), &http.Server{})
+	w.app("a")
+	var many []string
+	for range 5000 {
+		many = append(many, "x", "")
+	}
+	got := ask2(t, w.address, sent2{fields: with(many...)}.frames2())
+	require.Equal(t, "503", got.status)
+	require.Contains(t, got.body, "--max-held-bytes")
+	w.is("a", 0, 0)
 }

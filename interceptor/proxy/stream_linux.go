@@ -229,7 +229,7 @@ func (x *asking) respond(status int, header http.Header, body []byte) {
 func (x *asking) settle() int {
 	n := len(x.request.Method) + len(x.request.Target)
 	for _, f := range x.request.Fields {
-		n += len(f.Name) + len(f.Value)
+		n += len(f.Name) + len(f.Value) + 2*int(unsafe.Sizeof(f)) // it is in the stream's header, too
 	}
 	return n
 }
