@@ -10,7 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/kedahttp/kedahttp/interceptor/http1"
@@ -146,8 +146,11 @@ type streamWriter struct {
 	// status is 0 until the handler has said it; sent says that the header was sent.
 	status int
 	sent   bool
-	// begun is what others may look at.
-	begun atomic.Bool
+
+	// heading is held by whoever sends a header that is not the final one, or says which that is: the client is told to go on by whoever
+	// reads the body, and nothing of that kind may come behind.
+	heading sync.Mutex
+	begun   bool
 }
 
 // Header implements http.ResponseWriter.
@@ -155,6 +158,8 @@ func (w *streamWriter) Header() http.Header { return w.header }
 
 // WriteHeader implements http.ResponseWriter.
 func (w *streamWriter) WriteHeader(status int) {
+	w.heading.Lock()
+	defer w.heading.Unlock()
 	switch {
 	case w.status != 0:
 	case status < 200:
@@ -165,13 +170,15 @@ func (w *streamWriter) WriteHeader(status int) {
 		_ = w.stream.Send(block.Bytes(), nil, false) // the client may be gone
 	default:
 		w.status, w.final = status, w.header.Clone()
-		w.begun.Store(true)
+		w.begun = true
 	}
 }
 
 // goOn has a client that waits for it send its request's body.
 func (w *streamWriter) goOn() {
-	if w.begun.Load() {
+	w.heading.Lock()
+	defer w.heading.Unlock()
+	if w.begun {
 		return
 	}
 	block := http2.NewBlock()
