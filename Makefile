@@ -30,7 +30,7 @@ test-unit: ## The packages' own tests.
 
 .PHONY: test-e2e
 test-e2e: bin/cluster bin/kubectl-http ## End to end, in a cluster of its own that is removed afterwards. E2E_CLUSTER=NAME uses, and keeps, that one.
-	go test -tags e2e -count 1 -parallel 4 -timeout 40m $(if $(RUN),-run '$(RUN)') ./test/e2e
+	go test -tags e2e -count 1 -parallel 3 -timeout 60m $(if $(RUN),-run '$(RUN)') ./test/e2e
 	$(if $(E2E_CLUSTER)$(RUN),,@$(MAKE) test-e2e-without-keda test-e2e-chart)
 
 .PHONY: test-e2e-without-keda

@@ -20,6 +20,10 @@ import (
 // go through states that are wrong for a moment.
 const forgiven = 5 * time.Second
 
+// forgivenKEDA is the same for what KEDA says of the ScaledObject. It tries again, after pauses that grow: for a scaler that was away for a while
+// they are of some seconds.
+const forgivenKEDA = 40 * time.Second
+
 // lookAtPods is how often it is looked for what the pods have to say, which the app's conditions do not.
 const lookAtPods = 10 * time.Second
 
@@ -106,7 +110,11 @@ func (w *waiting) until(ctx context.Context, app *v1alpha1.HTTPApp, what string,
 			if now == nil {
 				giveUp.Stop()
 			} else if wrong == nil || wrong.Reason != now.Reason {
-				giveUp.Reset(forgiven)
+				patience := forgiven
+				if now.Type == v1alpha1.ConditionScalerReady {
+					patience = forgivenKEDA
+				}
+				giveUp.Reset(patience)
 			}
 			wrong = now
 		}

@@ -232,6 +232,11 @@ func (u user) download(ctx context.Context, c *http.Client, app string, size int
 
 // mirror sends a line only when the one before has come back.
 func (u user) mirror(ctx context.Context, c *http.Client, app string, lines int) error {
+	return u.mirrorWhile(ctx, c, app, func(i int) bool { return i < lines })
+}
+
+// mirrorWhile goes on as long as it is told to, before each line.
+func (u user) mirrorWhile(ctx context.Context, c *http.Client, app string, more func(i int) bool) error {
 	body, out := io.Pipe()
 	defer out.Close()
 	res, err := u.stream(ctx, c, app, "/mirror", body)
@@ -240,7 +245,7 @@ func (u user) mirror(ctx context.Context, c *http.Client, app string, lines int)
 	}
 	defer res.Body.Close()
 	in := bufio.NewReader(res.Body)
-	for i := range lines {
+	for i := 0; more(i); i++ {
 		line := fmt.Sprintf("line %d of %s\n", i, strings.Repeat("x", 4<<10))
 		if _, err := io.WriteString(out, line); err != nil {
 			return err

@@ -113,7 +113,8 @@ func (u user) collects() {
 				u.Errorf("the app went before what it owns: %s", out)
 			}
 		case "background":
-			u.eventually(soon, "what the app owned gone", func() error {
+			// The collector watches apps again when its last pause is over, each of which was longer than the one before.
+			u.eventually(later, "what the app owned gone", func() error {
 				out, err := u.try("", "get", "configmap,deployment,service", name, "--ignore-not-found", "-o", "name")
 				if err == nil && out != "" {
 					err = fmt.Errorf("%s", out)

@@ -80,7 +80,7 @@ func TestStreamsLiveAsLongAsTheirPods(t *testing.T) {
 
 	var wg sync.WaitGroup
 	flowing, ending := make(chan string), make(chan struct{})
-	const goOn = 10 // this often after the end has begun
+	const goOn = 5 // this often after the end has begun
 	wg.Go(func() {
 		c, err := u.dialChat(ctx, "web")
 		if err != nil {
@@ -110,20 +110,29 @@ func TestStreamsLiveAsLongAsTheirPods(t *testing.T) {
 	wg.Go(func() {
 		begun := sync.OnceFunc(func() { flowing <- "gRPC" })
 		defer begun()
-		if err := converse(ctx, u.channel("calls"), 80, 50*time.Millisecond, func(int) { begun() }); err != nil {
+		if err := converse(ctx, u.channel("calls"), 160, 50*time.Millisecond, func(int) { begun() }); err != nil {
 			t.Errorf("gRPC: %v", err)
 		}
 	})
 	for what, c := range map[string]*http.Client{"HTTP/1.1": u.protocol(func(*http.Transport) {}), "HTTP/2": u.protocol(h2c)} {
 		wg.Go(func() {
 			flowing <- "events by " + what
-			if err := u.events(ctx, c, "web", 100); err != nil {
+			if err := u.events(ctx, c, "web", 160); err != nil {
 				t.Errorf("events by %s: %v", what, err)
 			}
 		})
 		wg.Go(func() {
 			flowing <- "both ways by " + what
-			if err := u.mirror(ctx, c, "web", 2000); err != nil {
+			after := 0
+			err := u.mirrorWhile(ctx, c, "web", func(int) bool {
+				select {
+				case <-ending:
+					after++
+				default:
+				}
+				return after <= 100
+			})
+			if err != nil {
 				t.Errorf("both ways by %s: %v", what, err)
 			}
 		})
@@ -137,19 +146,21 @@ func TestStreamsLiveAsLongAsTheirPods(t *testing.T) {
 		}
 		return u.field("httpapp/web", "{.status.traffic.inFlight}", "5")
 	})
-	for _, app := range []string{"web", "calls"} {
+	for _, app := range []string{"calls", "web"} {
 		u.kubectl("scale", "httpapp/"+app, "--replicas=0")
 	}
-	for app, name := range names {
+	for _, app := range []string{"web", "calls"} {
 		u.eventually(soon, app+"'s pod told to end", func() error {
-			at, err := u.try("", "get", name, "-o", "jsonpath={.metadata.deletionTimestamp}")
+			at, err := u.try("", "get", names[app], "-o", "jsonpath={.metadata.deletionTimestamp}")
 			if err == nil && at == "" {
 				err = errors.New("it is not")
 			}
 			return err
 		})
+		if app == "web" {
+			close(ending) // the pod says goodbye to WebSockets not long after
+		}
 	}
-	close(ending)
 	wg.Wait()
 	for _, app := range []string{"web", "calls"} {
 		u.eventually(soon, "nothing in flight for "+app, func() error {
