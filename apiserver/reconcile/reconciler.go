@@ -41,7 +41,7 @@ const (
 	// What failed is tried again after retryFirst, then twice as long, up to retryMost.
 	retryFirst = 100 * time.Millisecond
 	retryMost  = time.Minute
-	// lookAgain is how often an adopted workload that no informer knows is looked at.
+	// lookAgain is how often an adopted workload that no informer knows is looked at, and for a Service that an app names and that is missing.
 	lookAgain = 10 * time.Second
 	// kedaAppears is how often discovery is asked for KEDA while it is not there.
 	kedaAppears = 10 * time.Second

@@ -309,6 +309,7 @@ func (r *Reconciler) reconcileService(ctx context.Context, app *v1alpha1.HTTPApp
 		}
 		if _, err := r.Client.CoreV1().Services(app.Namespace).Get(ctx, name, metav1.GetOptions{}); apierrors.IsNotFound(err) {
 			c := no(v1alpha1.ConditionWorkloadReady, "ServiceNotFound", fmt.Sprintf("there is no Service %s in namespace %s: make it, or leave spec.serviceName out", name, app.Namespace))
+			r.queue.AddAfter(nameOf(app), lookAgain)
 			return &c, nil
 		} else if err != nil {
 			return nil, err
