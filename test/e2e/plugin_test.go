@@ -52,11 +52,12 @@ func TestThePluginLeadsAnAppThroughItsLife(t *testing.T) {
 
 	u.says(u.plugin("wake", "life"), "life woken")
 	u.says(u.plugin("status", "life"), "serving")
-	u.says(u.plugin("scale", "life", "2"), "life scaled")
-	u.waitReplicas("life", 2, soon)
 	u.says(u.fails(1, "scale", "life", "9"), "maxReplicas", "scale life --min N --max N")
 
 	u.plugin("pause", "life")
+	u.kubectl("wait", "--for=delete", "hpa/keda-hpa-life", "--timeout=60s") // which would take replicas away again that nobody calls for
+	u.says(u.plugin("scale", "life", "2"), "life scaled")
+	u.waitReplicas("life", 2, soon)
 	u.plugin("sleep", "life")
 	u.waitReplicas("life", 0, soon)
 	u.eventually(soon, "paused", func() error {

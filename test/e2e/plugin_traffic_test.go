@@ -108,7 +108,8 @@ func TestThePluginReachesAnAppThatNoNameLeadsTo(t *testing.T) {
 		t.Fatal(err)
 	}
 	res.Body.Close()
-	if res.StatusCode != http.StatusOK || res.Header.Get("X-KedaHTTP-Cold-Start") == "" {
+	// By then KEDA may have woken it: it still remembers the requests of a moment ago.
+	if res.StatusCode != http.StatusOK {
 		t.Errorf("through the port-forward: %s with %v", res.Status, res.Header)
 	}
 	u.eventually(soon, "the log of the second pod", func() error {
