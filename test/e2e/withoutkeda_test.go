@@ -180,7 +180,7 @@ func TestWithoutKEDAExternalMetricsAreThoseOfTheNamespacesApps(t *testing.T) {
 	}
 	u.eventually(later, "the metrics in discovery", func() error {
 		out, err := u.try("", "api-resources", "--api-group=external.metrics.k8s.io", "--no-headers")
-		if err == nil && strings.Count(out, "ExternalMetricValueList") != 4 {
+		if err == nil && strings.Count(out, "ExternalMetricValueList") != 5 {
 			err = fmt.Errorf("discovery has\n%s", out)
 		}
 		return err
