@@ -151,11 +151,11 @@ func (s *Stream) Take(spare []byte) (p []byte, err error) {
 	return p, nil
 }
 
-// StopTaking has Take fail from now on.
+// StopTaking has Take fail from now on, until it is called without an error.
 func (s *Stream) StopTaking(err error) {
 	s.conn.mu.Lock()
 	defer s.conn.mu.Unlock()
-	if s.untaken == nil {
+	if s.untaken == nil || err == nil {
 		s.untaken = err
 	}
 	s.arrived.Signal()

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -141,7 +142,7 @@ func (a *asked) release() {
 func (a *asked) forward() error {
 	b := a.backend
 	var avoid *balance.Endpoint
-	repeated := false
+	repeated, unprocessed := false, 0
 	for {
 		pod := b.Pick(avoid)
 		if pod == nil {
@@ -174,6 +175,10 @@ func (a *asked) forward() error {
 			b.Tally.Retried(retryConnect)
 			a.timeouts.hold()
 			a.story.retries++
+		case errors.Is(err, errAgain) && unprocessed < mostUnprocessed:
+			unprocessed++
+			b.Tally.Retried(retryRepeated)
+			a.story.retries++
 		case !repeated && a.repeatable():
 			repeated = true
 			b.Tally.Retried(retryRepeated)
@@ -184,6 +189,12 @@ func (a *asked) forward() error {
 		avoid = pod
 	}
 }
+
+// errAgain is the error of a request of which a pod has said that it has done nothing, and that can be sent again whatever it is;
+// mostUnprocessed is how often it is.
+var errAgain = fmt.Errorf("%w, and it can be sent again", http2.ErrUnprocessed)
+
+const mostUnprocessed = 3
 
 // repeatable reports whether the request may be sent to a pod twice.
 func (a *asked) repeatable() bool { return a.whole && http1.Idempotent(a.request.Method) }

@@ -184,21 +184,8 @@ func (ls *links) reapShared(before time.Time) {
 	})
 }
 
-// mostUnprocessed is how often a request is sent again of which a pod has said that it has done nothing.
-const mostUnprocessed = 3
-
 // sendShared forwards the request to a pod that speaks HTTP/2, and passes its response on.
 func (x *asking) sendShared(pod *balance.Endpoint, fresh bool) (err error) {
-	for range mostUnprocessed {
-		if err = x.sendSharedOnce(pod, fresh); !errors.Is(err, http2.ErrUnprocessed) || !x.whole || x.begun {
-			return err
-		}
-		fresh = true
-	}
-	return err
-}
-
-func (x *asking) sendSharedOnce(pod *balance.Endpoint, fresh bool) (err error) {
 	block := http2.NewBlock()
 	block.Fold([]byte(":method"), x.request.Method)
 	block.Field(":scheme", "http")

@@ -3,12 +3,14 @@ package proxy
 import (
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/net/http2"
 )
 
 // protocolH2C is the appProtocol of pods that speak HTTP/2 in plain text.
@@ -80,5 +82,71 @@ func TestPodsThatSayGoodbyeLoseNoRequest(t *testing.T) {
 		t.Errorf("a request failed: %+v", a)
 		return true
 	})
+	w.is("shop", 0, 0)
+}
+
+// A pod that ends refuses requests whose bodies have not come to their ends yet: they go to another one with what was sent of them. Of
+// more than is kept, the client is told that it can ask again.
+func TestABodyOnItsWayIsSentAgainToAnotherPod(t *testing.T) {
+	w := newWorld(t)
+	w.app("shop")
+	got, goodbye := make(chan int, 1), make(chan bool)
+	refusing := bytePod(t, func(conn net.Conn) {
+		if _, err := io.ReadFull(conn, make([]byte, len(http2.ClientPreface))); err != nil {
+			return
+		}
+		f := http2.NewFramer(conn, conn)
+		_ = f.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 20})
+		n := 0
+		for {
+			frame, err := f.ReadFrame()
+			if err != nil {
+				return
+			}
+			if data, ok := frame.(*http2.DataFrame); ok {
+				n += len(data.Data())
+			}
+			if n == 3 || n > mostResent {
+				got <- n
+				<-goodbye
+				_ = f.WriteGoAway(0, http2.ErrCodeNo, nil)
+				break
+			}
+		}
+		_, _ = io.Copy(io.Discard, conn)
+	})
+	echo := w.pod(func(rw http.ResponseWriter, r *http.Request) { _, _ = io.Copy(rw, r.Body) })
+	client := h2cClient(t)
+	for _, sized := range []bool{false, true} {
+		w.ready("shop", protocolH2C, refusing)
+		w.eventually("there is one pod", func() bool { return w.backend("shop").Pods.Ready() == 1 })
+		body, more := io.Pipe()
+		r := w.request("POST", "shop", "/", body)
+		if sized {
+			r.ContentLength = 5
+		}
+		c := make(chan answer, 1)
+		go func() { c <- doWith(client, r) }()
+		_, _ = io.WriteString(more, "hel")
+		require.Equal(t, 3, await(t, got))
+		w.ready("shop", protocolH2C, refusing, at(echo))
+		w.eventually("there are two", func() bool { return w.backend("shop").Pods.Ready() == 2 })
+		goodbye <- true
+		_, _ = io.WriteString(more, "lo")
+		_ = more.Close()
+		a := await(t, c)
+		require.NoError(t, a.err)
+		require.Equal(t, "hello", a.body)
+	}
+
+	w.ready("shop", protocolH2C, refusing)
+	w.eventually("there is one pod", func() bool { return w.backend("shop").Pods.Ready() == 1 })
+	body, more := io.Pipe()
+	defer more.Close() //nolint:errcheck // nobody reads
+	c := make(chan answer, 1)
+	go func() { c <- doWith(client, w.request("POST", "shop", "/", body)) }()
+	_, _ = io.WriteString(more, strings.Repeat("x", mostResent+1))
+	goodbye <- true
+	require.ErrorContains(t, await(t, c).err, "REFUSED_STREAM")
 	w.is("shop", 0, 0)
 }

@@ -30,10 +30,15 @@ type asking struct {
 	// body is that of the request, if it is whole.
 	body []byte
 	pump *pump
+	// sent is what was forwarded of a body that is not whole, and resendable says that this is all of what was: it can be sent again.
+	sent       []byte
+	resendable bool
 	// h2c says that the pods speak HTTP/2.
 	h2c bool
 	// failed is lost, made once.
 	failed func(error)
+	// code is what the client is told of a response that does not end.
+	code xhttp2.ErrCode
 	// kept says that somebody may use the stream for a while when the request is over.
 	kept bool
 }
@@ -48,7 +53,7 @@ var askings = sync.Pool{New: func() any {
 func (m *multiplexed) opened(s *http2.Stream) {
 	x := askings.Get().(*asking)
 	x.init(m.server, x, &m.peer, "HTTP/2.0")
-	x.client, x.stream = m, s
+	x.client, x.stream, x.code = m, s, xhttp2.ErrCodeInternal
 	s.Watch(x.failed)
 	go x.run()
 }
@@ -78,7 +83,7 @@ func (x *asking) run() {
 		if p := recover(); p != nil && p != http.ErrAbortHandler { //nolint:errorlint // as it is thrown
 			klog.ErrorS(nil, "A request made the interceptor panic", "panic", p, "stack", string(debug.Stack()))
 		}
-		x.stream.Done(xhttp2.ErrCodeInternal)
+		x.stream.Done(x.code)
 		if !x.kept {
 			x.stream.Free()
 			x.free()
@@ -92,7 +97,7 @@ func (x *asking) free() {
 	fields, fieldsBack := x.request.Fields, x.response.Fields
 	clear(fields)
 	clear(fieldsBack)
-	x.body, x.client, x.stream, x.pump = nil, nil, nil, nil
+	x.body, x.client, x.stream, x.pump, x.sent = nil, nil, nil, nil, nil
 	x.asked = asked{request: http1.Request{Fields: fields[:0]}, response: http1.Response{Fields: fieldsBack[:0]}}
 	askings.Put(x)
 }
@@ -146,6 +151,7 @@ func (x *asking) answer() {
 		return
 	}
 	x.h2c = protocol == v1alpha1.ProtocolH2C
+	x.resendable = x.h2c
 	x.story.in = int64(len(x.body))
 	x.accept(b)
 	defer func() {
@@ -160,6 +166,9 @@ func (x *asking) answer() {
 		x.timeouts = newTimeouts(t, x.whole, func(cause error, _ bool) { x.abort(cause) }, x.moved)
 	}
 	if err := x.forward(); err != nil {
+		if errors.Is(err, http2.ErrUnprocessed) {
+			x.code = xhttp2.ErrCodeRefusedStream // the client has the whole body, and may ask again (RFC 9113 section 8.7)
+		}
 		var own *refusal
 		if !errors.As(err, &own) {
 			own = explain(b, nil, err)
@@ -202,7 +211,7 @@ func (x *asking) unrouted(r *refusal) {
 
 // refuse answers for the app.
 func (x *asking) refuse(r *refusal) {
-	if x.refused(r) {
+	if x.refused(r) && x.code != xhttp2.ErrCodeRefusedStream {
 		header, body := r.answer([]string{string(x.request.Get("accept"))})
 		x.respond(r.status, header, body)
 	}
@@ -240,12 +249,19 @@ func (x *asking) resume() {}
 func (x *asking) send(pod *balance.Endpoint, fresh bool) (err error) {
 	if !x.whole && (x.h2c || !x.request.Chunked) {
 		if x.body, x.whole = x.stream.Whole(); x.whole { // while the request waited
+			if len(x.sent) > 0 {
+				x.body, x.sent = append(x.sent, x.body...), nil
+			}
 			x.story.in = int64(len(x.body))
 			x.timeouts.arrive()
 		}
 	}
 	if x.h2c {
-		return x.sendShared(pod, fresh)
+		err := x.sendShared(pod, fresh)
+		if errors.Is(err, http2.ErrUnprocessed) && (x.whole || x.resendable) {
+			return errAgain
+		}
+		return err
 	}
 	l, err := x.connect(pod, fresh)
 	if err != nil {
@@ -363,6 +379,7 @@ func (x *asking) startPump(forward func(p []byte, end bool) error) {
 	if !x.request.Chunked {
 		left = x.request.Length
 	}
+	x.stream.StopTaking(nil)
 	go func() {
 		defer close(p.ended)
 		x.forwardBody(p, left, forward)
@@ -372,27 +389,51 @@ func (x *asking) startPump(forward func(p []byte, end bool) error) {
 // forwardBody forwards a body of a length, or one of which that is not known: then the length is -1.
 func (x *asking) forwardBody(p *pump, left int64, forward func(p []byte, end bool) error) {
 	sized := left >= 0
-	var data []byte
-	for {
-		var err error
-		data, err = x.stream.Take(data)
-		if err != nil && !errors.Is(err, io.EOF) {
-			x.abort(errClientGone)
-			return
-		}
+	on := func(data []byte, end bool) (more bool) {
 		p.bytes += int64(len(data))
 		left -= int64(len(data))
-		end := err != nil || sized && left <= 0
+		end = end || sized && left <= 0
 		p.last.Store(end)
 		if forward(data, end) != nil {
-			return // the pod may have answered before
+			return false // the pod may have answered before
 		}
 		if end {
 			p.finished.Store(true)
 			x.timeouts.arrive()
 			x.timeouts.ask()
+		}
+		return !end
+	}
+	if len(x.sent) > 0 && !on(x.sent, false) {
+		return
+	}
+	var data []byte
+	for {
+		var err error
+		data, err = x.stream.Take(data)
+		switch {
+		case errors.Is(err, errPumpStopped):
+			return
+		case err != nil && !errors.Is(err, io.EOF):
+			x.abort(errClientGone)
 			return
 		}
+		x.keep(data)
+		if !on(data, err != nil) {
+			return
+		}
+	}
+}
+
+// mostResent is how much of a body is kept for being sent again.
+const mostResent = 16 << 10
+
+// keep keeps what is forwarded of a body, for a pod that says that it has not processed the request.
+func (x *asking) keep(p []byte) {
+	if x.resendable = x.resendable && len(x.sent)+len(p) <= mostResent; x.resendable {
+		x.sent = append(x.sent, p...)
+	} else {
+		x.sent = nil
 	}
 }
 
