@@ -97,7 +97,13 @@ func (s *Server) active(sample queue.Sample, t trigger) bool {
 	if t.app == queue.AllApps {
 		return true // without interceptors nobody would notice the next request
 	}
-	return sample.Waiting() || !sample.LastRequest.IsZero() && s.config.Clock.Since(sample.LastRequest) < t.activeFor
+	if sample.Waiting() {
+		return true
+	}
+	if app := s.config.Apps.Get(t.app); app != nil && app.Status.Workload != nil && app.Status.Replicas == 0 {
+		return false // it was put to sleep after its last request: KEDA is not to wake it for that
+	}
+	return !sample.LastRequest.IsZero() && s.config.Clock.Since(sample.LastRequest) < t.activeFor
 }
 
 // IsActive reports whether the app has requests, or had one a moment ago. How long it stays up without any is KEDA's cooldown.

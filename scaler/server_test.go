@@ -172,6 +172,16 @@ func TestAnAppIsActiveWhileItHasRequestsAndForAMomentAfter(t *testing.T) {
 	s.say(func(c *queue.Sample) { c.InFlight, c.LastRequest = 0, s.clock.Now() })
 	s.clock.Step(9 * time.Second)
 	require.True(t, active(), "the last request was a moment ago")
+	app := &v1alpha1.HTTPApp{Status: v1alpha1.HTTPAppStatus{Workload: &v1alpha1.WorkloadReference{Name: "shop"}}}
+	s.specs.set(app)
+	require.False(t, active(), "it was put to sleep since")
+	s.say(func(c *queue.Sample) { c.Pending = 1 })
+	require.True(t, active(), "a request wakes it")
+	s.say(func(c *queue.Sample) { c.Pending = 0 })
+	app = app.DeepCopy()
+	app.Status.Replicas = 1
+	s.specs.set(app)
+	require.True(t, active())
 	s.clock.Step(2 * time.Second)
 	require.False(t, active())
 
