@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes all generated code again: deep copies, defaults, OpenAPI, clients, the counts' wire format; and the plugin's reference. The generators are pinned by
+# Makes all generated code again: deep copies, defaults, OpenAPI, clients, the counts' wire format; and the references of the plugin and of metrics. The generators are pinned by
 # hack/tools/go.mod.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -45,3 +45,4 @@ gofmt -w apiserver/client/versioned/typed/apps/v1alpha1
 
 mkdir -p docs
 go run ./plugin/reference markdown docs/kubectl-http.md
+go run ./docs/metrics docs/metrics.md

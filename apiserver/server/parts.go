@@ -71,6 +71,8 @@ func (p *parts) addHooks(server *genericserver.GenericAPIServer, scheme *runtime
 		Client: p.client.CoordinationV1(), Namespace: p.options.Namespace, Name: "kedahttp-reconciler", Identity: identity,
 	}
 	led := func(ctx context.Context) {
+		p.leads.Store(true)
+		defer p.leads.Store(false)
 		metrics := apiservice.New(apiservice.Config{
 			Dynamic: p.dynamic, GroupVersion: externalmetrics.GroupVersion, Model: apiService,
 			Renounce: !p.options.ExternalMetrics, Events: recorder,

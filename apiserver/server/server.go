@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -23,6 +24,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	clientrest "k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/component-base/metrics/legacyregistry"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 
@@ -71,6 +73,7 @@ type parts struct {
 	storage      *storage
 	apps         cache.SharedIndexInformer
 	scales       *workload.Scales
+	leads        atomic.Bool
 }
 
 // New makes a server. It asks the host cluster what it has, and makes certificates.
@@ -154,6 +157,10 @@ func (p *parts) serve(config *genericserver.RecommendedConfig, scheme *runtime.S
 		return nil, err
 	}
 	if err := p.addHooks(generic, install.NewScheme()); err != nil {
+		return nil, err
+	}
+	told := metrics{counts: p.counts, apps: p.apps.GetStore().List, expiries: p.certificates.Expiries, leads: &p.leads}
+	if err := told.register(legacyregistry.Registerer()); err != nil {
 		return nil, err
 	}
 	return &Server{generic: generic, parts: p}, nil

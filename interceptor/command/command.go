@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -193,8 +192,7 @@ func (o *Options) build(config *rest.Config, creds credentials.TransportCredenti
 		return nil, err
 	}
 	clk := clock.RealClock{}
-	i := &interceptor{options: o, creds: creds, registry: prometheus.NewRegistry(), counters: queue.NewCounters(clk), ending: make(chan struct{})}
-	i.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	i := &interceptor{options: o, creds: creds, registry: newRegistry(), counters: queue.NewCounters(clk), ending: make(chan struct{})}
 	metrics := proxy.NewMetrics(i.registry, i.counters)
 	i.publisher = queue.NewPublisher(i.counters, clk)
 	transports := proxy.NewTransports()
@@ -212,6 +210,7 @@ func (o *Options) build(config *rest.Config, creds credentials.TransportCredenti
 	}
 	handling := proxy.Config{Transports: transports, Routes: i.directory, Metrics: metrics, Clock: clk, TrustedProxies: o.trusted}
 	if i.certificates != nil {
+		i.registry.MustRegister(i.certificates)
 		handling.Certificates, handling.PublicTLSPort = i.certificates, o.TLS.PublicPort
 	}
 	if err := o.configure(&handling, i.registry); err != nil {

@@ -101,10 +101,7 @@ func (t *telling) configure(c *proxy.Config, r prometheus.Registerer) (err error
 	}
 	c.Forwarded, c.RequestIDs, c.AccessLog = t.Forwarded == "append", t.requestIDs, t.log
 	if t.log != nil {
-		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name: "kedahttp_interceptor_access_log_dropped_total",
-			Help: "Lines of the access log that were dropped because they were not taken fast enough.",
-		}, func() float64 { return float64(t.log.Dropped()) }))
+		registerLog(r, t.log)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -39,7 +40,7 @@ func NewMetrics(r prometheus.Registerer, counters *queue.Counters) *Metrics {
 		}, app),
 		rejections: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "kedahttp_interceptor_rejections_total",
-			Help: "Requests that the interceptor answered itself or could not answer, by reason.",
+			Help: "Requests that the interceptor answered itself or could not answer, by reason: " + strings.Join(reasons, ", ") + ".",
 		}, append(app, "reason")),
 		retries: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "kedahttp_interceptor_retries_total",

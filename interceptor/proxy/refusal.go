@@ -40,6 +40,11 @@ const (
 	reasonRedirect       = "redirect"
 )
 
+var reasons = []string{
+	reasonMalformed, reasonNoRoute, reasonStarting, reasonQueueFull, reasonCrowded, reasonQueueTimeout, reasonFailing, reasonGone,
+	reasonHeaderTimeout, reasonRequestTimeout, reasonIdleTimeout, reasonBackend, reasonClientGone, reasonPlaceholder, reasonRedirect,
+}
+
 // Reasons for trying a request again. They are labels of a metric, too.
 const (
 	retryConnect  = "connect"

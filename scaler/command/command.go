@@ -13,8 +13,6 @@ import (
 	"time"
 
 	"github.com/kedacore/keda/v2/pkg/scalers/externalscaler"
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -273,17 +271,6 @@ func (o *Options) serve(ctx context.Context, requests, admin net.Listener, infor
 const allStreams = 1<<32 - 1
 
 func (o *Options) admin(ready func() error, collector *queue.Collector) http.Handler {
-	registry := prometheus.NewRegistry()
-	interceptors := func(name, help string, value func(queue.Sample) int) prometheus.Collector {
-		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 {
-			return float64(value(collector.Sample(types.NamespacedName{}, time.Second)))
-		})
-	}
-	registry.MustRegister(
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		interceptors("kedahttp_scaler_interceptors_reporting", "Interceptors whose counts are current.", func(s queue.Sample) int { return s.Reporting }),
-		interceptors("kedahttp_scaler_interceptors_expected", "Interceptors that there are.", func(s queue.Sample) int { return s.Expected }),
-	)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
@@ -293,6 +280,6 @@ func (o *Options) admin(ready func() error, collector *queue.Collector) http.Han
 		}
 		fmt.Fprintln(w, "ok")
 	})
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(newRegistry(collector), promhttp.HandlerOpts{}))
 	return mux
 }

@@ -53,7 +53,8 @@ type Config struct {
 // Manager keeps the certificates.
 type Manager struct {
 	Config
-	current current
+	current  current
+	expiries expiries
 }
 
 // NewManager makes a manager; nothing is made before Ensure or Run.
@@ -209,6 +210,7 @@ func (m *Manager) secret(ctx context.Context, name string, check, fill func(*cor
 		case err != nil:
 			return nil, fmt.Errorf("reading the Secret %s: %w", name, err)
 		default:
+			m.expiries.note(name, pairOf(s))
 			why := check(s)
 			if why == nil {
 				return s, nil
