@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"sync"
 	"time"
 
 	"github.com/kedacore/keda/v2/pkg/scalers/externalscaler"
@@ -54,6 +55,10 @@ type Server struct {
 	config  Config
 	hub     *hub
 	closing chan struct{}
+
+	mu sync.Mutex
+	// asleep is since when apps have been known to have no replica.
+	asleep map[types.NamespacedName]time.Time
 }
 
 var _ externalscaler.ExternalScalerServer = (*Server)(nil)
@@ -66,7 +71,7 @@ func NewServer(config Config) *Server {
 	if config.ActiveFor <= 0 {
 		config.ActiveFor = 10 * time.Second
 	}
-	return &Server{config: config, hub: newHub(), closing: make(chan struct{})}
+	return &Server{config: config, hub: newHub(), closing: make(chan struct{}), asleep: map[types.NamespacedName]time.Time{}}
 }
 
 // Run follows the counts until the context ends. That ends all streams with OK: after an error KEDA would wait longer and
@@ -78,8 +83,25 @@ func (s *Server) Run(ctx context.Context) {
 	s.hub.follow(ctx, subscription)
 }
 
-// AppChanged tells the streams that an app's spec may have changed.
-func (s *Server) AppChanged(app types.NamespacedName) { s.hub.changed(app) }
+// AppChanged notes whether an app sleeps, and tells the streams that its spec may have changed.
+func (s *Server) AppChanged(name types.NamespacedName) {
+	app := s.config.Apps.Get(name)
+	s.mu.Lock()
+	if app == nil || app.Status.Workload == nil || app.Status.Replicas > 0 {
+		delete(s.asleep, name)
+	} else if _, known := s.asleep[name]; !known {
+		s.asleep[name] = s.config.Clock.Now()
+	}
+	s.mu.Unlock()
+	s.hub.changed(name)
+}
+
+// asleepSince is zero for an app that has replicas.
+func (s *Server) asleepSince(app types.NamespacedName) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.asleep[app]
+}
 
 // ignorant returns an error when nothing is known of any app's requests. KEDA then leaves the replicas as they are; a zero
 // would take them away under load.
@@ -100,10 +122,12 @@ func (s *Server) active(sample queue.Sample, t trigger) bool {
 	if sample.Waiting() {
 		return true
 	}
-	if app := s.config.Apps.Get(t.app); app != nil && app.Status.Workload != nil && app.Status.Replicas == 0 {
-		return false // it was put to sleep after its last request: KEDA is not to wake it for that
+	// An app that was put to sleep is not to be woken for what came before. What came since counts whatever the status says: that
+	// stays at zero while the API server, which writes it, is away.
+	if !sample.LastRequest.After(s.asleepSince(t.app)) {
+		return false
 	}
-	return !sample.LastRequest.IsZero() && s.config.Clock.Since(sample.LastRequest) < t.activeFor
+	return s.config.Clock.Since(sample.LastRequest) < t.activeFor
 }
 
 // IsActive reports whether the app has requests, or had one a moment ago. How long it stays up without any is KEDA's cooldown.

@@ -156,6 +156,51 @@ func TestATriggerThatNamesNoAppIsToldSo(t *testing.T) {
 	require.ErrorContains(t, err, "soon")
 }
 
+func TestAnAppThatWasPutToSleepIsWokenByLaterRequestsOnly(t *testing.T) {
+	s := start(t)
+	active := func() bool {
+		res, err := s.client.IsActive(t.Context(), ref())
+		require.NoError(t, err)
+		return res.GetResult()
+	}
+	replicas := func(n int32) {
+		s.specs.set(&v1alpha1.HTTPApp{Status: v1alpha1.HTTPAppStatus{Workload: &v1alpha1.WorkloadReference{Name: "shop"}, Replicas: n}})
+		s.server.AppChanged(shop)
+	}
+	request := func() {
+		s.clock.Step(time.Second)
+		s.say(func(c *queue.Sample) { c.LastRequest = s.clock.Now() })
+	}
+	replicas(1)
+	request()
+	require.True(t, active(), "the last request was a moment ago")
+	s.clock.Step(time.Second)
+	replicas(0)
+	require.False(t, active(), "it was put to sleep since")
+	s.clock.Step(time.Second)
+	replicas(0)
+	require.False(t, active(), "and still sleeps")
+
+	s.say(func(c *queue.Sample) { c.Pending = 1 })
+	require.True(t, active(), "a request waits")
+	s.say(func(c *queue.Sample) { c.Pending = 0 })
+	require.False(t, active(), "it went away")
+
+	request()
+	require.True(t, active(), "a request came and was answered before it was known that the app has a replica")
+	replicas(1)
+	require.True(t, active())
+	s.clock.Step(11 * time.Second)
+	require.False(t, active(), "it has been idle for long")
+
+	request()
+	replicas(0)
+	s.specs.set(nil)
+	s.server.AppChanged(shop)
+	request()
+	require.True(t, active(), "an app that is not known is active by its requests")
+}
+
 func TestAnAppIsActiveWhileItHasRequestsAndForAMomentAfter(t *testing.T) {
 	s := start(t)
 	active := func() bool {
@@ -172,16 +217,6 @@ func TestAnAppIsActiveWhileItHasRequestsAndForAMomentAfter(t *testing.T) {
 	s.say(func(c *queue.Sample) { c.InFlight, c.LastRequest = 0, s.clock.Now() })
 	s.clock.Step(9 * time.Second)
 	require.True(t, active(), "the last request was a moment ago")
-	app := &v1alpha1.HTTPApp{Status: v1alpha1.HTTPAppStatus{Workload: &v1alpha1.WorkloadReference{Name: "shop"}}}
-	s.specs.set(app)
-	require.False(t, active(), "it was put to sleep since")
-	s.say(func(c *queue.Sample) { c.Pending = 1 })
-	require.True(t, active(), "a request wakes it")
-	s.say(func(c *queue.Sample) { c.Pending = 0 })
-	app = app.DeepCopy()
-	app.Status.Replicas = 1
-	s.specs.set(app)
-	require.True(t, active())
 	s.clock.Step(2 * time.Second)
 	require.False(t, active())
 
