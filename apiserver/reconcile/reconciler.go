@@ -121,10 +121,11 @@ func New(config Config) (*Reconciler, error) {
 		queue: workqueue.NewTypedRateLimitingQueueWithConfig(
 			workqueue.NewTypedItemExponentialFailureRateLimiter[types.NamespacedName](retryFirst, retryMost),
 			workqueue.TypedRateLimitingQueueConfig[types.NamespacedName]{Name: "reconcile"}),
-		routes:        routes.NewIndex(),
-		services:      coreinformers.NewFilteredServiceInformer(config.Client, metav1.NamespaceAll, 0, cache.Indexers{}, ours),
-		pods:          coreinformers.NewFilteredPodInformer(config.Client, metav1.NamespaceAll, 0, cache.Indexers{byApp: appOfLabel}, ours),
-		scaledObjects: dynamicinformer.NewFilteredDynamicInformer(config.Dynamic, scaledObjects, metav1.NamespaceAll, 0, cache.Indexers{}, ours).Informer(),
+		routes:   routes.NewIndex(),
+		services: coreinformers.NewFilteredServiceInformer(config.Client, metav1.NamespaceAll, 0, cache.Indexers{}, ours),
+		pods:     coreinformers.NewFilteredPodInformer(config.Client, metav1.NamespaceAll, 0, cache.Indexers{byApp: appOfLabel}, ours),
+		// All of them: others' may scale an app's workload, too.
+		scaledObjects: dynamicinformer.NewFilteredDynamicInformer(config.Dynamic, scaledObjects, metav1.NamespaceAll, 0, cache.Indexers{byTarget: targetOf}, nil).Informer(),
 		hpas:          autoscalinginformers.NewFilteredHorizontalPodAutoscalerInformer(config.Client, metav1.NamespaceAll, 0, cache.Indexers{}, ours),
 		roles:         rbacinformers.NewFilteredRoleInformer(config.Client, metav1.NamespaceAll, 0, cache.Indexers{}, ours),
 		roleBindings:  rbacinformers.NewFilteredRoleBindingInformer(config.Client, metav1.NamespaceAll, 0, cache.Indexers{}, ours),
@@ -133,7 +134,7 @@ func New(config Config) (*Reconciler, error) {
 	r.secrets = secrets.NewWatcher(func(namespace string, options func(*metav1.ListOptions)) cache.ListerWatcher {
 		return cache.NewFilteredListWatchFromClient(config.Client.CoreV1().RESTClient(), "secrets", namespace, options)
 	}, r.enqueue)
-	return r, r.pods.SetTransform(slimPod)
+	return r, errors.Join(r.pods.SetTransform(slimPod), r.scaledObjects.SetTransform(slimScaledObject))
 }
 
 // byApp is the index of pods by the app that they are of.
@@ -170,14 +171,18 @@ func (r *Reconciler) Run(ctx context.Context) error {
 
 	var registered []cache.ResourceEventHandlerRegistration
 	for informer, handler := range map[cache.SharedIndexInformer]cache.ResourceEventHandler{
-		r.Apps:          everyChange(r.appChanged, r.appGone),
-		r.Deployments:   everyChange(r.deploymentChanged, r.deploymentChanged),
-		r.services:      everyChange(r.madeChanged, r.madeChanged),
-		r.pods:          everyChange(r.madeChanged, r.madeChanged),
-		r.scaledObjects: everyChange(r.madeChanged, r.madeChanged),
-		r.hpas:          everyChange(r.hpaChanged, r.hpaChanged),
-		r.roles:         everyChange(r.madeChanged, r.madeChanged),
-		r.roleBindings:  everyChange(r.madeChanged, r.madeChanged),
+		r.Apps:        everyChange(r.appChanged, r.appGone),
+		r.Deployments: everyChange(r.deploymentChanged, r.deploymentChanged),
+		r.services:    everyChange(r.madeChanged, r.madeChanged),
+		r.pods:        everyChange(r.madeChanged, r.madeChanged),
+		r.scaledObjects: cache.ResourceEventHandlerFuncs{
+			AddFunc:    r.scaledObjectChanged,
+			UpdateFunc: func(was, is any) { r.scaledObjectChanged(was); r.scaledObjectChanged(is) },
+			DeleteFunc: r.scaledObjectChanged,
+		},
+		r.hpas:         everyChange(r.hpaChanged, r.hpaChanged),
+		r.roles:        everyChange(r.madeChanged, r.madeChanged),
+		r.roleBindings: everyChange(r.madeChanged, r.madeChanged),
 	} {
 		registration, err := informer.AddEventHandler(handler)
 		if err != nil {

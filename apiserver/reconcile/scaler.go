@@ -28,15 +28,19 @@ var paused = yes(v1alpha1.ConditionScalerReady, "Paused", "spec.scaling.paused i
 // reconcileScaler makes the autoscaler that the app wants, and takes away the one that it does not want any more.
 func (r *Reconciler) reconcileScaler(ctx context.Context, app *v1alpha1.HTTPApp) (condition, error) {
 	wanted := app.Spec.Scaling.Autoscaler
-	if wanted != v1alpha1.AutoscalerHPA {
+	rival := r.rivalOf(app)
+	if wanted != v1alpha1.AutoscalerHPA || rival != nil {
 		if err := r.removeMade(ctx, app, hpas, r.hpas.GetStore()); err != nil {
 			return no(v1alpha1.ConditionScalerReady, "RemoveFailed", err.Error()), err
 		}
 	}
-	if wanted == v1alpha1.AutoscalerHPA || wanted == v1alpha1.AutoscalerNone {
+	if wanted == v1alpha1.AutoscalerHPA || wanted == v1alpha1.AutoscalerNone || rival != nil {
 		if err := r.removeMade(ctx, app, scaledObjects, r.scaledObjects.GetStore()); err != nil {
 			return no(v1alpha1.ConditionScalerReady, "RemoveFailed", err.Error()), err
 		}
+	}
+	if rival != nil {
+		return rivalCondition(app, rival), nil
 	}
 	switch wanted {
 	case v1alpha1.AutoscalerHPA:

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 )
@@ -62,6 +63,63 @@ func TestAScaledObjectOfTheUsersOwnWithOtherTriggersScalesAnApp(t *testing.T) {
 	if _, err := u.try("", "get", "scaledobject", "own", "-o", "name"); err != nil {
 		t.Errorf("the user's ScaledObject is gone: %v", err)
 	}
+}
+
+// theirs scales a Deployment by the time of the day.
+const theirs = `apiVersion: keda.sh/v1alpha1
+kind: ScaledObject
+metadata:
+  name: theirs
+spec:
+  scaleTargetRef: {name: lent}
+  minReplicaCount: 1
+  maxReplicaCount: 2
+  triggers:
+  - type: cron
+    metadata: {timezone: UTC, start: 0 8 * * *, end: 0 9 * * *, desiredReplicas: "2"}
+`
+
+// Two ScaledObjects of one workload would fight, so that of the user's own goes first, and the app says so.
+func TestAnAppYieldsToAScaledObjectThatTheUserMadeForItsWorkload(t *testing.T) {
+	u := newUser(t)
+	u.kubectl("create", "deployment", "lent", "--image=kedahttp/test-echo:dev", "--port=8080")
+	u.kubectl("patch", "deployment", "lent", "--patch", `{"spec":{"template":{"spec":{"containers":[{"name":"test-echo","imagePullPolicy":"Never"}]}}}}`)
+	u.apply(theirs)
+	u.kubectl("wait", "--for=condition=Ready", "scaledobject/theirs", "--timeout=60s")
+	u.apply(manifest("front", "  workloadRef: {apiVersion: apps/v1, kind: Deployment, name: lent}"))
+	const scaler = `{.status.conditions[?(@.type=="ScalerReady")].status} {.status.conditions[?(@.type=="ScalerReady")].reason}`
+	u.eventually(soon, "the condition that says so", func() error { return u.field("httpapp/front", scaler, "False ScaledByAnother") })
+	message := u.kubectl("get", "httpapp", "front", "-o", `jsonpath={.status.conditions[?(@.type=="ScalerReady")].message}`)
+	for _, part := range []string{"ScaledObject theirs", "Deployment lent", "autoscaler to None"} {
+		if !strings.Contains(message, part) {
+			t.Errorf("the condition does not say %q: %s", part, message)
+		}
+	}
+	if out := u.kubectl("get", "scaledobjects", "-o", "name"); strings.TrimSpace(out) != "scaledobject.keda.sh/theirs" {
+		t.Errorf("the ScaledObjects are\n%s", out)
+	}
+	if _, err := u.get("front", "/"); err != nil {
+		t.Errorf("its requests are served all the same: %v", err)
+	}
+
+	u.kubectl("patch", "httpapp", "front", "--type=merge", "--patch", `{"spec":{"scaling":{"autoscaler":"None"}}}`)
+	u.eventually(soon, "an app that is content with it", func() error { return u.field("httpapp/front", scaler, "True ScaledByAnother") })
+	u.kubectl("patch", "httpapp", "front", "--type=merge", "--patch", `{"spec":{"scaling":{"autoscaler":"KEDA"}}}`)
+	u.kubectl("delete", "scaledobject", "theirs")
+	u.eventually(soon, "one made for the app once there is no other", func() error { return u.field("httpapp/front", scaler, "True ScaledObjectReady") })
+	// KEDA's admission webhook, where there is one, refuses a second; the app yields to it otherwise.
+	if _, err := u.try(theirs, "apply", "-f", "-"); err != nil {
+		u.refused(err, "already managed")
+		return
+	}
+	u.eventually(soon, "the app that yields", func() error { return u.field("httpapp/front", scaler, "False ScaledByAnother") })
+	u.eventually(soon, "only the user's", func() error {
+		out, err := u.try("", "get", "scaledobjects", "-o", "name")
+		if err == nil && strings.TrimSpace(out) != "scaledobject.keda.sh/theirs" {
+			err = fmt.Errorf("the ScaledObjects are\n%s", out)
+		}
+		return err
+	})
 }
 
 // An open WebSocket on which nothing is said is a request in flight: the app stays, however short its cooldown.
