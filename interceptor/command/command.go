@@ -79,7 +79,7 @@ func New() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&o.Kubeconfig, "kubeconfig", o.Kubeconfig, "The kubeconfig file of the cluster. Default: the cluster that this runs in.")
 	f.StringVar(&o.Listen, "listen", o.Listen, "Where requests come in: HTTP/1.1, and HTTP/2 with prior knowledge.")
-	f.StringVar(&o.AdminListen, "admin-listen", o.AdminListen, "Where /livez, /readyz and /metrics are served, and, to nobody but who is in the pod (kubectl port-forward is), /debug/routes and /debug/pprof.")
+	f.StringVar(&o.AdminListen, "admin-listen", o.AdminListen, "Where /livez, /readyz and /metrics are served, and, to nobody but who is in the pod (kubectl port-forward is), /debug/routes, /debug/pprof and PUT /debug/flags/v.")
 	f.StringVar(&o.CountsListen, "counts-listen", o.CountsListen, "Where the counts are streamed, with mutual TLS.")
 	f.StringVar(&o.TLSDir, "tls-dir", o.TLSDir, "The directory of tls.crt, tls.key and ca.crt for the counts. Changes are picked up.")
 	f.StringVar(&o.StateDir, "state-dir", o.StateDir, "Where to keep what is known of apps and pods for a start while the cluster's API is away. It has to outlive the process and not the pod. Empty: nowhere; such a start waits for the API.")

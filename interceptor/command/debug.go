@@ -3,14 +3,13 @@ package command
 import (
 	"encoding/json"
 	"io"
-	"net"
 	"net/http"
 	"net/http/pprof"
-	"net/netip"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/kedahttp/kedahttp/admin"
 	"github.com/kedahttp/kedahttp/interceptor/backend"
 )
 
@@ -22,35 +21,8 @@ func (i *interceptor) debug() http.Handler {
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !fromHere(r) {
-			http.Error(w, "only from inside of the pod: kubectl port-forward its port, and ask localhost", http.StatusForbidden)
-			return
-		}
-		mux.ServeHTTP(w, r)
-	})
-}
-
-// fromHere reports whether a request comes from the pod itself, as those of kubectl port-forward do, which takes the right to it.
-// The very address counts, for proxies inside of pods have others of the loopback's; and the host, for a browser can be led to
-// ask any address by a name of somebody else's.
-func fromHere(r *http.Request) bool {
-	remote, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return false
-	}
-	if a := remote.Addr().Unmap(); a != netip.AddrFrom4([4]byte{127, 0, 0, 1}) && a != netip.IPv6Loopback() {
-		return false
-	}
-	host := r.Host
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
-	switch strings.Trim(host, "[]") {
-	case "localhost", "127.0.0.1", "::1":
-		return true
-	}
-	return false
+	mux.HandleFunc(admin.VerbosityPattern, admin.Verbosity)
+	return admin.FromInside(mux)
 }
 
 // dump tells all routes and endpoints, app by app. One at a time: it is read by people.

@@ -29,6 +29,7 @@ import (
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 
+	"github.com/kedahttp/kedahttp/admin"
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 	"github.com/kedahttp/kedahttp/apiserver/storage/record"
 	"github.com/kedahttp/kedahttp/interceptor/queue"
@@ -70,7 +71,7 @@ func New() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&o.Kubeconfig, "kubeconfig", o.Kubeconfig, "The kubeconfig file of the cluster. Default: the cluster that this runs in.")
 	f.StringVar(&o.Listen, "listen", o.Listen, "Where KEDA asks, by gRPC.")
-	f.StringVar(&o.AdminListen, "admin-listen", o.AdminListen, "Where /livez, /readyz and /metrics are served.")
+	f.StringVar(&o.AdminListen, "admin-listen", o.AdminListen, "Where /livez, /readyz and /metrics are served, and, to nobody but who is in the pod (kubectl port-forward is), PUT /debug/flags/v.")
 	f.StringVar(&o.Namespace, "namespace", o.Namespace, "The namespace of the interceptors. Default: that of the pod that this runs in.")
 	f.StringVar(&o.CountsService, "counts-service", o.CountsService, "The Service whose endpoints are the interceptors' counts.")
 	f.StringVar(&o.TLSDir, "tls-dir", o.TLSDir, "The directory of tls.crt, tls.key and ca.crt for reading the counts. Changes are picked up.")
@@ -280,6 +281,9 @@ func (o *Options) admin(ready func() error, collector *queue.Collector) http.Han
 		}
 		fmt.Fprintln(w, "ok")
 	})
+	debug := http.NewServeMux()
+	debug.HandleFunc(admin.VerbosityPattern, admin.Verbosity)
+	mux.Handle("/debug/", admin.FromInside(debug))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(newRegistry(collector), promhttp.HandlerOpts{}))
 	return mux
 }
