@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# gofmt, go vet and staticcheck over every module; the checkers are pinned by hack/tools/go.mod.
+# gofmt, go vet and staticcheck over every module, and govulncheck over what is released; the checkers are pinned by hack/tools/go.mod.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -22,3 +22,5 @@ for module in . hack/cluster; do
 done
 go vet -tags e2e,chart ./test/e2e
 "$staticcheck" -tags e2e,chart ./test/e2e
+
+hack/vulnerabilities.sh ./cmd/...
