@@ -149,6 +149,29 @@ func TestInterceptorsAreScaledByKEDAOrByAnHPA(t *testing.T) {
 	}
 }
 
+// The component for kustomize says the same.
+func TestItIsMonitoredAsTheComponentForKustomizeSays(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte("components: [component]\n"), 0o600))
+	require.NoError(t, os.CopyFS(filepath.Join(dir, "component"), os.DirFS(filepath.Join(artifacts, "components", "monitoring"))))
+	made, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), dir)
+	require.NoError(t, err)
+	manifests, err := made.AsYaml()
+	require.NoError(t, err)
+	want, got := objects(t, manifests), template(t, "--set", "serviceMonitors.enabled=true,alerts.enabled=true,dashboard.enabled=true")
+	require.Len(t, want, 5)
+	for name, w := range want {
+		require.Contains(t, got, name)
+		for _, content := range []string{"spec", "data"} {
+			require.Equal(t, w.Object[content], got[name].Object[content], name)
+		}
+		require.Subset(t, got[name].GetLabels(), w.GetLabels(), name)
+		require.Equal(t, w.GetNamespace(), got[name].GetNamespace(), name)
+	}
+	labelled := template(t, "--set", "alerts.enabled=true,alerts.labels.release=prometheus")["PrometheusRule kedahttp"]
+	require.Equal(t, "prometheus", labelled.GetLabels()["release"])
+}
+
 func containers(t *testing.T, deployment *unstructured.Unstructured) []map[string]any {
 	t.Helper()
 	pod := deployment.Object["spec"].(map[string]any)["template"].(map[string]any)["spec"].(map[string]any)
@@ -173,7 +196,7 @@ func TestItIsWellFormedWithEachOfItsValues(t *testing.T) {
 	for what, values := range map[string][]string{
 		"defaults":   nil,
 		"large":      {"--values", filepath.Join(artifacts, "chart", "values-large.yaml")},
-		"everything": {"--set", "certManager.enabled=true,networkPolicies.enabled=true,serviceMonitors.enabled=true,externalMetrics=false,interceptor.defaultCertificate=wild,interceptor.accessLog=full,interceptor.drainTimeout=5m,publicPort=8080,publicTLSPort=8443,interceptor.service.type=NodePort,interceptor.service.nodePorts.http=30080,scaler.replicas=2,interceptor.trustedProxies={10.0.0.0/8,fd00::/8}"},
+		"everything": {"--set", "certManager.enabled=true,networkPolicies.enabled=true,serviceMonitors.enabled=true,alerts.enabled=true,dashboard.enabled=true,externalMetrics=false,interceptor.defaultCertificate=wild,interceptor.accessLog=full,interceptor.drainTimeout=5m,publicPort=8080,publicTLSPort=8443,interceptor.service.type=NodePort,interceptor.service.nodePorts.http=30080,scaler.replicas=2,interceptor.trustedProxies={10.0.0.0/8,fd00::/8}"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			_, err := run(t, append([]string{"lint", "--strict", filepath.Join(artifacts, "chart")}, values...)...)
