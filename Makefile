@@ -29,7 +29,7 @@ test-unit: ## The packages' own tests.
 	go test $(RACE) ./...
 
 .PHONY: test-e2e
-test-e2e: bin/cluster bin/kubectl-http ## End to end, in a cluster of its own that is removed afterwards. E2E_CLUSTER=NAME uses, and keeps, that one.
+test-e2e: bin/cluster bin/kubectl-http bin/tools/prometheus ## End to end, in a cluster of its own that is removed afterwards. E2E_CLUSTER=NAME uses, and keeps, that one.
 	go test -tags e2e -count 1 -parallel 3 -timeout 60m $(if $(RUN),-run '$(RUN)') ./test/e2e
 	$(if $(E2E_CLUSTER)$(RUN),,@$(MAKE) test-e2e-without-keda test-e2e-chart)
 
@@ -116,7 +116,7 @@ generate-check: generate ## Fail when the generated code in the tree is not what
 	@git diff --exit-code --stat -- '*zz_generated*' '*.pb.go' apiserver/client docs/kubectl-http.md docs/metrics.md && test -z "$$(git ls-files --others --exclude-standard -- '*zz_generated*' '*.pb.go' apiserver/client)" || { echo 'Generated code is stale: run make generate and commit it.' >&2; exit 1; }
 
 .PHONY: lint
-lint: ## gofmt, go vet and staticcheck.
+lint: ## gofmt, go vet, staticcheck, and govulncheck where its database can be reached.
 	hack/lint.sh
 
 .PHONY: clean
@@ -124,10 +124,13 @@ clean: ## Remove bin/. Clusters and their cache stay.
 	rm -rf bin
 
 # Go knows best what is stale.
-.PHONY: bin/cluster bin/kubectl-http bin/tools/helm
+.PHONY: bin/cluster bin/kubectl-http bin/tools/helm bin/tools/prometheus
 bin/cluster:
 	@go -C hack/cluster build -o ../../bin/cluster .
 bin/tools/helm:
 	@go -C hack/tools build -o ../../bin/tools/helm helm.sh/helm/v4/cmd/helm
+# Without the clients of the clouds where it could look for what to scrape.
+bin/tools/prometheus:
+	@go -C hack/tools/prometheus build -tags remove_all_sd -o ../../../bin/tools/ github.com/prometheus/prometheus/cmd/prometheus
 bin/kubectl-http:
 	@$(GOBUILD) -o bin/kubectl-http ./cmd/kubectl-http
