@@ -96,7 +96,7 @@ func newCommand(s *session, flags *genericclioptions.ConfigFlags) *cobra.Command
 		groupApps: {
 			newDeployCommand(s), newListCommand(s), newStatusCommand(s), newScaleCommand(s), newWakeCommand(s), newSleepCommand(s),
 			newPauseCommand(s), newResumeCommand(s), newSetCommand(s), newRestartCommand(s), newHistoryCommand(s), newRollbackCommand(s),
-			newExportCommand(s), newDeleteCommand(s),
+			newExportCommand(s), newImportCommand(s), newDeleteCommand(s),
 		},
 		groupTraffic: {
 			newURLCommand(s), newOpenCommand(s), newCurlCommand(s), newPortForwardCommand(s), newLogsCommand(s), newTopCommand(s), newLoadCommand(s),

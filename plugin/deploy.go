@@ -316,13 +316,7 @@ func (o *deployOptions) runFiles(ctx context.Context) error {
 
 // read reads the apps in the files, or the one of the name, with what the flags say of it.
 func (o *deployOptions) read(namespace string) ([]*v1alpha1.HTTPApp, error) {
-	builder := o.factory.NewBuilder().Unstructured().Local().ContinueOnError()
-	if o.file == "-" {
-		builder.Stream(o.In, "stdin")
-	} else {
-		builder.Path(true, strings.Split(o.file, ",")...)
-	}
-	infos, err := builder.Flatten().Do().Infos()
+	infos, err := o.readFiles(o.file)
 	if err != nil {
 		return nil, err
 	}

@@ -84,6 +84,9 @@ func (o *exportOptions) run(ctx context.Context) error {
 		apps = list.Items
 	}
 	for i := range apps {
+		if hostsAreDefault(&apps[i]) {
+			apps[i].Spec.Routes = nil
+		}
 		clean, err := written(&apps[i], o.withNamespace)
 		if err != nil {
 			return err
@@ -116,9 +119,6 @@ func written(app *v1alpha1.HTTPApp, withNamespace bool) (*unstructured.Unstructu
 	app = app.DeepCopy()
 	release(app)
 	app.TypeMeta = metav1.TypeMeta{APIVersion: v1alpha1.SchemeGroupVersion.String(), Kind: "HTTPApp"}
-	if hostsAreDefault(app) {
-		app.Spec.Routes = nil
-	}
 	metadata := metav1.ObjectMeta{Name: app.Name, Labels: app.Labels, Annotations: app.Annotations}
 	if withNamespace {
 		metadata.Namespace = app.Namespace
