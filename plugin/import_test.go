@@ -76,4 +76,3 @@ func TestImportSaysWhatItCannotFind(t *testing.T) {
 		t.Errorf("as JSON: %v\n%s", err, out)
 	}
 }
-
