@@ -90,11 +90,12 @@ func toLower(c byte) byte {
 
 // Characters by where they may be.
 const (
-	inToken = 1 << iota // RFC 9110 section 5.6.2
-	inValue             // RFC 9110 section 5.5, with the obsolete bytes from 0x80 on
-	inPath              // RFC 3986 section 3.3, with % for what has to be decoded
-	inQuery             // any visible one
-	inHost              // RFC 3986 section 3.2.2 and 3.2.3
+	inToken    = 1 << iota // RFC 9110 section 5.6.2
+	inValue                // RFC 9110 section 5.5, with the obsolete bytes from 0x80 on
+	inPath                 // RFC 3986 section 3.3, with % for what has to be decoded
+	inQuery                // any visible one
+	inHost                 // RFC 3986 section 3.2.2 and 3.2.3
+	inProtocol             // RFC 9110 section 7.8, with what is between several
 )
 
 var characters = func() (table [256]uint8) {
@@ -112,8 +113,10 @@ var characters = func() (table [256]uint8) {
 		case c >= 0x80:
 			table[c] |= inValue
 		case c > 0x20 && c != 0x7f:
-			table[c] |= inValue | inQuery
-		case c == ' ' || c == '\t':
+			table[c] |= inValue | inQuery | inProtocol
+		case c == ' ':
+			table[c] |= inValue | inProtocol
+		case c == '\t':
 			table[c] |= inValue
 		}
 	}
@@ -202,6 +205,14 @@ func appendField(dst []byte, name, value []byte) []byte {
 	dst = append(dst, ':', ' ')
 	dst = append(dst, value...)
 	return append(dst, '\r', '\n')
+}
+
+// appendUpgrade appends what changes the protocol, if anything does.
+func appendUpgrade(dst, protocol []byte) []byte {
+	if len(protocol) == 0 {
+		return dst
+	}
+	return appendField(append(dst, "Connection: Upgrade\r\n"...), []byte("Upgrade"), protocol)
 }
 
 // Ends reports whether a head ends in what was read, when it did not in what was read before.

@@ -101,16 +101,18 @@ func TestMalformedRequestsAreRefused(t *testing.T) {
 
 func TestWhatIsUnusualIsLeftToOthers(t *testing.T) {
 	for what, head := range map[string]string{
-		"HTTP/1.0":             "GET / HTTP/1.0\r\n\r\n",
-		"HTTP/2":               "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-		"an upgrade":           "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
-		"an upgrade in a list": "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: keep-alive\r\nConnection: x, uPgrade\r\n\r\n",
-		"100-continue":         "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n",
-		"trailers":             "POST / HTTP/1.1\r\nHost: a\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n",
-		"an absolute target":   "GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n",
-		"no target but all":    "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
-		"a path to be encoded": "GET /a\"b HTTP/1.1\r\nHost: a\r\n\r\n",
-		"a query alone":        "GET ?a HTTP/1.1\r\nHost: a\r\n\r\n",
+		"HTTP/1.0":              "GET / HTTP/1.0\r\n\r\n",
+		"HTTP/2":                "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+		"two upgrades":          "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nUpgrade: h2c\r\n\r\n",
+		"an empty upgrade":      "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade:\r\n\r\n",
+		"a strange upgrade":     "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: \xe4\r\n\r\n",
+		"an upgrade and a body": "POST / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 5\r\n\r\n",
+		"100-continue":          "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n",
+		"trailers":              "POST / HTTP/1.1\r\nHost: a\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n",
+		"an absolute target":    "GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n",
+		"no target but all":     "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
+		"a path to be encoded":  "GET /a\"b HTTP/1.1\r\nHost: a\r\n\r\n",
+		"a query alone":         "GET ?a HTTP/1.1\r\nHost: a\r\n\r\n",
 	} {
 		t.Run(what, func(t *testing.T) {
 			var r Request
@@ -128,6 +130,27 @@ func TestWhatIsUnusualIsLeftToOthers(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, r.Unusual, "an upgrade to HTTP/2 is not for the app")
 	require.NotContains(t, string(r.AppendTo(nil, &Client{}, &Own{})), "h2c")
+}
+
+func TestAnUpgradeIsForwarded(t *testing.T) {
+	for _, head := range []string{
+		"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: keep-alive\r\nConnection: x, uPgrade\r\n\r\n",
+	} {
+		var r Request
+		_, err := r.Parse([]byte(head))
+		require.NoError(t, err)
+		require.False(t, r.Unusual)
+		require.Equal(t, "websocket", string(r.Upgrade))
+		require.Contains(t, string(r.AppendTo(nil, &Client{}, &Own{})), "\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n")
+	}
+	var r Response
+	_, err := r.Parse([]byte("HTTP/1.1 101 Yes\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nContent-Length: 0\r\n\r\n"), false)
+	require.NoError(t, err)
+	require.Equal(t, "HTTP/1.1 101 Yes\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", string(r.AppendTo(nil, Way{})))
+	_, err = r.Parse([]byte("HTTP/1.1 426 No\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nContent-Length: 0\r\n\r\n"), false)
+	require.NoError(t, err)
+	require.Equal(t, "HTTP/1.1 426 No\r\nContent-Length: 0\r\nDate: \r\n\r\n", string(r.AppendTo(nil, Way{})))
 }
 
 func TestAConnectionFieldTakesNoFramingAway(t *testing.T) {

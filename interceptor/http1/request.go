@@ -43,9 +43,11 @@ type Request struct {
 	Chunked bool
 	// Close says that the client sends no other request on the connection.
 	Close bool
+	// Upgrade is the protocol that the client wants to go on with, if any.
+	Upgrade []byte
 	// Unusual requests are well-formed as far as they were read, and want more than a request and a response: another version,
-	// an upgrade, 100 (Continue), trailers that are announced, a target that is not a path or that has to be brought to another
-	// form.
+	// an upgrade to one of several protocols or with a body, 100 (Continue), trailers that are announced, a target that is not a path or
+	// that has to be brought to another form.
 	Unusual bool
 
 	// trailers says that the client takes trailers.
@@ -65,7 +67,7 @@ func (r *Request) Parse(b []byte) (n int, err error) {
 	if err := r.line(b[:n]); err != nil {
 		return 0, err
 	}
-	hosts, lengths, codings, upgrades, options := 0, 0, 0, false, false
+	hosts, lengths, codings, upgrades, options := 0, 0, 0, 0, false
 	for {
 		i := bytes.IndexByte(b[n:], '\n')
 		if i < 0 {
@@ -108,7 +110,9 @@ func (r *Request) Parse(b []byte) (n int, err error) {
 		case upgrade:
 			// To HTTP/2 is for this hop alone (RFC 9113 section 3.1 has done away with it): a pod that took it would speak HTTP/2 to
 			// whoever sits behind, past everything here.
-			upgrades = upgrades || !is(f.Value, "h2c")
+			if upgrades++; !is(f.Value, "h2c") {
+				r.Upgrade = f.Value
+			}
 		case te:
 			for element, rest := next(f.Value); len(element) > 0 || rest != nil; element, rest = next(rest) {
 				r.trailers = r.trailers || is(element, "trailers")
@@ -126,8 +130,10 @@ func (r *Request) Parse(b []byte) (n int, err error) {
 	case codings > 1:
 		return 0, errCoding
 	}
-	if options {
-		r.options(upgrades)
+	if wanted := options && r.options(); !wanted {
+		r.Upgrade = nil
+	} else if r.Upgrade != nil && (upgrades > 1 || r.Length > 0 || r.Chunked || !all(r.Upgrade, inProtocol) || len(r.Upgrade) == 0) {
+		r.Upgrade, r.Unusual = nil, true
 	}
 	return n, nil
 }
@@ -195,8 +201,8 @@ func (r *Request) form() error {
 	return nil
 }
 
-// options reads what Connection says.
-func (r *Request) options(upgrades bool) {
+// options reads what Connection says, and whether that is to upgrade it.
+func (r *Request) options() (upgrades bool) {
 	for i := range r.Fields {
 		if r.Fields[i].kind != connection {
 			continue
@@ -207,12 +213,13 @@ func (r *Request) options(upgrades bool) {
 				r.Close = true
 			case is(element, "keep-alive"), len(element) == 0:
 			case is(element, "upgrade"):
-				r.Unusual = r.Unusual || upgrades
+				upgrades = true
 			default:
 				hopByHopToo(r.Fields, element)
 			}
 		}
 	}
+	return upgrades
 }
 
 // Get returns the value of the first field of a name, which is given in lower case.
@@ -295,6 +302,7 @@ func (r *Request) AppendTo(dst []byte, from *Client, own *Own) []byte {
 		}
 		dst = appendField(dst, f.Name, f.Value)
 	}
+	dst = appendUpgrade(dst, r.Upgrade)
 	if r.trailers {
 		dst = append(dst, "Te: trailers\r\n"...)
 	}

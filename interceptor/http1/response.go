@@ -20,6 +20,8 @@ type Response struct {
 	Chunked bool
 	// Close says that the connection cannot be used again.
 	Close bool
+	// Upgrade is the protocol that a response with 101 goes on with; empty: it does not say so.
+	Upgrade []byte
 
 	// dated and identified say that there are a Date and an X-Request-Id.
 	dated, identified bool
@@ -37,7 +39,7 @@ func (r *Response) Parse(b []byte, head bool) (n int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	persists := false
+	persists, upgrades := false, false
 	for {
 		i := bytes.IndexByte(b[n:], '\n')
 		if i < 0 {
@@ -81,13 +83,21 @@ func (r *Response) Parse(b []byte, head bool) (n int, err error) {
 			for element, rest := next(f.Value); len(element) > 0 || rest != nil; element, rest = next(rest) {
 				r.Close = r.Close || is(element, "close")
 				persists = persists || is(element, "keep-alive")
+				upgrades = upgrades || is(element, "upgrade")
 			}
 		case date:
 			r.dated = true
 		case requestID:
 			r.identified = true
+		case upgrade:
+			if r.Upgrade == nil {
+				r.Upgrade = f.Value
+			}
 		}
 		r.Fields = append(r.Fields, f)
+	}
+	if !upgrades || r.Status != http.StatusSwitchingProtocols {
+		r.Upgrade = nil
 	}
 	r.Close = r.Close || old && !persists
 	r.ends(head)
@@ -184,6 +194,7 @@ func (r *Response) AppendTo(dst []byte, way Way) []byte {
 	if way.Name != "" {
 		dst = appendField(dst, []byte(way.Name), []byte(way.Value))
 	}
+	dst = appendUpgrade(dst, r.Upgrade)
 	if !r.dated && r.Status >= 200 {
 		dst = append(dst, "Date: "...)
 		dst = append(dst, way.Date...)
@@ -208,6 +219,10 @@ func (r *Response) passes(f *Field, way *Way) bool {
 		return false
 	case transferEncoding, trailer:
 		return r.Chunked
+	case contentLength:
+		if r.Status < 200 || r.Status == http.StatusNoContent { // RFC 9110 section 8.6
+			return false
+		}
 	}
 	return way.Name == "" || len(way.Name) != len(f.Name) || !bytes.EqualFold(f.Name, []byte(way.Name))
 }

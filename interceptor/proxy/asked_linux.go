@@ -179,7 +179,7 @@ func (a *asked) forward() error {
 			unprocessed++
 			b.Tally.Retried(retryRepeated)
 			a.story.retries++
-		case !repeated && a.repeatable():
+		case !repeated && a.repeatable() && !errors.Is(err, errUpgrade):
 			repeated = true
 			b.Tally.Retried(retryRepeated)
 			a.story.retries++
@@ -197,7 +197,10 @@ var errAgain = fmt.Errorf("%w, and it can be sent again", http2.ErrUnprocessed)
 const mostUnprocessed = 3
 
 // repeatable reports whether the request may be sent to a pod twice.
-func (a *asked) repeatable() bool { return a.whole && http1.Idempotent(a.request.Method) }
+func (a *asked) repeatable() bool {
+	// An upgrade is the beginning of something else.
+	return a.whole && a.request.Upgrade == nil && http1.Idempotent(a.request.Method)
+}
 
 func (a *asked) aborted() error {
 	a.mu.Lock()
@@ -221,9 +224,11 @@ func (a *asked) hold(avoid *balance.Endpoint) (*balance.Endpoint, error) {
 	b := a.backend
 	if b.Pods.Ready() == 0 {
 		a.ticket.Cold()
-		if own := placeholder(b, text(a.request.Method), []string{text(a.request.Get("accept"))}); own != nil {
-			b.Wish(&a.ticket)
-			return nil, own
+		if a.request.Upgrade == nil {
+			if own := placeholder(b, text(a.request.Method), []string{text(a.request.Get("accept"))}); own != nil {
+				b.Wish(&a.ticket)
+				return nil, own
+			}
 		}
 	}
 	began := a.server.handler.config.Clock.Now()

@@ -55,6 +55,8 @@ type client struct {
 	keep bool
 	last after
 	pump *pump
+	// talk is what the connection is for when it was upgraded. It is behind the lock.
+	talk *talk
 }
 
 // take answers the requests of a connection. What is done once is apart: many connections wait, each with all of its stack.
@@ -233,10 +235,11 @@ func (c *client) onArrived(fd uintptr) bool {
 	return c.last != again || len(c.in.b) > 0 || !all || c.server.ending.Load()
 }
 
-// arrivedWhole reports whether what was read begins with a request that can be answered in place and has no more to come.
+// arrivedWhole reports whether what was read begins with a request that can be answered in place and has no more to come, whatever the
+// answer.
 func (c *client) arrivedWhole() bool {
 	var err error
-	if c.head, err = c.request.Parse(c.in.b); err != nil || c.head == 0 || c.request.Unusual {
+	if c.head, err = c.request.Parse(c.in.b); err != nil || c.head == 0 || c.request.Unusual || c.request.Upgrade != nil {
 		return false
 	}
 	return c.body() == nil && c.whole
@@ -309,7 +312,11 @@ func (c *client) cut() {
 func (c *client) abort(cause error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.abortLocked(cause) && (c.begun || errors.Is(cause, errClientGone)) {
+	switch {
+	case !c.abortLocked(cause):
+	case c.talk != nil:
+		_ = c.conn.SetDeadline(past)
+	case c.begun || errors.Is(cause, errClientGone):
 		_ = c.conn.SetWriteDeadline(past)
 	}
 }
@@ -318,7 +325,12 @@ func (c *client) abort(cause error) {
 func (c *client) left() {
 	c.mu.Lock()
 	c.gone = true
+	talk := c.talk
 	c.mu.Unlock()
+	if talk != nil {
+		talk.up.end() // it may still listen
+		return
+	}
 	c.abort(errClientGone)
 }
 

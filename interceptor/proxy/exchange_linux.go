@@ -94,7 +94,7 @@ func (c *client) answer() after {
 	case !torn && c.keep && c.pump.join(c):
 		c.in.drop(c.end)
 		return again
-	case torn || c.reason == reasonClientGone:
+	case torn || c.talk != nil || c.reason == reasonClientGone:
 		return broken
 	}
 	return last
@@ -168,6 +168,14 @@ func (c *client) send(pod *balance.Endpoint, fresh bool) (err error) {
 		l.in.free()
 		c.server.links.put(pod, l, c.now)
 	}()
+	if reusable, err = c.ask(l); err == nil && c.talk != nil {
+		return c.talk.run(c)
+	}
+	return err
+}
+
+// ask forwards the request by a link and passes its response on, or the beginning of another protocol.
+func (c *client) ask(l *link) (reusable bool, err error) {
 	c.timeouts.forward(c.whole)
 	out := blocks.Get().(*block)
 	defer blocks.Put(out)
@@ -179,26 +187,25 @@ func (c *client) send(pod *balance.Endpoint, fresh bool) (err error) {
 		c.pump = startPump(c, l)
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	for {
 		n, err := l.head(&c.response, string(c.request.Method) == http.MethodHead)
 		if err != nil {
-			return err
+			return false, err
 		}
 		switch status := c.response.Status; {
 		case status == http.StatusSwitchingProtocols:
-			return errUpgrade
+			return false, c.upgrade(l, n, out)
 		case status < 200:
 			if err := c.write(c.response.AppendTo(out[:0], http1.Way{})); err != nil {
-				return errClientGone
+				return false, errClientGone
 			}
 		default:
 			if err := c.timeouts.begin(); err != nil {
-				return err
+				return false, err
 			}
-			reusable, err = c.deliver(l, n, out)
-			return err
+			return c.deliver(l, n, out)
 		}
 		l.in.drop(n)
 	}
@@ -230,28 +237,9 @@ func (c *client) deliver(l *link, n int, out *block) (reusable bool, err error) 
 		take = int(min(int64(take), r.Length))
 		done = int64(take) == r.Length
 	}
-	c.status, c.now = r.Status, c.server.handler.config.Clock.Now()
 	sent := c.pump.settled()
 	c.keep = c.keep && sent && !c.server.ends()
-	way := http1.Way{Close: !c.keep, Chunk: r.Unbounded(), Date: c.server.date.at(c.now)}
-	if c.server.handler.config.RequestIDs == RequestIDsReturn {
-		way.RequestID = c.own.RequestID
-	}
-	if c.start != nil {
-		stages, first := c.start.FirstByte(c.pod.Address, c.arrived)
-		way.Name, way.Value = coldstart.Header, stages.String()
-		c.story.waited.Stages = stages
-		if first {
-			c.backend.Started(stages)
-		}
-	}
-	head := r.AppendTo(out[:0], way)
-	c.mu.Lock()
-	c.begun = true
-	if c.cause != nil {
-		_ = c.conn.SetWriteDeadline(past)
-	}
-	c.mu.Unlock()
+	head := c.responds(out)
 	switch {
 	case r.Unbounded():
 		if err := c.write(head); err != nil {
@@ -277,6 +265,32 @@ func (c *client) deliver(l *link, n int, out *block) (reusable bool, err error) 
 		c.story.out = chunks.Data
 	}
 	return sent && !r.Close, err
+}
+
+// responds begins a response, and makes its head.
+func (c *client) responds(out *block) []byte {
+	r := &c.response
+	c.status, c.now = r.Status, c.server.handler.config.Clock.Now()
+	way := http1.Way{Close: !c.keep && r.Upgrade == nil, Chunk: r.Unbounded(), Date: c.server.date.at(c.now)}
+	if c.server.handler.config.RequestIDs == RequestIDsReturn {
+		way.RequestID = c.own.RequestID
+	}
+	if c.start != nil {
+		stages, first := c.start.FirstByte(c.pod.Address, c.arrived)
+		way.Name, way.Value = coldstart.Header, stages.String()
+		c.story.waited.Stages = stages
+		if first {
+			c.backend.Started(stages)
+		}
+	}
+	head := r.AppendTo(out[:0], way)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.begun = true
+	if c.cause != nil {
+		_ = c.conn.SetWriteDeadline(past)
+	}
+	return head
 }
 
 func (c *client) deliverChunks(l *link, chunks *http1.Chunks) error {

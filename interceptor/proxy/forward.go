@@ -198,8 +198,13 @@ func (h *Handler) send(ctx context.Context, x *exchange, r *http.Request, pod *b
 	x.status = res.StatusCode
 	x.empty.Store(res.ContentLength == 0)
 	x.client.closeAfter(x.writer)
-	if h.counts() && res.StatusCode != http.StatusSwitchingProtocols {
-		res.Body = &countedBody{res.Body, &x.out}
+	if h.counts() {
+		counted := countedBody{res.Body, &x.out}
+		if pod, ok := res.Body.(io.Writer); ok {
+			res.Body = &countedConn{counted, pod, &x.in}
+		} else {
+			res.Body = &counted
+		}
 	}
 	if h.config.RequestIDs == RequestIDsReturn && len(res.Header[requestIDHeader]) == 0 {
 		res.Header[requestIDHeader] = []string{x.id}

@@ -214,8 +214,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			r.Body = &noted{ReadCloser: r.Body, moved: &x.moved, ended: x.timeouts.arrive}
 		}
 	}
-	if r.ProtoMajor == 2 {
+	switch {
+	case r.ProtoMajor == 2:
 		w = &stream{w, x}
+	case r.Header.Get("Upgrade") != "":
+		w = upgradable{w}
 	}
 	h.reverse.ServeHTTP(w, r)
 }

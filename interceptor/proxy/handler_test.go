@@ -211,12 +211,9 @@ func TestTheRequestsOfAllAppsTogetherMayTakeOnlySoMuch(t *testing.T) {
 	w.is("shop", 3, 0)
 	refused := func(app, what string, change func(*http.Request)) {
 		t.Helper()
-		for _, unusual := range []bool{false, true} {
+		for _, header := range []http.Header{{}, {"Expect": {"100-continue"}}, {"Connection": {"Upgrade"}, "Upgrade": {"websocket"}}} {
 			r := w.request("GET", app, "/", nil)
-			if unusual {
-				r.Header.Set("Connection", "Upgrade")
-				r.Header.Set("Upgrade", "websocket")
-			}
+			r.Header = header
 			if change != nil {
 				change(r)
 			}

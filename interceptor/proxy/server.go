@@ -17,8 +17,8 @@ import (
 // Server takes the connections of clients.
 //
 // Plain requests of HTTP/1.1 are answered in place: their heads are read, changed and forwarded as the bytes that they are. A
-// connection on which something else arrives - an upgrade, Expect, a request for a pod that speaks HTTP/2 or for an app whose
-// fallback is to answer - is handed over to net/http and the Handler, with all that was read of it, for good. Of HTTP/2 only the
+// connection on which something else arrives - Expect, a request for a pod that speaks HTTP/2 or for an app whose fallback is to
+// answer - is handed over to net/http and the Handler, with all that was read of it, for good. Of HTTP/2 only the
 // request is given to the Handler, and the connection stays here. Both do the same things in the same order.
 type Server struct {
 	handler *Handler
@@ -270,12 +270,7 @@ func (c *replay) NetConn() net.Conn { return c.Conn }
 func (c *replay) ReadFrom(r io.Reader) (int64, error) { return io.Copy(c.Conn, r) }
 
 // CloseWrite says that no more is sent.
-func (c *replay) CloseWrite() error {
-	if w, ok := c.Conn.(interface{ CloseWrite() error }); ok {
-		return w.CloseWrite()
-	}
-	return errors.ErrUnsupported
-}
+func (c *replay) CloseWrite() error { return closeWrite(c.Conn) }
 
 // dateCache is the Date of responses, made once a second.
 type dateCache struct{ last atomic.Pointer[dated] }

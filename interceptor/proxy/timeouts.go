@@ -250,12 +250,7 @@ func (c *notedConn) Write(p []byte) (int, error) {
 }
 
 // CloseWrite says that no more is sent.
-func (c *notedConn) CloseWrite() error {
-	if w, ok := c.to.(interface{ CloseWrite() error }); ok {
-		return w.CloseWrite()
-	}
-	return errors.ErrUnsupported
-}
+func (c *notedConn) CloseWrite() error { return closeWrite(c.to) }
 
 // note notes what comes of a response.
 func (x *exchange) note(body io.ReadCloser) io.ReadCloser {
