@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
 
@@ -57,7 +58,7 @@ type Server struct {
 	closing chan struct{}
 
 	mu sync.Mutex
-	// asleep is since when apps have been known to have no replica.
+	// asleep is since when apps have been known to be to have no replica.
 	asleep map[types.NamespacedName]time.Time
 }
 
@@ -85,9 +86,13 @@ func (s *Server) Run(ctx context.Context) {
 
 // AppChanged notes whether an app sleeps, and tells the streams that its spec may have changed.
 func (s *Server) AppChanged(name types.NamespacedName) {
-	app := s.config.Apps.Get(name)
+	asleep := false
+	if app := s.config.Apps.Get(name); app != nil {
+		c := meta.FindStatusCondition(app.Status.Conditions, v1alpha1.ConditionWorkloadReady)
+		asleep = c != nil && c.Reason == v1alpha1.ReasonScaledToZero
+	}
 	s.mu.Lock()
-	if app == nil || app.Status.Workload == nil || app.Status.Replicas > 0 {
+	if !asleep {
 		delete(s.asleep, name)
 	} else if _, known := s.asleep[name]; !known {
 		s.asleep[name] = s.config.Clock.Now()
@@ -96,7 +101,7 @@ func (s *Server) AppChanged(name types.NamespacedName) {
 	s.hub.changed(name)
 }
 
-// asleepSince is zero for an app that has replicas.
+// asleepSince is zero for an app that is to have replicas.
 func (s *Server) asleepSince(app types.NamespacedName) time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -164,7 +164,13 @@ func TestAnAppThatWasPutToSleepIsWokenByLaterRequestsOnly(t *testing.T) {
 		return res.GetResult()
 	}
 	replicas := func(n int32) {
-		s.specs.set(&v1alpha1.HTTPApp{Status: v1alpha1.HTTPAppStatus{Workload: &v1alpha1.WorkloadReference{Name: "shop"}, Replicas: n}})
+		reason := v1alpha1.ReasonScaledToZero
+		if n > 0 {
+			reason = "Available"
+		}
+		s.specs.set(&v1alpha1.HTTPApp{Status: v1alpha1.HTTPAppStatus{
+			Conditions: []metav1.Condition{{Type: v1alpha1.ConditionWorkloadReady, Status: metav1.ConditionTrue, Reason: reason}},
+		}})
 		s.server.AppChanged(shop)
 	}
 	request := func() {

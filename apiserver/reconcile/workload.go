@@ -129,7 +129,7 @@ func podsCondition(app *v1alpha1.HTTPApp, d *appsv1.Deployment, current bool, po
 	const kind = v1alpha1.ConditionWorkloadReady
 	wanted, s := ptr.Deref(d.Spec.Replicas, 1), d.Status
 	if wanted == 0 {
-		return yes(kind, "ScaledToZero", "there is no pod; the next request makes one")
+		return yes(kind, v1alpha1.ReasonScaledToZero, "there is no pod; the next request makes one")
 	}
 	current = current && s.ObservedGeneration >= d.Generation
 	rolledOut := current && s.UpdatedReplicas > 0 && s.UpdatedReplicas == s.Replicas
@@ -265,7 +265,7 @@ func (r *Reconciler) adopted(ctx context.Context, app *v1alpha1.HTTPApp) (worklo
 	state := workloadState{replicas: scale.Status.Replicas, readyReplicas: ready, unwatched: true}
 	switch {
 	case scale.Spec.Replicas == 0:
-		state.condition = yes(v1alpha1.ConditionWorkloadReady, "ScaledToZero", "there is no pod; the next request makes one")
+		state.condition = yes(v1alpha1.ConditionWorkloadReady, v1alpha1.ReasonScaledToZero, "there is no pod; the next request makes one")
 	case ready > 0:
 		state.condition = yes(v1alpha1.ConditionWorkloadReady, "Available", "pods are ready")
 	default:

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -28,26 +29,60 @@ import (
 
 const patience = 30 * time.Second
 
-// serving is a scaler that runs, of a cluster without interceptors and apps.
+// serving is a scaler that runs, of a cluster without apps.
 type serving struct {
 	address, admin string
+	requests       *listener
 	// end asks it to end, ended has what became of it.
 	end   context.CancelFunc
 	ended chan error
 }
 
+// listener breaks off, when it is killed, what it accepted.
+type listener struct {
+	net.Listener
+	mu    sync.Mutex
+	conns []net.Conn
+}
+
+func (l *listener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err == nil {
+		l.mu.Lock()
+		l.conns = append(l.conns, conn)
+		l.mu.Unlock()
+	}
+	return conn, err
+}
+
+// kill ends the scaler for KEDA as a crash would.
+func (s *serving) kill() {
+	_ = s.requests.Close()
+	s.requests.mu.Lock()
+	defer s.requests.mu.Unlock()
+	for _, conn := range s.requests.conns {
+		_ = conn.Close()
+	}
+}
+
 func serve(t *testing.T, change func(*Options)) *serving {
+	return serveCounts(t, cachetesting.NewFakeControllerSource(), change)
+}
+
+// serveCounts is a scaler that is told of the counts of these interceptors.
+func serveCounts(t *testing.T, interceptors cache.ListerWatcher, change func(*Options)) *serving {
 	o := &Options{ActiveFor: time.Second, CountsGrace: time.Second}
 	change(o)
 	apps := cachetesting.NewFakeControllerSource()
-	collector, err := queue.NewCollector(queue.CollectorConfig{Interceptors: cachetesting.NewFakeControllerSource(), Credentials: insecure.NewCredentials()})
+	collector, err := queue.NewCollector(queue.CollectorConfig{Interceptors: interceptors, Credentials: insecure.NewCredentials()})
 	require.NoError(t, err)
-	requests, err := net.Listen("tcp", "127.0.0.1:0")
+	accepting, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
+	requests := &listener{Listener: accepting}
 	admin, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &serving{address: requests.Addr().String(), admin: admin.Addr().String(), end: cancel, ended: make(chan error, 1)}
+	s := &serving{address: requests.Addr().String(), admin: admin.Addr().String(), requests: requests, end: cancel, ended: make(chan error, 1)}
 	go func() {
 		s.ended <- o.serve(ctx, requests, admin, cache.NewSharedIndexInformer(apps, &v1alpha1.HTTPApp{}, 0, cache.Indexers{}), collector)
 	}()

@@ -165,3 +165,42 @@ func TestRequestsWhileTheLastPodGoesAreServed(t *testing.T) {
 	u.waitReplicas("going", 1, soon)
 	stop()
 }
+
+// An app that is put to sleep sleeps until somebody needs it: the requests of a moment ago are no reason for KEDA to wake it.
+func TestAnAppThatIsPutToSleepRightAfterARequestSleepsUntilTheNext(t *testing.T) {
+	u := newUser(t)
+	u.deploy("asked", "--idle", "1h")
+	u.deploy("other", "--idle", "1s")
+	// KEDA may ask in the very moment in which the pod goes, and wake it for the request before; then it is done again.
+	for range 3 {
+		if _, err := u.get("asked", "/"); err != nil {
+			t.Fatal(err)
+		}
+		u.plugin("sleep", "asked")
+		woken := false
+		u.eventually(soon, "a sleep that is known, or disturbed", func() error {
+			woken = u.field("deployment/asked", "{.spec.replicas}", "0") != nil
+			if woken {
+				return nil
+			}
+			return u.field("httpapp/asked", `{.status.conditions[?(@.type=="WorkloadReady")].reason}`, "ScaledToZero")
+		})
+		if !woken {
+			break
+		}
+	}
+	sleeping := u.kubectl("get", "deployment", "asked", "-o", "jsonpath={.metadata.generation}") + " 0"
+	// Until KEDA has found another one idle, which was asked later, it has asked for this one twice.
+	if _, err := u.get("other", "/"); err != nil {
+		t.Fatal(err)
+	}
+	u.waitReplicas("other", 1, soon)
+	u.waitReplicas("other", 0, later)
+	if err := u.field("deployment/asked", "{.metadata.generation} {.spec.replicas}", sleeping); err != nil {
+		t.Errorf("it was woken by nobody: %v", err)
+	}
+	if _, err := u.get("asked", "/"); err != nil {
+		t.Errorf("the next request should wake it: %v", err)
+	}
+	u.waitReplicas("asked", 1, soon)
+}

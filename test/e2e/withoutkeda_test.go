@@ -276,3 +276,17 @@ func TestWithoutKEDAExternalMetricsCanBeSwitchedOff(t *testing.T) {
 		return u.field("httpapp/dark", `{.status.conditions[?(@.type=="ScalerReady")].reason}`, "ExternalMetricsOff")
 	})
 }
+
+func TestWithoutKEDAAnAppThatWantsItSaysSoAndIsWokenAllTheSame(t *testing.T) {
+	u := newUser(t)
+	u.apply(manifest("wanting", container))
+	u.eventually(soon, "the condition that says so", func() error {
+		return u.field("httpapp/wanting", `{.status.conditions[?(@.type=="ScalerReady")].status} {.status.conditions[?(@.type=="ScalerReady")].reason}`, "False KEDANotInstalled")
+	})
+	if out := u.kubectl("get", "httpapp", "wanting", "--no-headers"); !strings.Contains(out, "KEDANotInstalled") {
+		t.Errorf("the status is %s", out)
+	}
+	if _, err := u.get("wanting", "/"); err != nil {
+		t.Errorf("a request wakes it: %v", err)
+	}
+}

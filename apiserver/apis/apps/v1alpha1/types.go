@@ -319,6 +319,8 @@ const (
 const (
 	// ReasonHostConflict says that an older app owns a route.
 	ReasonHostConflict = "HostConflict"
+	// ReasonScaledToZero says that the workload is to have no replica.
+	ReasonScaledToZero = "ScaledToZero"
 )
 
 // HTTPAppStatus says what the app is.
