@@ -281,41 +281,17 @@ func (r *Request) AppendTo(dst []byte, from *Client, own *Own) []byte {
 	dst = append(dst, " HTTP/1.1\r\n"...)
 	var proto, at bool
 	for i := range r.Fields {
-		f := &r.Fields[i]
-		switch f.kind {
-		case hopByHop, connection, upgrade, te, forwarded, forwardedFor:
-			continue
-		case forwardedHost:
-			if !from.Trusted {
-				continue
-			}
-			at = true
-		case forwardedProto:
-			if !from.Trusted {
-				continue
-			}
-			proto = true
-		case requestID, traceParent, traceState:
-			if own.replaces(f.kind) {
-				continue
-			}
+		if f := &r.Fields[i]; r.passes(f, from, own) {
+			at, proto = at || f.kind == forwardedHost, proto || f.kind == forwardedProto
+			dst = appendField(dst, f.Name, f.Value)
 		}
-		dst = appendField(dst, f.Name, f.Value)
 	}
 	dst = appendUpgrade(dst, r.Upgrade)
 	if r.trailers {
 		dst = append(dst, "Te: trailers\r\n"...)
 	}
 	dst = append(dst, "X-Forwarded-For: "...)
-	if from.Trusted {
-		for i := range r.Fields {
-			if f := &r.Fields[i]; f.kind == forwardedFor {
-				dst = append(dst, f.Value...)
-				dst = append(dst, ',', ' ')
-			}
-		}
-	}
-	dst = append(dst, from.Address...)
+	dst = r.appendForwardedFor(dst, from)
 	dst = append(dst, '\r', '\n')
 	if !at {
 		dst = append(dst, "X-Forwarded-Host: "...)
@@ -334,4 +310,30 @@ func (r *Request) AppendTo(dst []byte, from *Client, own *Own) []byte {
 	}
 	dst = own.appendTo(dst)
 	return append(dst, '\r', '\n')
+}
+
+// passes reports whether a field is forwarded as it came.
+func (r *Request) passes(f *Field, from *Client, own *Own) bool {
+	switch f.kind {
+	case hopByHop, connection, upgrade, te, forwarded, forwardedFor:
+		return false
+	case forwardedHost, forwardedProto:
+		return from.Trusted
+	case requestID, traceParent, traceState:
+		return !own.replaces(f.kind)
+	}
+	return true
+}
+
+// appendForwardedFor appends the addresses of who asked, as X-Forwarded-For has them.
+func (r *Request) appendForwardedFor(dst []byte, from *Client) []byte {
+	if from.Trusted {
+		for i := range r.Fields {
+			if f := &r.Fields[i]; f.kind == forwardedFor {
+				dst = append(dst, f.Value...)
+				dst = append(dst, ',', ' ')
+			}
+		}
+	}
+	return append(dst, from.Address...)
 }

@@ -81,41 +81,21 @@ func (r *Request) Translate(method, target, authority []byte, fields []Field, le
 // AppendTo.
 func (r *Request) Each(from *Client, own *Own, yield func(name, value []byte)) {
 	var proto, at bool
-	var before []byte
 	for i := range r.Fields[:r.framed] {
 		f := &r.Fields[i]
-		switch f.kind {
-		case hopByHop, connection, upgrade, te, forwarded, host, transferEncoding:
+		if f.kind == host || f.kind == transferEncoding || !r.passes(f, from, own) {
 			continue
-		case forwardedFor:
-			if from.Trusted {
-				before = append(append(before, f.Value...), ", "...)
-			}
-			continue
-		case forwardedHost:
-			if !from.Trusted {
-				continue
-			}
-			at = true
-		case forwardedProto:
-			if !from.Trusted {
-				continue
-			}
-			proto = true
-		case requestID, traceParent, traceState:
-			if own.replaces(f.kind) {
-				continue
-			}
 		}
+		at, proto = at || f.kind == forwardedHost, proto || f.kind == forwardedProto
 		yield(f.Name, f.Value)
 	}
 	if r.trailers {
 		yield([]byte("te"), []byte("trailers"))
 	}
-	if before == nil {
-		yield([]byte("x-forwarded-for"), from.Address)
+	if from.Trusted {
+		yield([]byte("x-forwarded-for"), r.appendForwardedFor(nil, from))
 	} else {
-		yield([]byte("x-forwarded-for"), append(before, from.Address...))
+		yield([]byte("x-forwarded-for"), from.Address)
 	}
 	if !at {
 		yield([]byte("x-forwarded-host"), r.Host)
