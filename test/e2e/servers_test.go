@@ -47,28 +47,36 @@ func administrator(t *testing.T) *rest.Config {
 }
 
 // inside connects to an address of the cluster's network.
-func inside(ctx context.Context, network, address string) (net.Conn, error) {
+func inside(ctx context.Context, network, address string) (conn net.Conn, err error) {
+	return conn, visit(func() (err error) {
+		conn, err = new(net.Dialer).DialContext(ctx, network, address)
+		return err
+	})
+}
+
+// visit makes a socket in the cluster's network.
+func visit(socket func() error) error {
 	// A socket belongs to the namespace of the thread that made it, wherever it is used afterwards.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	home, err := os.Open("/proc/thread-self/ns/net")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer home.Close()
 	there, err := os.Open(os.Getenv("KEDAHTTP_NETNS"))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer there.Close()
 	if err := unix.Setns(int(there.Fd()), unix.CLONE_NEWNET); err != nil {
-		return nil, fmt.Errorf("entering the cluster's network: %w", err)
+		return fmt.Errorf("entering the cluster's network: %w", err)
 	}
-	conn, err := new(net.Dialer).DialContext(ctx, network, address)
+	err = socket()
 	if back := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); back != nil {
 		panic(fmt.Sprintf("leaving the cluster's network: %v", back))
 	}
-	return conn, err
+	return err
 }
 
 // servers are the pods of the API server that run.
