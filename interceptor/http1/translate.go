@@ -35,12 +35,18 @@ func (f *Field) OfConnection() bool {
 	return false
 }
 
+// What is said in the place of a client, made once.
+var (
+	hostName = []byte("Host")
+	chunked  = Field{[]byte("Transfer-Encoding"), []byte("chunked"), transferEncoding}
+)
+
 // Translate makes the head of a request that came by HTTP/2. Length is that of its body, -1 when it is not known. Its error is a
 // *Malformed.
 func (r *Request) Translate(method, target, authority []byte, fields []Field, length int64) error {
 	*r = Request{Method: method, Target: target, Host: authority, Fields: r.Fields[:0], Length: max(length, 0), Chunked: length < 0}
 	if len(authority) > 0 {
-		r.Fields = append(r.Fields, Field{[]byte("Host"), authority, host})
+		r.Fields = append(r.Fields, Field{hostName, authority, host})
 	}
 	sized := false
 	for i := range fields {
@@ -63,7 +69,7 @@ func (r *Request) Translate(method, target, authority []byte, fields []Field, le
 	r.framed = len(r.Fields)
 	switch {
 	case r.Chunked:
-		r.Fields = append(r.Fields, Field{[]byte("Transfer-Encoding"), []byte("chunked"), transferEncoding})
+		r.Fields = append(r.Fields, chunked)
 	case !sized && (length > 0 || string(method) == http.MethodPost || string(method) == http.MethodPut || string(method) == http.MethodPatch):
 		r.Fields = append(r.Fields, Field{[]byte("Content-Length"), strconv.AppendInt(nil, length, 10), contentLength})
 	}

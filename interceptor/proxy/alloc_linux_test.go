@@ -12,9 +12,9 @@ import (
 	"github.com/kedahttp/kedahttp/interceptor/tracing"
 )
 
-// exchangeOnce makes a function that does one request, and a pod that answers it; neither allocates.
-func exchangeOnce(t testing.TB, change ...func(*Config)) func() {
-	pod := bytePod(t, func(conn net.Conn) {
+// answering is a pod that allocates nothing.
+func answering(t testing.TB) (address string) {
+	return bytePod(t, func(conn net.Conn) {
 		in, out := make([]byte, 4096), []byte("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello")
 		for {
 			if _, err := conn.Read(in); err != nil {
@@ -25,7 +25,11 @@ func exchangeOnce(t testing.TB, change ...func(*Config)) func() {
 			}
 		}
 	})
-	w := newWorld(t, change...)
+}
+
+// exchangeOnce makes a function that does one request, and a pod that answers it; neither allocates.
+func exchangeOnce(t testing.TB, change ...func(*Config)) func() {
+	pod, w := answering(t), newWorld(t, change...)
 	w.app("shop")
 	w.ready("shop", "", pod)
 	w.eventually("there is a pod", func() bool { return w.backend("shop").Pods.Available() })
