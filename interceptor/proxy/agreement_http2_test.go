@@ -242,6 +242,7 @@ func TestClientsOfHTTP2AreToldTheSameAsByTheStandardLibrary(t *testing.T) {
 		"nothing until the end": "HTTP/1.1 200 OK\r\nContent-Type: a/b\r\n\r\n",
 		"of HTTP/1.0":           "HTTP/1.0 200 OK\r\nContent-Type: a/b\r\n\r\nhello",
 		"no content":            "HTTP/1.1 204 No Content\r\nX-A: b\r\n\r\n",
+		"no content, length 0":  "HTTP/1.1 204 No Content\r\nX-A: b\r\nContent-Length: 0\r\n\r\n",
 		"not modified":          "HTTP/1.1 304 Not Modified\r\nEtag: \"a\"\r\n\r\n",
 		"early hints":           "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </b>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 0\r\n\r\n",
 		"hop-by-hop fields":     "HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nConnection: X-B\r\nX-B: c\r\nKeep-Alive: 5\r\nContent-Length: 0\r\n\r\n",

@@ -340,6 +340,7 @@ func TestClientsAreToldTheSameAsByTheStandardLibrary(t *testing.T) {
 		"until the end":         {"GET", "HTTP/1.1 200 OK\r\nContent-Type: a/b\r\n\r\nhello"},
 		"of HTTP/1.0":           {"GET", "HTTP/1.0 200 OK\r\nContent-Type: a/b\r\n\r\nhello"},
 		"no content":            {"GET", "HTTP/1.1 204 No Content\r\nX-A: b\r\n\r\n"},
+		"no content, length 0":  {"GET", "HTTP/1.1 204 No Content\r\nX-A: b\r\nContent-Length: 0\r\n\r\n"},
 		"not modified":          {"GET", "HTTP/1.1 304 Not Modified\r\nEtag: \"a\"\r\n\r\n"},
 		"a HEAD":                {"HEAD", "HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 500\r\n\r\n"},
 		"a HEAD in chunks":      {"HEAD", "HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nTransfer-Encoding: chunked\r\n\r\n"},
