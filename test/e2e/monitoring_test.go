@@ -390,6 +390,17 @@ func TestEveryQueryOfTheDashboardAndTheAlertsReturnsSomething(t *testing.T) {
 		t.Errorf("the rules look at %d series", seen)
 	}
 
+	// And one of them is not silent when it should not be.
+	u.apply(manifest("broken", strings.Replace(container, "kedahttp/test-echo:dev", "kedahttp/there-is-none:dev", 1)))
+	u.eventually(later, "an alert for the app that cannot start", func() error {
+		ask(u.host("broken"))
+		n, err := p.series(fmt.Sprintf(`ALERTS{alertname="KedaHTTPAppDoesNotWake", namespace=%q, app="broken"}`, u.namespace))
+		if err == nil && n != 1 {
+			err = fmt.Errorf("there are %d", n)
+		}
+		return err
+	})
+
 	// No other metrics than the documented ones, and of their types.
 	documented, err := os.ReadFile("../../docs/metrics.md")
 	if err != nil {
