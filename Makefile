@@ -28,6 +28,10 @@ test-unit: ## The packages' own tests.
 	go -C hack/cluster test ./...
 	go test $(RACE) ./...
 
+.PHONY: fuzz
+fuzz: ## Every fuzz target for a few seconds; FUZZ_SECONDS=N for N of all together.
+	hack/fuzz.sh $(FUZZ_SECONDS)
+
 .PHONY: test-e2e
 test-e2e: bin/cluster bin/kubectl-http bin/tools/prometheus ## End to end, in a cluster of its own that is removed afterwards. E2E_CLUSTER=NAME uses, and keeps, that one.
 	go test -tags e2e -count 1 -parallel 3 -timeout 60m $(if $(RUN),-run '$(RUN)') ./test/e2e
