@@ -133,7 +133,7 @@ func (r *Reconciler) applyFields(ctx context.Context, app *v1alpha1.HTTPApp, res
 		r.mu.Lock()
 		state := r.applied[key]
 		r.mu.Unlock()
-		if state == (appliedState{wanted, versionOf(m)}) {
+		if state.desired == wanted && state.live == versionOf(m) {
 			return nil
 		}
 	}
@@ -168,13 +168,16 @@ func (r *Reconciler) applyFields(ctx context.Context, app *v1alpha1.HTTPApp, res
 		}
 	}
 	r.mu.Lock()
-	r.applied[key] = appliedState{wanted, versionOf(applied)}
+	r.applied[key] = appliedState{wanted, versionOf(applied), applied.GetUID(), applied.GetGeneration()}
 	r.mu.Unlock()
 	return nil
 }
 
 // versionOf changes whenever what is applied may have been changed, and not with the status where that can be told apart.
 func versionOf(m metav1.Object) string {
+	if digest := digestOfDeployment(m); digest != "" {
+		return fmt.Sprintf("%s/%s", m.GetUID(), digest)
+	}
 	if generation := m.GetGeneration(); generation != 0 {
 		return fmt.Sprintf("%s/%d", m.GetUID(), generation)
 	}
@@ -182,6 +185,20 @@ func versionOf(m metav1.Object) string {
 		return fmt.Sprintf("%s/%s", m.GetUID(), spec)
 	}
 	return fmt.Sprintf("%s/%s", m.GetUID(), m.GetResourceVersion())
+}
+
+// digestOfDeployment digests the spec of a Deployment but for its replicas: waking an app is no reason to apply all of it again.
+func digestOfDeployment(m metav1.Object) string {
+	switch o := m.(type) {
+	case *appsv1.Deployment:
+		return workload.DigestOf(o)
+	case *unstructured.Unstructured:
+		d := &appsv1.Deployment{}
+		if o.GetKind() == "Deployment" && runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, d) == nil {
+			return workload.Digest(d)
+		}
+	}
+	return ""
 }
 
 // specOfHPA digests the spec of an HPA, which has no generation and whose status changes all the time.

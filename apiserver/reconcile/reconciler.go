@@ -29,6 +29,7 @@ import (
 	"k8s.io/client-go/tools/record"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/klog/v2"
+	"k8s.io/utils/ptr"
 
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/routes"
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/secrets"
@@ -43,6 +44,9 @@ const (
 	retryMost  = time.Minute
 	// lookAgain is how often an adopted workload that no informer knows is looked at, and for a Service that an app names and that is missing.
 	lookAgain = 10 * time.Second
+	// starting is how long nothing is said of pods that come up as they should: most are ready by then, and the stages on the way there
+	// would take the processor from them when many apps wake at once.
+	starting = time.Second
 	// kedaAppears is how often discovery is asked for KEDA while it is not there.
 	kedaAppears = 10 * time.Second
 )
@@ -98,7 +102,12 @@ type appliedKey struct {
 	object   types.NamespacedName
 }
 
-type appliedState struct{ desired, live string }
+type appliedState struct {
+	desired, live string
+	// uid and generation are those of the object as it was applied.
+	uid        types.UID
+	generation int64
+}
 
 // New makes a Reconciler; it works while Run runs.
 func New(config Config) (*Reconciler, error) {
@@ -174,10 +183,15 @@ func (r *Reconciler) Run(ctx context.Context) error {
 		r.Apps:        everyChange(r.appChanged, r.appGone),
 		r.Deployments: everyChange(r.deploymentChanged, r.deploymentChanged),
 		r.services:    everyChange(r.madeChanged, r.madeChanged),
-		r.pods:        everyChange(r.madeChanged, r.madeChanged),
+		r.pods:        everyChange(r.podChanged, r.podChanged),
 		r.scaledObjects: cache.ResourceEventHandlerFuncs{
-			AddFunc:    r.scaledObjectChanged,
-			UpdateFunc: func(was, is any) { r.scaledObjectChanged(was); r.scaledObjectChanged(is) },
+			AddFunc: r.scaledObjectChanged,
+			UpdateFunc: func(was, is any) {
+				if saysAnother(was, is) {
+					r.scaledObjectChanged(was)
+					r.scaledObjectChanged(is)
+				}
+			},
 			DeleteFunc: r.scaledObjectChanged,
 		},
 		r.hpas:         everyChange(r.hpaChanged, r.hpaChanged),
@@ -286,10 +300,25 @@ func (r *Reconciler) appGone(obj any) {
 // deploymentChanged finds the apps that a Deployment was made for, that adopted it, or that it is in the way of.
 func (r *Reconciler) deploymentChanged(obj any) {
 	if d, ok := obj.(*appsv1.Deployment); ok {
+		wait := time.Duration(0)
+		if ptr.Deref(d.Spec.Replicas, 1) > 0 && d.Status.ReadyReplicas == 0 {
+			wait = starting
+		}
 		ref := v1alpha1.WorkloadReference{APIVersion: appsv1.SchemeGroupVersion.String(), Kind: "Deployment", Name: d.Name}
 		for _, app := range workload.AppsOf(r.Apps.GetIndexer(), d.Namespace, ref) {
-			r.enqueue(app)
+			r.queue.AddAfter(app, wait)
 		}
+	}
+}
+
+// podChanged looks at once at a pod that is in trouble.
+func (r *Reconciler) podChanged(obj any) {
+	if p, ok := obj.(*corev1.Pod); ok {
+		wait := starting
+		if reason, _ := troubleOf(p, time.Now()); reason != "" {
+			wait = 0
+		}
+		r.queue.AddAfter(types.NamespacedName{Namespace: p.Namespace, Name: p.Labels[v1alpha1.AppLabel]}, wait)
 	}
 }
 

@@ -70,6 +70,15 @@ func slimScaledObject(obj any) (any, error) {
 	return slim, nil
 }
 
+// saysAnother reports whether a ScaledObject has changed in anything but what KEDA notes of its own work, which it does several times
+// whenever an app wakes.
+func saysAnother(was, is any) bool {
+	before, ok := was.(*unstructured.Unstructured)
+	after, isOne := is.(*unstructured.Unstructured)
+	return !ok || !isOne || before.GetGeneration() != after.GetGeneration() || before.GetUID() != after.GetUID() ||
+		scaledObjectCondition(before) != scaledObjectCondition(after)
+}
+
 // scaledObjectChanged finds the app that a ScaledObject was made for, and those whose workload it scales.
 func (r *Reconciler) scaledObjectChanged(obj any) {
 	if tombstone, ok := obj.(cache.DeletedFinalStateUnknown); ok {

@@ -108,3 +108,24 @@ func TestOfAnothersScaledObjectOnlyTheTargetIsKept(t *testing.T) {
 		t.Errorf("of ours, %v is kept: %v", whole, err)
 	}
 }
+
+func TestWhatKEDANotesOfItsOwnWorkChangesNothing(t *testing.T) {
+	is := func(generation int64, conditions ...any) *unstructured.Unstructured {
+		u := scaling("app", nil, map[string]any{"name": "web"})
+		u.SetGeneration(generation)
+		if err := unstructured.SetNestedSlice(u.Object, conditions, "status", "conditions"); err != nil {
+			t.Fatal(err)
+		}
+		return u
+	}
+	ready := func(status string) any {
+		return map[string]any{"type": "Ready", "status": status, "reason": "r", "message": "m"}
+	}
+	active := map[string]any{"type": "Active", "status": "True"}
+	if saysAnother(is(1, ready("True")), is(1, ready("True"), active)) {
+		t.Error("that it is active should change nothing")
+	}
+	if !saysAnother(is(1, ready("True")), is(1, ready("False"))) || !saysAnother(is(1, ready("True")), is(2, ready("True"))) {
+		t.Error("that KEDA refuses it, or that it was written, should be looked at")
+	}
+}

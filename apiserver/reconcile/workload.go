@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -100,10 +98,10 @@ func (r *Reconciler) podsCondition(app *v1alpha1.HTTPApp, d *appsv1.Deployment) 
 		}
 	}
 	r.mu.Lock()
-	applied := r.applied[appliedKey{deployments, nameOf(app)}].live
+	applied := r.applied[appliedKey{deployments, nameOf(app)}]
 	r.mu.Unlock()
 	// What is known here may be older than what was just applied.
-	current := app.Spec.Template == nil || applied == versionOf(d) || !appliedLater(applied, d)
+	current := app.Spec.Template == nil || !(applied.uid == d.UID && applied.generation > d.Generation)
 	now := time.Now()
 	for _, pod := range pods {
 		for _, c := range pod.Status.ContainerStatuses {
@@ -113,13 +111,6 @@ func (r *Reconciler) podsCondition(app *v1alpha1.HTTPApp, d *appsv1.Deployment) 
 		}
 	}
 	return podsCondition(app, d, current, pods, now, find(app.Status.Conditions, v1alpha1.ConditionWorkloadReady))
-}
-
-// appliedLater reports whether the version that was applied is a later one of the same object.
-func appliedLater(applied string, d *appsv1.Deployment) bool {
-	uid, generation, ok := strings.Cut(applied, "/")
-	n, err := strconv.ParseInt(generation, 10, 64)
-	return ok && err == nil && uid == string(d.UID) && n > d.Generation
 }
 
 // podsCondition says how the pods of a Deployment fare. current is false when the Deployment has changed since. before is what

@@ -2,6 +2,9 @@
 package workload
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -79,6 +82,24 @@ func NewDeploymentInformer(client kubernetes.Interface) (cache.SharedIndexInform
 	})
 }
 
+// digestOf is the annotation, in the informer only, with the digest of what was left out of a Deployment.
+const digestOf = "digest"
+
+// DigestOf returns the Digest of a Deployment of the informer.
+func DigestOf(d *appsv1.Deployment) string { return d.Annotations[digestOf] }
+
+// Digest tells apart what Deployments are to be, but for their replicas: scaling one changes its generation, but not this.
+func Digest(d *appsv1.Deployment) string {
+	spec := d.Spec
+	spec.Replicas = nil
+	text, err := json.Marshal(&spec)
+	if err != nil {
+		return fmt.Sprintf("generation %d", d.Generation) // there is no such spec
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
+}
+
 // slim leaves out what is large and not looked at: most of the pod template.
 func slim(d *appsv1.Deployment) *appsv1.Deployment {
 	s := &appsv1.Deployment{
@@ -86,6 +107,7 @@ func slim(d *appsv1.Deployment) *appsv1.Deployment {
 		Spec:       appsv1.DeploymentSpec{Replicas: d.Spec.Replicas, Selector: d.Spec.Selector},
 		Status:     d.Status,
 	}
+	s.Annotations = map[string]string{digestOf: Digest(d)}
 	for _, c := range d.Spec.Template.Spec.Containers {
 		s.Spec.Template.Spec.Containers = append(s.Spec.Template.Spec.Containers, corev1.Container{Name: c.Name, Ports: c.Ports})
 	}
