@@ -58,32 +58,42 @@ func TestInterceptorsComeAndGoUnderLoadWithoutLosingARequestOrACount(t *testing.
 
 func TestKEDAScalesTheInterceptorsByTheRequestsOfAllApps(t *testing.T) {
 	u := onlyUser(t)
+	o := operator(t)
+	u.manyInterceptors("keda/scaledobject.yaml", `interceptorTarget: "1000"`, `interceptorTarget: "4"`, func() {
+		o.kubectl("wait", "--for=condition=Ready", "scaledobject/"+interceptorDeployment, "--timeout=60s")
+	})
+}
+
+// manyInterceptors applies the manifest of a component, but for fewer requests, and sends more.
+func (u user) manyInterceptors(component, target, few string, ready func()) {
+	u.Helper()
 	u.pods("a", "http1", 1)
 	u.pods("b", "http1", 1)
-	manifest, err := os.ReadFile("../../artifacts/components/interceptor-autoscaling/keda/scaledobject.yaml")
+	manifest, err := os.ReadFile("../../artifacts/components/interceptor-autoscaling/" + component)
 	if err != nil {
-		t.Fatal(err)
+		u.Fatal(err)
 	}
-	o := operator(t)
-	t.Cleanup(func() {
-		o.kubectl("delete", "scaledobject/"+interceptorDeployment, "--ignore-not-found")
+	lower := strings.Replace(string(manifest), target, few, 1)
+	if lower == string(manifest) {
+		u.Fatalf("the manifest does not have %s", target)
+	}
+	o := operator(u.T)
+	u.Cleanup(func() {
+		if _, err := o.try(lower, "delete", "-f", "-", "--ignore-not-found"); err != nil {
+			u.Error(err)
+		}
 		o.kubectl("scale", "deployment/"+interceptorDeployment, "--replicas=2")
 		o.kubectl("rollout", "status", "deployment/"+interceptorDeployment, "--timeout=2m")
 	})
-	// The same, but for fewer requests.
-	few := strings.Replace(string(manifest), `interceptorTarget: "1000"`, `interceptorTarget: "4"`, 1)
-	if few == string(manifest) {
-		t.Fatal("the manifest has another target")
-	}
-	o.apply(few)
-	o.kubectl("wait", "--for=condition=Ready", "scaledobject/"+interceptorDeployment, "--timeout=60s")
+	o.apply(lower)
+	ready()
 	var stops []func()
 	for _, app := range []string{"a", "b"} {
 		stops = append(stops, u.load(app, 6, "/?delay=500ms"))
 	}
 	began := time.Now()
 	u.eventually(later, "a third interceptor that reports", func() error { return u.reporting("a", 3) })
-	t.Logf("12 requests at a time have three interceptors after %v", time.Since(began).Round(time.Second))
+	u.Logf("12 requests at a time have three interceptors after %v", time.Since(began).Round(time.Second))
 	for _, stop := range stops {
 		stop()
 	}

@@ -290,3 +290,7 @@ func TestWithoutKEDAAnAppThatWantsItSaysSoAndIsWokenAllTheSame(t *testing.T) {
 		t.Errorf("a request wakes it: %v", err)
 	}
 }
+
+func TestWithoutKEDAAnHPAScalesTheInterceptorsByTheRequestsOfAllApps(t *testing.T) {
+	onlyUser(t).manyInterceptors("hpa/hpa.yaml", `averageValue: "1000"`, `averageValue: "4"`, func() {})
+}
