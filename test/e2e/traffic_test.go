@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -80,7 +81,7 @@ func TestStreamsLiveAsLongAsTheirPods(t *testing.T) {
 
 	var wg sync.WaitGroup
 	flowing, ending := make(chan string), make(chan struct{})
-	const goOn = 5 // this often after the end has begun
+	var goodbye, told time.Time
 	wg.Go(func() {
 		c, err := u.dialChat(ctx, "web")
 		if err != nil {
@@ -89,21 +90,16 @@ func TestStreamsLiveAsLongAsTheirPods(t *testing.T) {
 			return
 		}
 		defer c.Close()
-		begun, after := sync.OnceFunc(func() { flowing <- "WebSocket" }), 0
+		begun := sync.OnceFunc(func() { flowing <- "WebSocket" })
 		for {
 			if err := say(c, "hello"); err != nil {
-				// The pod says goodbye three seconds after it was told to end.
-				if !websocket.IsCloseError(err, websocket.CloseGoingAway) || after < goOn {
-					t.Errorf("WebSocket: %d messages after the pod's end began: %v", after, err)
+				goodbye = time.Now()
+				if !websocket.IsCloseError(err, websocket.CloseGoingAway) {
+					t.Errorf("WebSocket: %v", err)
 				}
 				return
 			}
 			begun()
-			select {
-			case <-ending:
-				after++
-			default:
-			}
 			<-time.After(50 * time.Millisecond) // as people do
 		}
 	})
@@ -151,17 +147,31 @@ func TestStreamsLiveAsLongAsTheirPods(t *testing.T) {
 	}
 	for _, app := range []string{"web", "calls"} {
 		u.eventually(soon, app+"'s pod told to end", func() error {
-			at, err := u.try("", "get", names[app], "-o", "jsonpath={.metadata.deletionTimestamp}")
-			if err == nil && at == "" {
-				err = errors.New("it is not")
+			at, err := u.try("", "get", names[app], "-o", "jsonpath={.metadata.deletionTimestamp} {.metadata.deletionGracePeriodSeconds}")
+			if err != nil {
+				return err
 			}
-			return err
+			by, grace, _ := strings.Cut(strings.TrimSpace(at), " ")
+			if by == "" {
+				return errors.New("it is not")
+			}
+			if app == "web" {
+				end, err := time.Parse(time.RFC3339, by)
+				seconds, ofGrace := strconv.Atoi(grace)
+				if err := errors.Join(err, ofGrace); err != nil {
+					u.Fatal(err)
+				}
+				told = end.Add(-time.Duration(seconds) * time.Second) // to the second, and not after
+			}
+			return nil
 		})
-		if app == "web" {
-			close(ending) // the pod says goodbye to WebSockets not long after
-		}
 	}
+	close(ending)
 	wg.Wait()
+	// The pod says goodbye to WebSockets three seconds after it was told to end.
+	if went := goodbye.Sub(told); !goodbye.IsZero() && went < 3*time.Second {
+		t.Errorf("WebSocket: it went on for %v after the pod was told to end", went)
+	}
 	for _, app := range []string{"web", "calls"} {
 		u.eventually(soon, "nothing in flight for "+app, func() error {
 			return u.field("httpapp/"+app, "{.status.traffic.inFlight}", "0")
