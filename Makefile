@@ -104,11 +104,11 @@ build: bin/kubectl-http ## Build the plugin and the servers into bin/.
 	$(GOBUILD) -o bin/ ./cmd/...
 
 .PHONY: images
-images: bin/cluster ## Write the images as OCI archives to bin/images, for a registry or kind load.
+images: bin/cluster ## Write the images for amd64 and arm64 as OCI archives to bin/images, with what they are made of.
 	@hack/images.sh
 
 .PHONY: dist
-dist: ## The plugin for all platforms, with checksums and krew manifests, in bin/dist.
+dist: bin/tools/helm ## What is released beside the images, in bin/dist: the chart, the manifests, the plugin for all platforms, checksums.
 	@VERSION=$(if $(filter command environment,$(origin VERSION)),$(VERSION)) hack/dist.sh
 
 .PHONY: generate

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Writes what is released of the plugin to bin/dist: an archive for each platform, their checksums, and krew manifests, which krew's own
-# checks accept and by which it installs the archive for this machine. The same sources make the same archives.
+# Writes what is released beside the images to bin/dist: the Helm chart, the manifests, the plugin for each platform, their checksums, and
+# krew manifests, which krew's own checks accept and by which it installs the archive for this machine. The same sources make the same archives.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -39,7 +39,10 @@ for platform in $platforms; do
 		gzip -n >"$dist/kubectl-http-$os-$arch.tar.gz"
 	echo "bin/dist/kubectl-http-$os-$arch.tar.gz"
 done
-(cd "$dist" && sha256sum ./*.tar.gz | sed 's#\./##' >SHA256SUMS)
+
+"$tools/helm" package artifacts/chart --version "${version#v}" --app-version "$version" --destination "$dist" >/dev/null
+go run ./cmd/kubectl-http generate --domain example.com --tag "$version" >"$dist/kedahttp.yaml"
+(cd "$dist" && sha256sum ./*.tar.gz ./*.tgz ./*.yaml | sed 's#\./##' >SHA256SUMS)
 
 # In krew's own index the name http is taken; in an index of one's own it need not be another.
 for name in http keda-http; do

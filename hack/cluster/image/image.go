@@ -4,6 +4,7 @@ package image
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -50,6 +51,7 @@ type Spec struct {
 	Name       string            // such as kedahttp/apiserver:dev
 	Binary     string            // a static binary on this machine
 	Entrypoint string            // its absolute path in the image
+	Arch       string            // what the binary runs on, as GOARCH has it; this machine's if it is empty
 	Labels     map[string]string // of the image's configuration
 }
 
@@ -63,25 +65,63 @@ func Canonical(ref string) (string, error) {
 }
 
 // Write writes the image as a tarball. The same spec and binary always make the same bytes.
-func (s Spec) Write(out string, format Format) (err error) {
+func (s Spec) Write(out string, format Format) error {
 	img, err := s.build()
 	if err != nil {
 		return err
 	}
+	return whole(out, func(f io.Writer) error {
+		if format == Docker {
+			return s.writeDocker(f, img)
+		}
+		return writeOCI(f, s.Name, func(store layout.Path, named layout.Option) error {
+			return store.AppendImage(img, named, layout.WithPlatform(s.platform()))
+		})
+	})
+}
+
+// WriteAll writes one image for several architectures as an OCI tarball, and returns its digest. The same specs and binaries always make
+// the same bytes.
+func WriteAll(out string, specs []Spec) (digest string, err error) {
+	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
+	seen := map[string]bool{}
+	for _, s := range specs {
+		arch := s.platform().Architecture
+		if seen[arch] {
+			return "", fmt.Errorf("there are two binaries for %s", arch)
+		}
+		seen[arch] = true
+		img, err := s.build()
+		if err != nil {
+			return "", err
+		}
+		platform := s.platform()
+		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: img, Descriptor: v1.Descriptor{Platform: &platform}})
+	}
+	hash, err := index.Digest()
+	if err != nil {
+		return "", err
+	}
+	return hash.String(), whole(out, func(f io.Writer) error {
+		return writeOCI(f, specs[0].Name, func(store layout.Path, named layout.Option) error { return store.AppendIndex(index, named) })
+	})
+}
+
+// whole writes a file that is there as a whole or not at all.
+func whole(out string, write func(io.Writer) error) error {
 	f, err := os.CreateTemp(filepath.Dir(out), "."+filepath.Base(out)+"-*")
 	if err != nil {
 		return err
 	}
 	defer os.Remove(f.Name()) //nolint:errcheck // gone after the rename
-	if format == Docker {
-		err = s.writeDocker(f, img)
-	} else {
-		err = s.writeOCI(f, img)
-	}
-	if err = errors.Join(err, f.Chmod(0o644), f.Close()); err != nil {
+	if err := errors.Join(write(f), f.Chmod(0o644), f.Close()); err != nil {
 		return err
 	}
 	return os.Rename(f.Name(), out)
+}
+
+func (s Spec) platform() v1.Platform {
+	return v1.Platform{OS: "linux", Architecture: cmp.Or(s.Arch, runtime.GOARCH)}
 }
 
 // Digest identifies the image's content.
@@ -115,7 +155,7 @@ func (s Spec) build() (v1.Image, error) {
 	}
 	config = config.DeepCopy()
 	config.Created = v1.Time{Time: time.Unix(0, 0).UTC()}
-	config.OS, config.Architecture = "linux", runtime.GOARCH
+	config.OS, config.Architecture = s.platform().OS, s.platform().Architecture
 	config.Config = v1.Config{
 		Entrypoint: []string{s.Entrypoint},
 		User:       fmt.Sprintf("%d:%d", User, User),
@@ -207,8 +247,9 @@ func (s Spec) writeDocker(out io.Writer, img v1.Image) error {
 	return tarball.Write(tag, img, out)
 }
 
-func (s Spec) writeOCI(out io.Writer, img v1.Image) error {
-	canonical, err := Canonical(s.Name)
+// writeOCI writes what add puts into a layout, under a name.
+func writeOCI(out io.Writer, name string, add func(layout.Path, layout.Option) error) error {
+	canonical, err := Canonical(name)
 	if err != nil {
 		return err
 	}
@@ -221,11 +262,10 @@ func (s Spec) writeOCI(out io.Writer, img v1.Image) error {
 	if err != nil {
 		return err
 	}
-	tag := canonical[strings.LastIndexByte(canonical, ':')+1:]
-	err = store.AppendImage(img, layout.WithAnnotations(map[string]string{
+	err = add(store, layout.WithAnnotations(map[string]string{
 		"io.containerd.image.name":          canonical,
-		"org.opencontainers.image.ref.name": tag,
-	}), layout.WithPlatform(v1.Platform{OS: "linux", Architecture: runtime.GOARCH}))
+		"org.opencontainers.image.ref.name": canonical[strings.LastIndexByte(canonical, ':')+1:],
+	}))
 	if err != nil {
 		return err
 	}

@@ -150,3 +150,41 @@ func TestWhatCannotBecomeAnImageIsRefused(t *testing.T) {
 		}
 	}
 }
+
+func TestOneImageIsForSeveralArchitectures(t *testing.T) {
+	var first []byte
+	for range 2 {
+		amd64, arm64 := spec(t, "for amd64"), spec(t, "for arm64")
+		amd64.Arch, arm64.Arch = "amd64", "arm64"
+		out := filepath.Join(t.TempDir(), "image.tar")
+		digest, err := WriteAll(out, []Spec{amd64, arm64})
+		if err != nil {
+			t.Fatal(err)
+		}
+		index, err := Manifest(out, OCI)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(index), digest) || !strings.Contains(string(index), "kedahttp/test:dev") {
+			t.Errorf("the image %s is not in %s", digest, index)
+		}
+		got, err := os.ReadFile(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{"for amd64", "for arm64", `"architecture":"arm64"`, `"architecture":"amd64"`} {
+			if !bytes.Contains(got, []byte(want)) {
+				t.Errorf("the tarball has no %s", want)
+			}
+		}
+		if first == nil {
+			first = got
+		}
+		if !bytes.Equal(first, got) {
+			t.Error("the same binaries made other bytes")
+		}
+	}
+	if _, err := WriteAll(filepath.Join(t.TempDir(), "image.tar"), []Spec{spec(t, "a"), spec(t, "b")}); err == nil {
+		t.Error("two binaries for one architecture made an image")
+	}
+}
