@@ -142,5 +142,6 @@ func TestDeploySaysWhyAnAppDoesNotComeUp(t *testing.T) {
 	u.says(u.fails(3, append([]string{"deploy", "deaf", "--try", "--wait-timeout", "15s", "--port", "9999", "--env", "PORT=8080"}, image...)...),
 		"connection refused", "Nobody listens on that port")
 	u.plugin(append([]string{"deploy", "owner", "--host", "taken." + u.namespace + ".test"}, image...)...)
-	u.says(u.fails(1, append([]string{"deploy", "late", "--host", "taken." + u.namespace + ".test"}, image...)...), "HostConflict", u.namespace+"/owner")
+	// Of two that were made in the same second the first by name goes first.
+	u.says(u.fails(1, append([]string{"deploy", "squatter", "--host", "taken." + u.namespace + ".test"}, image...)...), "HostConflict", u.namespace+"/owner")
 }
