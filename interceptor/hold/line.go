@@ -73,49 +73,42 @@ func (l *Line) Busy() bool { return l.some.Load() > 0 }
 func (l *Line) Wait(ctx context.Context, p *Place, most int, longest time.Duration, take func() bool) error {
 	l.some.Add(1)
 	defer l.some.Add(-1)
-	l.mu.Lock()
-	if l.closed != nil {
-		defer l.mu.Unlock()
-		return l.closed
-	}
-	if (p.arrival != 0 || l.waiting.Len() == 0) && take() {
-		l.mu.Unlock()
-		return nil
-	}
-	if l.refused != nil {
-		defer l.mu.Unlock()
-		return l.refused
-	}
-	if p.arrival == 0 {
-		if l.waiting.Len() >= most {
-			l.mu.Unlock()
-			return ErrFull
-		}
-		if !l.enter(p, false) {
-			l.mu.Unlock()
-			return ErrCrowded
-		}
-		l.arrived++
-		p.arrival, p.since = l.arrived, l.clock.Now()
-	} else {
-		l.enter(p, true)
+	e, left, err := l.join(p, most, longest, take)
+	if e == nil {
+		return err
 	}
 	defer l.leave(p)
-	p.take, p.released = take, make(chan struct{})
-	e := l.insert(p)
-	left := longest - l.clock.Since(p.since)
-	l.mu.Unlock()
+	return l.await(ctx, p, e, left)
+}
 
-	timer := l.clock.NewTimer(max(left, 0))
-	defer timer.Stop()
-	var err error
-	select {
-	case <-p.released:
-	case <-ctx.Done():
-		err = context.Cause(ctx)
-	case <-timer.C():
-		err = ErrTooLong
+// join puts a request into the line, unless it need not or must not wait. It is apart because many wait, each with its stack.
+func (l *Line) join(p *Place, most int, longest time.Duration, take func() bool) (e *list.Element, left time.Duration, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.closed != nil:
+		return nil, 0, l.closed
+	case (p.arrival != 0 || l.waiting.Len() == 0) && take():
+		return nil, 0, nil
+	case l.refused != nil:
+		return nil, 0, l.refused
+	case p.arrival != 0:
+		l.enter(p, true)
+	case l.waiting.Len() >= most:
+		return nil, 0, ErrFull
+	case !l.enter(p, false):
+		return nil, 0, ErrCrowded
+	default:
+		l.arrived++
+		p.arrival, p.since = l.arrived, l.clock.Now()
 	}
+	p.take, p.released = take, make(chan struct{})
+	return l.insert(p), longest - l.clock.Since(p.since), nil
+}
+
+// await waits until a request is released, or must not wait any longer.
+func (l *Line) await(ctx context.Context, p *Place, e *list.Element, left time.Duration) error {
+	err := l.until(ctx, p.released, left)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	select {
@@ -124,6 +117,19 @@ func (l *Line) Wait(ctx context.Context, p *Place, most int, longest time.Durati
 	default:
 		l.waiting.Remove(e)
 		return err
+	}
+}
+
+func (l *Line) until(ctx context.Context, released <-chan struct{}, left time.Duration) error {
+	timer := l.clock.NewTimer(max(left, 0))
+	defer timer.Stop()
+	select {
+	case <-released:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-timer.C():
+		return ErrTooLong
 	}
 }
 
