@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
 
+	"github.com/kedahttp/kedahttp/apiserver/apis/apps/routes"
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 	"github.com/kedahttp/kedahttp/apiserver/workload"
 )
@@ -131,14 +132,7 @@ func (r *Reconciler) yields(scaledObject *unstructured.Unstructured, app *v1alph
 		return true // it goes with its app
 	}
 	other, ok := obj.(*v1alpha1.HTTPApp)
-	return !ok || other.UID != owner.UID || older(app, other)
-}
-
-func older(a, b *v1alpha1.HTTPApp) bool {
-	if !a.CreationTimestamp.Equal(&b.CreationTimestamp) {
-		return a.CreationTimestamp.Before(&b.CreationTimestamp)
-	}
-	return a.Name < b.Name
+	return !ok || other.UID != owner.UID || routes.Compare(app, other) < 0
 }
 
 // rivalCondition says who scales an app's workload. That is as it should be for an app that wants no autoscaler made.

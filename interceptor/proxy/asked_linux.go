@@ -129,6 +129,24 @@ func (a *asked) identify() {
 	}
 }
 
+// begins notes that the response has begun, and says what is added to it on its way.
+func (a *asked) begins() (way http1.Way) {
+	a.status, a.now = a.response.Status, a.server.handler.config.Clock.Now()
+	way.Date = a.server.date.at(a.now)
+	if a.server.handler.config.RequestIDs == RequestIDsReturn {
+		way.RequestID = a.own.RequestID
+	}
+	if a.start != nil {
+		stages, first := a.start.FirstByte(a.pod.Address, a.arrived)
+		way.Name, way.Value = coldstart.Header, stages.String()
+		a.story.waited.Stages = stages
+		if first {
+			a.backend.Started(stages)
+		}
+	}
+	return way
+}
+
 // release takes the request off its pod.
 func (a *asked) release() {
 	if a.pod != nil {

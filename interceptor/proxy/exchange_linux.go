@@ -10,7 +10,6 @@ import (
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 	"github.com/kedahttp/kedahttp/interceptor/backend"
 	"github.com/kedahttp/kedahttp/interceptor/balance"
-	"github.com/kedahttp/kedahttp/interceptor/coldstart"
 	"github.com/kedahttp/kedahttp/interceptor/http1"
 )
 
@@ -270,19 +269,8 @@ func (c *client) deliver(l *link, n int, out *block) (reusable bool, err error) 
 // responds begins a response, and makes its head.
 func (c *client) responds(out *block) []byte {
 	r := &c.response
-	c.status, c.now = r.Status, c.server.handler.config.Clock.Now()
-	way := http1.Way{Close: !c.keep && r.Upgrade == nil, Chunk: r.Unbounded(), Date: c.server.date.at(c.now)}
-	if c.server.handler.config.RequestIDs == RequestIDsReturn {
-		way.RequestID = c.own.RequestID
-	}
-	if c.start != nil {
-		stages, first := c.start.FirstByte(c.pod.Address, c.arrived)
-		way.Name, way.Value = coldstart.Header, stages.String()
-		c.story.waited.Stages = stages
-		if first {
-			c.backend.Started(stages)
-		}
-	}
+	way := c.begins()
+	way.Close, way.Chunk = !c.keep && r.Upgrade == nil, r.Unbounded()
 	head := r.AppendTo(out[:0], way)
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -17,7 +17,6 @@ import (
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 	"github.com/kedahttp/kedahttp/interceptor/backend"
 	"github.com/kedahttp/kedahttp/interceptor/balance"
-	"github.com/kedahttp/kedahttp/interceptor/coldstart"
 	"github.com/kedahttp/kedahttp/interceptor/http1"
 	"github.com/kedahttp/kedahttp/interceptor/http2"
 )
@@ -352,19 +351,7 @@ func (x *asking) deliver(l *link, n int) (reusable bool, err error) {
 
 // beginResponse says how the response is passed on that has begun.
 func (x *asking) beginResponse() (way http1.Way, err error) {
-	x.status, x.now = x.response.Status, x.server.handler.config.Clock.Now()
-	way.Date = x.server.date.at(x.now)
-	if x.server.handler.config.RequestIDs == RequestIDsReturn {
-		way.RequestID = x.own.RequestID
-	}
-	if x.start != nil {
-		stages, first := x.start.FirstByte(x.pod.Address, x.arrived)
-		way.Name, way.Value = coldstart.Header, stages.String()
-		x.story.waited.Stages = stages
-		if first {
-			x.backend.Started(stages)
-		}
-	}
+	way = x.begins()
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.begun = true
