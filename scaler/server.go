@@ -12,8 +12,10 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
+	"k8s.io/utils/ptr"
 
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 	"github.com/kedahttp/kedahttp/interceptor/queue"
@@ -57,9 +59,16 @@ type Server struct {
 	hub     *hub
 	closing chan struct{}
 
-	mu sync.Mutex
-	// asleep is since when apps have been known to be to have no replica.
-	asleep map[types.NamespacedName]time.Time
+	mu     sync.Mutex
+	asleep map[types.NamespacedName]sleep
+}
+
+// sleep is that of an app that is to have no replica.
+type sleep struct {
+	// known is since when it has been known here, by the clock that requests are told by.
+	known time.Time
+	// began is when it was scaled to zero, by the clock of the API server.
+	began metav1.MicroTime
 }
 
 var _ externalscaler.ExternalScalerServer = (*Server)(nil)
@@ -72,7 +81,7 @@ func NewServer(config Config) *Server {
 	if config.ActiveFor <= 0 {
 		config.ActiveFor = 10 * time.Second
 	}
-	return &Server{config: config, hub: newHub(), closing: make(chan struct{}), asleep: map[types.NamespacedName]time.Time{}}
+	return &Server{config: config, hub: newHub(), closing: make(chan struct{}), asleep: map[types.NamespacedName]sleep{}}
 }
 
 // Run follows the counts until the context ends. That ends all streams with OK: after an error KEDA would wait longer and
@@ -86,16 +95,17 @@ func (s *Server) Run(ctx context.Context) {
 
 // AppChanged notes whether an app sleeps, and tells the streams that its spec may have changed.
 func (s *Server) AppChanged(name types.NamespacedName) {
-	asleep := false
+	asleep, began := false, metav1.MicroTime{}
 	if app := s.config.Apps.Get(name); app != nil {
 		c := meta.FindStatusCondition(app.Status.Conditions, v1alpha1.ConditionWorkloadReady)
-		asleep = c != nil && c.Reason == v1alpha1.ReasonScaledToZero
+		asleep, began = c != nil && c.Reason == v1alpha1.ReasonScaledToZero, ptr.Deref(app.Status.LastScaleToZeroTime, began)
 	}
 	s.mu.Lock()
 	if !asleep {
 		delete(s.asleep, name)
-	} else if _, known := s.asleep[name]; !known {
-		s.asleep[name] = s.config.Clock.Now()
+	} else if now, known := s.asleep[name]; !known || !now.began.Equal(&began) {
+		// One that was awake for a moment only may never have been said to be.
+		s.asleep[name] = sleep{known: s.config.Clock.Now(), began: began}
 	}
 	s.mu.Unlock()
 	s.hub.changed(name)
@@ -105,7 +115,7 @@ func (s *Server) AppChanged(name types.NamespacedName) {
 func (s *Server) asleepSince(app types.NamespacedName) time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.asleep[app]
+	return s.asleep[app].known
 }
 
 // ignorant returns an error when nothing is known of any app's requests. KEDA then leaves the replicas as they are; a zero

@@ -19,6 +19,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	clocktesting "k8s.io/utils/clock/testing"
+	"k8s.io/utils/ptr"
 
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 	"github.com/kedahttp/kedahttp/interceptor/queue"
@@ -163,13 +164,15 @@ func TestAnAppThatWasPutToSleepIsWokenByLaterRequestsOnly(t *testing.T) {
 		require.NoError(t, err)
 		return res.GetResult()
 	}
+	var scaled *metav1.MicroTime
 	replicas := func(n int32) {
 		reason := v1alpha1.ReasonScaledToZero
 		if n > 0 {
 			reason = "Available"
 		}
 		s.specs.set(&v1alpha1.HTTPApp{Status: v1alpha1.HTTPAppStatus{
-			Conditions: []metav1.Condition{{Type: v1alpha1.ConditionWorkloadReady, Status: metav1.ConditionTrue, Reason: reason}},
+			LastScaleToZeroTime: scaled,
+			Conditions:          []metav1.Condition{{Type: v1alpha1.ConditionWorkloadReady, Status: metav1.ConditionTrue, Reason: reason}},
 		}})
 		s.server.AppChanged(shop)
 	}
@@ -194,6 +197,11 @@ func TestAnAppThatWasPutToSleepIsWokenByLaterRequestsOnly(t *testing.T) {
 
 	request()
 	require.True(t, active(), "a request came and was answered before it was known that the app has a replica")
+	s.clock.Step(time.Second)
+	scaled = ptr.To(metav1.NewMicroTime(s.clock.Now()))
+	replicas(0)
+	require.False(t, active(), "it was put to sleep again, and never said to have been awake")
+	request()
 	replicas(1)
 	require.True(t, active())
 	s.clock.Step(11 * time.Second)

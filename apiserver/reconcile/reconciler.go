@@ -18,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/dynamic/dynamicinformer"
@@ -94,7 +95,9 @@ type Reconciler struct {
 	mu sync.Mutex
 	// applied is what was last applied, so that nothing is applied again that is as it was.
 	applied map[appliedKey]appliedState
-	keda    bool
+	// awake are the apps whose Deployment was seen to be to have replicas, which their status may be too slow to say.
+	awake sets.Set[types.NamespacedName]
+	keda  bool
 }
 
 type appliedKey struct {
@@ -139,6 +142,7 @@ func New(config Config) (*Reconciler, error) {
 		roles:         rbacinformers.NewFilteredRoleInformer(config.Client, metav1.NamespaceAll, 0, cache.Indexers{}, ours),
 		roleBindings:  rbacinformers.NewFilteredRoleBindingInformer(config.Client, metav1.NamespaceAll, 0, cache.Indexers{}, ours),
 		applied:       map[appliedKey]appliedState{},
+		awake:         sets.New[types.NamespacedName](),
 	}
 	r.secrets = secrets.NewWatcher(func(namespace string, options func(*metav1.ListOptions)) cache.ListerWatcher {
 		return cache.NewFilteredListWatchFromClient(config.Client.CoreV1().RESTClient(), "secrets", namespace, options)
@@ -289,6 +293,7 @@ func (r *Reconciler) appGone(obj any) {
 	}
 	r.secrets.Set(nameOf(app), "")
 	r.mu.Lock()
+	r.awake.Delete(nameOf(app))
 	for key := range r.applied {
 		if key.object == nameOf(app) {
 			delete(r.applied, key)
@@ -301,14 +306,33 @@ func (r *Reconciler) appGone(obj any) {
 func (r *Reconciler) deploymentChanged(obj any) {
 	if d, ok := obj.(*appsv1.Deployment); ok {
 		wait := time.Duration(0)
-		if ptr.Deref(d.Spec.Replicas, 1) > 0 && d.Status.ReadyReplicas == 0 {
+		awake := ptr.Deref(d.Spec.Replicas, 1) > 0
+		if awake && d.Status.ReadyReplicas == 0 {
 			wait = starting
 		}
 		ref := v1alpha1.WorkloadReference{APIVersion: appsv1.SchemeGroupVersion.String(), Kind: "Deployment", Name: d.Name}
 		for _, app := range workload.AppsOf(r.Apps.GetIndexer(), d.Namespace, ref) {
+			if awake {
+				r.noteAwake(app)
+			}
 			r.queue.AddAfter(app, wait)
 		}
 	}
+}
+
+func (r *Reconciler) noteAwake(app types.NamespacedName) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.awake.Insert(app)
+}
+
+// wasAwake reports, and forgets, that an app was seen to be to have replicas.
+func (r *Reconciler) wasAwake(app types.NamespacedName) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	awake := r.awake.Has(app)
+	r.awake.Delete(app)
+	return awake
 }
 
 // podChanged looks at once at a pod that is in trouble.
@@ -375,8 +399,13 @@ func (r *Reconciler) reconcile(ctx context.Context, name types.NamespacedName) e
 	ref := workload.RefOf(app)
 	status.Workload = &ref
 
+	awake := r.wasAwake(name)
 	w, workloadErr := r.reconcileWorkload(ctx, app)
 	status.Replicas, status.ReadyReplicas = w.replicas, w.readyReplicas
+	before := find(app.Status.Conditions, v1alpha1.ConditionWorkloadReady)
+	if w.condition.reason == v1alpha1.ReasonScaledToZero && (awake || before == nil || before.Reason != v1alpha1.ReasonScaledToZero) {
+		status.LastScaleToZeroTime = ptr.To(metav1.NowMicro())
+	}
 	scaler, scalerErr := r.reconcileScaler(ctx, app)
 	parts := []condition{r.routesCondition(app), w.condition, scaler}
 	secure, tlsErr := r.reconcileTLS(ctx, app)
@@ -392,6 +421,9 @@ func (r *Reconciler) reconcile(ctx context.Context, name types.NamespacedName) e
 		written := app.DeepCopy()
 		written.Status = status
 		if err := r.Status.UpdateStatus(ctx, written); err != nil {
+			if awake {
+				r.noteAwake(name)
+			}
 			return err
 		}
 		r.tell(app, &status)

@@ -805,6 +805,12 @@ func schema_apiserver_apis_apps_v1alpha1_HTTPAppStatus(ref common.ReferenceCallb
 							Format:      "int32",
 						},
 					},
+					"lastScaleToZeroTime": {
+						SchemaProps: spec.SchemaProps{
+							Description: "When the workload was last seen to have been scaled to no replica.",
+							Ref:         ref(metav1.MicroTime{}.OpenAPIModelName()),
+						},
+					},
 					"traffic": {
 						SchemaProps: spec.SchemaProps{
 							Description: "The requests of this moment; absent while no interceptor has reported any. It is joined when an answer is made and never stored: watches in JSON do not move with it, watches in table form (kubectl get --watch) do.",
@@ -815,7 +821,7 @@ func schema_apiserver_apis_apps_v1alpha1_HTTPAppStatus(ref common.ReferenceCallb
 			},
 		},
 		Dependencies: []string{
-			v1alpha1.Traffic{}.OpenAPIModelName(), v1alpha1.WorkloadReference{}.OpenAPIModelName(), metav1.Condition{}.OpenAPIModelName()},
+			v1alpha1.Traffic{}.OpenAPIModelName(), v1alpha1.WorkloadReference{}.OpenAPIModelName(), metav1.Condition{}.OpenAPIModelName(), metav1.MicroTime{}.OpenAPIModelName()},
 	}
 }
 

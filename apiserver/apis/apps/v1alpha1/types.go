@@ -348,6 +348,9 @@ type HTTPAppStatus struct {
 	// How many of them are ready.
 	// +optional
 	ReadyReplicas int32 `json:"readyReplicas,omitempty"`
+	// When the workload was last seen to have been scaled to no replica.
+	// +optional
+	LastScaleToZeroTime *metav1.MicroTime `json:"lastScaleToZeroTime,omitempty"`
 	// The requests of this moment; absent while no interceptor has reported any. It is joined when an answer is made and never
 	// stored: watches in JSON do not move with it, watches in table form (kubectl get --watch) do.
 	// +optional

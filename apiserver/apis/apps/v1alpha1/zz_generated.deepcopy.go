@@ -231,6 +231,10 @@ func (in *HTTPAppStatus) DeepCopyInto(out *HTTPAppStatus) {
 		*out = new(WorkloadReference)
 		**out = **in
 	}
+	if in.LastScaleToZeroTime != nil {
+		in, out := &in.LastScaleToZeroTime, &out.LastScaleToZeroTime
+		*out = (*in).DeepCopy()
+	}
 	if in.Traffic != nil {
 		in, out := &in.Traffic, &out.Traffic
 		*out = new(Traffic)

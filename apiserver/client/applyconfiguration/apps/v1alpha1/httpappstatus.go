@@ -7,6 +7,7 @@
 package v1alpha1
 
 import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	v1 "k8s.io/client-go/applyconfigurations/meta/v1"
 )
 
@@ -28,6 +29,8 @@ type HTTPAppStatusApplyConfiguration struct {
 	Replicas *int32 `json:"replicas,omitempty"`
 	// How many of them are ready.
 	ReadyReplicas *int32 `json:"readyReplicas,omitempty"`
+	// When the workload was last seen to have been scaled to no replica.
+	LastScaleToZeroTime *metav1.MicroTime `json:"lastScaleToZeroTime,omitempty"`
 	// The requests of this moment; absent while no interceptor has reported any. It is joined when an answer is made and never
 	// stored: watches in JSON do not move with it, watches in table form (kubectl get --watch) do.
 	Traffic *TrafficApplyConfiguration `json:"traffic,omitempty"`
@@ -89,6 +92,14 @@ func (b *HTTPAppStatusApplyConfiguration) WithReplicas(value int32) *HTTPAppStat
 // If called multiple times, the ReadyReplicas field is set to the value of the last call.
 func (b *HTTPAppStatusApplyConfiguration) WithReadyReplicas(value int32) *HTTPAppStatusApplyConfiguration {
 	b.ReadyReplicas = &value
+	return b
+}
+
+// WithLastScaleToZeroTime sets the LastScaleToZeroTime field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the LastScaleToZeroTime field is set to the value of the last call.
+func (b *HTTPAppStatusApplyConfiguration) WithLastScaleToZeroTime(value metav1.MicroTime) *HTTPAppStatusApplyConfiguration {
+	b.LastScaleToZeroTime = &value
 	return b
 }
 
