@@ -81,7 +81,11 @@ func (c *Conn) onData(f *http2.DataFrame) error {
 		c.give(int32(len(data)))
 		return ofStream(f.StreamID, http2.ErrCodeProtocol)
 	}
-	s.body = append(s.body, data...)
+	if s.charge(len(data)) {
+		s.body = append(s.body, data...)
+	} else {
+		c.give(int32(len(data)))
+	}
 	if f.StreamEnded() {
 		s.end()
 	}

@@ -1,6 +1,7 @@
 package http2
 
 import (
+	"errors"
 	"io"
 	"sync"
 	"sync/atomic"
@@ -32,6 +33,12 @@ type Stream struct {
 	// is not known.
 	body          []byte
 	got, declared int64
+	// memory is what the body is charged to while it waits to be taken, if it is, charged how much of it is, and full is told when it does
+	// not fit. overfull says that some of it was dropped for that.
+	memory   Memory
+	charged  int
+	full     func()
+	overfull bool
 	// received is the peer's window, and given what was taken of it since it was told.
 	received, given int32
 	// window is our own.
@@ -45,6 +52,16 @@ type Stream struct {
 	responded bool
 	heads     []Head
 }
+
+// Memory is what bodies may take that wait to be taken.
+type Memory interface {
+	// Buffer reports whether n more bytes may be kept. What was granted is given back with Unbuffer.
+	Buffer(n int) bool
+	Unbuffer(n int)
+}
+
+// errFull is that of a body that did not fit into the memory that it was charged to.
+var errFull = errors.New("there was no space for the request's body")
 
 var streams = sync.Pool{New: func() any { return new(Stream) }}
 
@@ -118,11 +135,56 @@ func (s *Stream) Watch(lost func(error)) {
 	s.lost = lost
 }
 
+// Charge has what waits to be taken of the body take space in a memory, until it is taken or Discharged. If there is none, full is told,
+// once, and the body cannot be taken any more. The connection is locked meanwhile: full must not wait.
+func (s *Stream) Charge(m Memory, full func()) {
+	s.conn.mu.Lock()
+	defer s.conn.mu.Unlock()
+	s.memory, s.full = m, full
+	if len(s.body) > 0 && !s.charge(len(s.body)) {
+		s.conn.give(int32(len(s.body)))
+		s.body = nil
+	}
+}
+
+// Discharge gives back all space that the body takes in the memory that it was charged to.
+func (s *Stream) Discharge() {
+	s.conn.mu.Lock()
+	defer s.conn.mu.Unlock()
+	s.discharge(s.charged)
+	s.memory, s.full = nil, nil
+}
+
+// charge reports whether there is space for more of the body. The lock is held.
+func (s *Stream) charge(n int) bool {
+	switch {
+	case s.overfull:
+		return false
+	case s.memory == nil:
+		return true
+	case s.memory.Buffer(n):
+		s.charged += n
+		return true
+	}
+	s.overfull = true
+	s.full()
+	s.arrived.Signal()
+	return false
+}
+
+// discharge gives space back. The lock is held.
+func (s *Stream) discharge(n int) {
+	if n = min(n, s.charged); n > 0 {
+		s.memory.Unbuffer(n)
+		s.charged -= n
+	}
+}
+
 // Whole returns the body if it has arrived to its end. It can be taken again.
 func (s *Stream) Whole() (body []byte, ok bool) {
 	s.conn.mu.Lock()
 	defer s.conn.mu.Unlock()
-	if !s.ended {
+	if !s.ended || s.overfull {
 		return nil, false
 	}
 	return s.body, true
@@ -134,7 +196,7 @@ func (s *Stream) Take(spare []byte) (p []byte, err error) {
 	c := s.conn
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for len(s.body) == 0 && !s.ended && s.err == nil && s.untaken == nil {
+	for len(s.body) == 0 && !s.ended && !s.overfull && s.err == nil && s.untaken == nil {
 		s.arrived.Wait()
 	}
 	switch {
@@ -142,10 +204,13 @@ func (s *Stream) Take(spare []byte) (p []byte, err error) {
 		return nil, s.err
 	case s.untaken != nil:
 		return nil, s.untaken
+	case s.overfull:
+		return nil, errFull
 	case len(s.body) == 0:
 		return nil, io.EOF
 	}
 	p, s.body = s.body, spare[:0]
+	s.discharge(len(p))
 	c.give(int32(len(p)))
 	s.give(int32(len(p)))
 	return p, nil
@@ -191,6 +256,7 @@ func (s *Stream) Done(code http2.ErrCode) {
 	c := s.conn
 	c.mu.Lock()
 	s.lost = nil
+	s.discharge(s.charged)
 	if c.streams[s.id] == s {
 		if s.sent && !c.config.Client {
 			code = http2.ErrCodeNo

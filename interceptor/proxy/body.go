@@ -22,6 +22,13 @@ type memory interface {
 	Unbuffer(n int)
 }
 
+// unread is a body that comes, as far as its client may send, without being read.
+type unread interface {
+	// Charge has what was not read take space in a memory, and full told if there is none. It must not wait.
+	Charge(m memory, full func())
+	Discharge()
+}
+
 // linger is how long a client may go on sending after it has got its answer. Ending the connection under a client that sends
 // could cost it the answer.
 const linger = time.Second

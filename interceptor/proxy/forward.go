@@ -11,6 +11,7 @@ import (
 	"github.com/kedahttp/kedahttp/interceptor/backend"
 	"github.com/kedahttp/kedahttp/interceptor/balance"
 	"github.com/kedahttp/kedahttp/interceptor/coldstart"
+	"github.com/kedahttp/kedahttp/interceptor/hold"
 	"github.com/kedahttp/kedahttp/interceptor/http1"
 )
 
@@ -113,6 +114,10 @@ var errAlone = errors.New("the time for the app alone is over")
 
 func (x *exchange) wait(ctx context.Context, avoid *balance.Endpoint) (*balance.Endpoint, error) {
 	x.place.Bytes = sizeOf(x.incoming)
+	if x.unread != nil {
+		x.unread.Charge(x.backend.Line, func() { x.cancel(hold.ErrCrowded) })
+		defer x.unread.Discharge()
+	}
 	pod, start, err := x.backend.Wait(ctx, &x.place, avoid)
 	if start != nil {
 		x.start = start

@@ -102,6 +102,8 @@ type exchange struct {
 	// client is the body of an HTTP/1 request, and body what was read of it while the request waited; if any.
 	client *clientBody
 	body   *heldBody
+	// unread is the body of an HTTP/2 request, which comes without being read.
+	unread unread
 	// incoming is the request as it came.
 	incoming *http.Request
 	writer   http.ResponseWriter
@@ -201,6 +203,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(w).EnableFullDuplex()
 		x.client = &clientBody{from: r.Body}
 	}
+	x.unread, _ = r.Body.(unread)
 	r = r.WithContext(ctx)
 	switch {
 	case x.client != nil:
@@ -307,7 +310,7 @@ func (h *Handler) end(x *exchange) {
 // explain says why a round trip failed.
 func (x *exchange) explain(ctx context.Context, err error) *refusal {
 	switch cause := context.Cause(ctx); {
-	case isTimeout(cause):
+	case isTimeout(cause) || errors.Is(cause, hold.ErrCrowded):
 		err = cause
 	case ctx.Err() != nil || x.incoming.Context().Err() != nil || x.body != nil && x.body.failed():
 		err = errClientGone

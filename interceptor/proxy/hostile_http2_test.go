@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -93,4 +94,48 @@ func TestRequestsOfHTTP2ThatWaitAreCountedWithTheMemoryOfTheirFields(t *testing.
 	require.Equal(t, "503", got.status)
 	require.Contains(t, got.body, "--max-held-bytes")
 	w.is("a", 0, 0)
+}
+
+// A client may send as much of a body as its window allows, whether it is read or not.
+func TestBodiesOfHTTP2ThatWaitTakeOnlySoMuch(t *testing.T) {
+	for how, fields := range map[string][]string{"in place": nil, "by the standard library": {"expect", "100-continue"}} {
+		t.Run(how, func(t *testing.T) {
+			space := hold.NewSpace(10, 1<<20)
+			w := newWorldIn(t, space, &http.Server{})
+			w.app("a")
+			send := func(size, parts int) <-chan answer2 {
+				done := make(chan answer2, 1)
+				body := sent2{fields: to("POST", "/", fields...), body: strings.Repeat("x", size), parts: parts}
+				go func() { done <- ask2(t, w.address, body.frames2()) }()
+				return done
+			}
+			got := await(t, send(200<<10, 20))
+			require.Equal(t, "503", got.status)
+			require.NotEmpty(t, got.header.Get("Retry-After"))
+			require.Contains(t, got.body, "--max-held-bytes")
+			w.is("a", 0, 0)
+
+			fits := func(n int) bool {
+				line := w.backend("a").Line
+				if !line.Buffer(n) {
+					return false
+				}
+				line.Unbuffer(n)
+				return true
+			}
+			const most = 100 << 10 // of an eighth of the space
+			first := send(most, 10)
+			w.is("a", 1, 0)
+			w.eventually("all of the body has come", func() bool { return !fits(1<<17 - most + 1) })
+			require.Equal(t, "503", await(t, send(most, 10)).status)
+			w.is("a", 1, 0)
+			w.ready("a", "", at(w.pod(func(rw http.ResponseWriter, r *http.Request) {
+				n, err := io.Copy(io.Discard, r.Body)
+				fmt.Fprint(rw, n, err)
+			})))
+			require.Equal(t, fmt.Sprint(most, nil), await(t, first).body)
+			w.is("a", 0, 0)
+			require.True(t, fits(1<<17), "all space was given back")
+		})
+	}
 }

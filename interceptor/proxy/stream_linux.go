@@ -17,6 +17,7 @@ import (
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 	"github.com/kedahttp/kedahttp/interceptor/backend"
 	"github.com/kedahttp/kedahttp/interceptor/balance"
+	"github.com/kedahttp/kedahttp/interceptor/hold"
 	"github.com/kedahttp/kedahttp/interceptor/http1"
 	"github.com/kedahttp/kedahttp/interceptor/http2"
 )
@@ -235,6 +236,7 @@ func (x *asking) respond(status int, header http.Header, body []byte) {
 // settle and resume implement asker: the request is no more than its fields.
 
 func (x *asking) settle() int {
+	x.stream.Charge(x.backend.Line, x.crowded)
 	n := len(x.request.Method) + len(x.request.Target)
 	for _, f := range x.request.Fields {
 		n += len(f.Name) + len(f.Value) + 2*int(unsafe.Sizeof(f)) // it is in the stream's header, too
@@ -242,7 +244,14 @@ func (x *asking) settle() int {
 	return n
 }
 
-func (x *asking) resume() {}
+func (x *asking) resume() { x.stream.Discharge() }
+
+// crowded is told that there is no space for the request's body while it waits. The connection is locked.
+func (x *asking) crowded() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.abortLocked(hold.ErrCrowded)
+}
 
 // send forwards the request to a pod and passes its response on.
 func (x *asking) send(pod *balance.Endpoint, fresh bool) (err error) {

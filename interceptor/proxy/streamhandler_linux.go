@@ -122,6 +122,12 @@ func (b *streamBody) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// Charge implements unread.
+func (b *streamBody) Charge(m memory, full func()) { b.stream.Charge(m, full) }
+
+// Discharge implements unread.
+func (b *streamBody) Discharge() { b.stream.Discharge() }
+
 // end fills in the trailers that were announced.
 func (b *streamBody) end() {
 	for _, f := range b.stream.Trailer() {
