@@ -117,7 +117,7 @@ generate: ## Make the generated code again.
 
 .PHONY: generate-check
 generate-check: generate ## Fail when the generated code in the tree is not what the generators make.
-	@git diff --exit-code --stat -- '*zz_generated*' '*.pb.go' apiserver/client docs/kubectl-http.md docs/metrics.md && test -z "$$(git ls-files --others --exclude-standard -- '*zz_generated*' '*.pb.go' apiserver/client)" || { echo 'Generated code is stale: run make generate and commit it.' >&2; exit 1; }
+	@git diff --exit-code --stat -- '*zz_generated*' '*.pb.go' apiserver/client docs/kubectl-http.md docs/metrics.md docs/httpapp.md docs/flags.md && test -z "$$(git ls-files --others --exclude-standard -- '*zz_generated*' '*.pb.go' apiserver/client)" || { echo 'Generated code is stale: run make generate and commit it.' >&2; exit 1; }
 
 .PHONY: lint
 lint: ## gofmt, go vet, staticcheck, and govulncheck where its database can be reached.

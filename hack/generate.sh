@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes all generated code again: deep copies, defaults, OpenAPI, clients, the counts' wire format; and the references of the plugin and of metrics. The generators are pinned by
-# hack/tools/go.mod.
+# Makes all generated code again: deep copies, defaults, OpenAPI, clients, the counts' wire format; and the references of the API, the
+# plugin, flags and metrics. The generators are pinned by hack/tools/go.mod.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -46,3 +46,5 @@ gofmt -w apiserver/client/versioned/typed/apps/v1alpha1
 mkdir -p docs
 go run ./plugin/reference markdown docs/kubectl-http.md
 go run ./docs/metrics docs/metrics.md
+go run ./docs/fields docs/httpapp.md
+go run ./docs/flags docs/flags.md
