@@ -97,14 +97,42 @@ func plain(o *unstructured.Unstructured) map[string]any {
 	return o.Object
 }
 
-func TestByDefaultItIsWhatTheManifestsForKustomizeAre(t *testing.T) {
-	made, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), filepath.Join(artifacts, "base"))
+// built is what kustomize makes of the base with some of the components.
+func built(t *testing.T, components ...string) map[string]*unstructured.Unstructured {
+	t.Helper()
+	dir := t.TempDir()
+	require.NoError(t, os.CopyFS(dir, os.DirFS(artifacts)))
+	overlay := filepath.Join(dir, "overlays", "test")
+	require.NoError(t, os.MkdirAll(overlay, 0o700))
+	lines := "resources: [../../base]\ncomponents:\n"
+	for _, c := range components {
+		lines += "  - ../../components/" + c + "\n"
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(overlay, "kustomization.yaml"), []byte(lines), 0o600))
+	made, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), overlay)
 	require.NoError(t, err)
 	manifests, err := made.AsYaml()
 	require.NoError(t, err)
-	want := objects(t, manifests)
+	return objects(t, manifests)
+}
+
+func TestByDefaultItIsWhatTheManifestsForKustomizeAre(t *testing.T) {
+	same(t, built(t), template(t))
+}
+
+// The component for kustomize says the same as the values.
+func TestALargeOneIsWhatTheComponentForKustomizeSays(t *testing.T) {
+	values := filepath.Join(artifacts, "chart", "values-large.yaml")
+	same(t, built(t, "interceptor-autoscaling/keda", "large"), template(t, "--values", values))
+	hpa, theirs := template(t, "--values", values, "--set", "scaler.enabled=false"), built(t, "interceptor-autoscaling/hpa", "large")
+	const name = "HorizontalPodAutoscaler kedahttp-interceptor"
+	require.Equal(t, theirs[name].Object["spec"], hpa[name].Object["spec"])
+}
+
+// same compares what kustomize makes with what the chart does.
+func same(t *testing.T, want, got map[string]*unstructured.Unstructured) {
+	t.Helper()
 	delete(want, "Namespace "+namespace) // the release's, whose labels are for whoever makes it
-	got := template(t)
 	for name, o := range got {
 		require.Contains(t, want, name)
 		w := want[name]
@@ -128,16 +156,7 @@ func TestByDefaultItIsWhatTheManifestsForKustomizeAre(t *testing.T) {
 // The components for kustomize say the same.
 func TestInterceptorsAreScaledByKEDAOrByAnHPA(t *testing.T) {
 	for by, values := range map[string]string{"keda": "interceptor.autoscaling.enabled=true", "hpa": "interceptor.autoscaling.enabled=true,scaler.enabled=false"} {
-		dir := t.TempDir()
-		const overlay = "resources: [base]\ncomponents: [component]\n"
-		require.NoError(t, os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(overlay), 0o600))
-		require.NoError(t, os.CopyFS(filepath.Join(dir, "base"), os.DirFS(filepath.Join(artifacts, "base"))))
-		require.NoError(t, os.CopyFS(filepath.Join(dir, "component"), os.DirFS(filepath.Join(artifacts, "components", "interceptor-autoscaling", by))))
-		made, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), dir)
-		require.NoError(t, err)
-		manifests, err := made.AsYaml()
-		require.NoError(t, err)
-		want, got := objects(t, manifests), template(t, "--set", values)
+		want, got := built(t, "interceptor-autoscaling/"+by), template(t, "--set", values)
 		kind := map[string]string{"keda": "ScaledObject", "hpa": "HorizontalPodAutoscaler"}[by]
 		scaler, theirs := got[kind+" kedahttp-interceptor"], want[kind+" kedahttp-interceptor"]
 		require.NotNil(t, scaler)
