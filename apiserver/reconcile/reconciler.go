@@ -136,9 +136,9 @@ func New(config Config) (*Reconciler, error) {
 		routes:   routes.NewIndex(),
 		services: coreinformers.NewFilteredServiceInformer(config.Client, metav1.NamespaceAll, 0, cache.Indexers{}, ours),
 		pods:     coreinformers.NewFilteredPodInformer(config.Client, metav1.NamespaceAll, 0, cache.Indexers{byApp: appOfLabel}, ours),
-		// All of them: others' may scale an app's workload, too.
+		// All of them, and all HPAs: others' may scale an app's workload, too.
 		scaledObjects: dynamicinformer.NewFilteredDynamicInformer(config.Dynamic, scaledObjects, metav1.NamespaceAll, 0, cache.Indexers{byTarget: targetOf}, nil).Informer(),
-		hpas:          autoscalinginformers.NewFilteredHorizontalPodAutoscalerInformer(config.Client, metav1.NamespaceAll, 0, cache.Indexers{}, ours),
+		hpas:          autoscalinginformers.NewFilteredHorizontalPodAutoscalerInformer(config.Client, metav1.NamespaceAll, 0, cache.Indexers{byTarget: targetOf}, nil),
 		roles:         rbacinformers.NewFilteredRoleInformer(config.Client, metav1.NamespaceAll, 0, cache.Indexers{}, ours),
 		roleBindings:  rbacinformers.NewFilteredRoleBindingInformer(config.Client, metav1.NamespaceAll, 0, cache.Indexers{}, ours),
 		applied:       map[appliedKey]appliedState{},
@@ -147,7 +147,7 @@ func New(config Config) (*Reconciler, error) {
 	r.secrets = secrets.NewWatcher(func(namespace string, options func(*metav1.ListOptions)) cache.ListerWatcher {
 		return cache.NewFilteredListWatchFromClient(config.Client.CoreV1().RESTClient(), "secrets", namespace, options)
 	}, r.enqueue)
-	return r, errors.Join(r.pods.SetTransform(slimPod), r.scaledObjects.SetTransform(slimScaledObject))
+	return r, errors.Join(r.pods.SetTransform(slimPod), r.scaledObjects.SetTransform(slimScaledObject), r.hpas.SetTransform(slimHPA))
 }
 
 // byApp is the index of pods by the app that they are of.
@@ -198,7 +198,7 @@ func (r *Reconciler) Run(ctx context.Context) error {
 			},
 			DeleteFunc: r.scaledObjectChanged,
 		},
-		r.hpas:         everyChange(r.hpaChanged, r.hpaChanged),
+		r.hpas:         cache.ResourceEventHandlerFuncs{AddFunc: r.hpaChanged, UpdateFunc: r.hpaUpdated, DeleteFunc: r.hpaChanged},
 		r.roles:        everyChange(r.madeChanged, r.madeChanged),
 		r.roleBindings: everyChange(r.madeChanged, r.madeChanged),
 	} {
@@ -350,15 +350,6 @@ func (r *Reconciler) podChanged(obj any) {
 func (r *Reconciler) madeChanged(obj any) {
 	if m, ok := obj.(metav1.Object); ok {
 		r.enqueue(types.NamespacedName{Namespace: m.GetNamespace(), Name: m.GetLabels()[v1alpha1.AppLabel]})
-	}
-}
-
-// hpaChanged is madeChanged, without the HPAs that KEDA makes for our ScaledObjects, with their labels.
-func (r *Reconciler) hpaChanged(obj any) {
-	if m, ok := obj.(metav1.Object); ok {
-		if owner := metav1.GetControllerOf(m); owner == nil || owner.Kind == "HTTPApp" {
-			r.madeChanged(obj)
-		}
 	}
 }
 

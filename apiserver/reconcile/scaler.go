@@ -40,7 +40,7 @@ func (r *Reconciler) reconcileScaler(ctx context.Context, app *v1alpha1.HTTPApp)
 		}
 	}
 	if rival != nil {
-		return rivalCondition(app, rival), nil
+		return rivalCondition(app, *rival), nil
 	}
 	switch wanted {
 	case v1alpha1.AutoscalerHPA:

@@ -123,6 +123,40 @@ func TestAnAppYieldsToAScaledObjectThatTheUserMadeForItsWorkload(t *testing.T) {
 	})
 }
 
+// The same with a plain HPA, with which ours or KEDA's would fight.
+func TestAnAppYieldsToAnHPAThatTheUserMadeForItsWorkload(t *testing.T) {
+	u := newUser(t)
+	u.kubectl("create", "deployment", "lent", "--image=kedahttp/test-echo:dev", "--port=8080")
+	u.kubectl("patch", "deployment", "lent", "--patch", `{"spec":{"template":{"spec":{"containers":[{"name":"test-echo","imagePullPolicy":"Never"}]}}}}`)
+	u.apply(manifest("front", "  workloadRef: {apiVersion: apps/v1, kind: Deployment, name: lent}"))
+	const scaler = `{.status.conditions[?(@.type=="ScalerReady")].status} {.status.conditions[?(@.type=="ScalerReady")].reason}`
+	u.eventually(later, "a ScaledObject made for the app", func() error { return u.field("httpapp/front", scaler, "True ScaledObjectReady") })
+
+	u.kubectl("autoscale", "deployment/lent", "--name=theirs", "--min=1", "--max=2", "--cpu=80%")
+	u.eventually(soon, "the condition that says so", func() error { return u.field("httpapp/front", scaler, "False ScaledByAnother") })
+	message := u.kubectl("get", "httpapp", "front", "-o", `jsonpath={.status.conditions[?(@.type=="ScalerReady")].message}`)
+	for _, part := range []string{"HorizontalPodAutoscaler theirs", "Deployment lent", "autoscaler to None"} {
+		if !strings.Contains(message, part) {
+			t.Errorf("the condition does not say %q: %s", part, message)
+		}
+	}
+	u.eventually(soon, "only the user's", func() error {
+		out, err := u.try("", "get", "scaledobjects,hpa", "-o", "name")
+		if err == nil && strings.TrimSpace(out) != "horizontalpodautoscaler.autoscaling/theirs" {
+			err = fmt.Errorf("there are\n%s", out)
+		}
+		return err
+	})
+	if _, err := u.get("front", "/"); err != nil {
+		t.Errorf("its requests are served all the same: %v", err)
+	}
+	u.kubectl("patch", "httpapp", "front", "--type=merge", "--patch", `{"spec":{"scaling":{"autoscaler":"None"}}}`)
+	u.eventually(soon, "an app that is content with it", func() error { return u.field("httpapp/front", scaler, "True ScaledByAnother") })
+	u.kubectl("patch", "httpapp", "front", "--type=merge", "--patch", `{"spec":{"scaling":{"autoscaler":"KEDA"}}}`)
+	u.kubectl("delete", "hpa", "theirs")
+	u.eventually(later, "one made for the app once there is no other", func() error { return u.field("httpapp/front", scaler, "True ScaledObjectReady") })
+}
+
 // An open WebSocket on which nothing is said is a request in flight: the app stays, however short its cooldown.
 func TestAnOpenWebSocketKeepsTheAppAwake(t *testing.T) {
 	u := newUser(t)

@@ -29,7 +29,7 @@ func TestAnHPAOfTheUsersOwnScalesAnApp(t *testing.T) {
 		}
 		return u.field("hpa/target", `{.spec.scaleTargetRef.kind} {.status.currentReplicas} {.status.conditions[?(@.type=="AbleToScale")].status}`, "HTTPApp 2 True")
 	})
-	if err := u.field("httpapp/target", `{.status.conditions[?(@.type=="Ready")].status} {.status.conditions[?(@.type=="ScalerReady")].reason}`, "True NotScaled"); err != nil {
+	if err := u.field("httpapp/target", `{.status.conditions[?(@.type=="Ready")].status} {.status.conditions[?(@.type=="ScalerReady")].reason}`, "True ScaledByAnother"); err != nil {
 		t.Error(err)
 	}
 }
