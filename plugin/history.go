@@ -1,7 +1,9 @@
 package plugin
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -42,7 +44,8 @@ func newHistoryCommand(s *session) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "history NAME",
 		Short: "List the revisions of an app",
-		Long: "List the revisions of an app: the versions of its pods that its Deployment remembers, ten of them unless it is told otherwise.\n\n" +
+		Long: "List the revisions of an app: the versions of its pods that its Deployment, or the StatefulSet that it\n" +
+			"adopted, remembers, ten of them unless it is told otherwise.\n\n" +
 			"With -o json or yaml each comes with its pods' template.",
 		Example:           s.examples("history hello"),
 		Args:              exactly("NAME"),
@@ -86,13 +89,21 @@ func (o *historyOptions) run(ctx context.Context) error {
 }
 
 // revisions are those of the app's workload, oldest first.
-func (c *clients) revisions(ctx context.Context, app *v1alpha1.HTTPApp) ([]revision, error) {
-	ref := workloadOf(app)
-	if ref.Kind != "Deployment" || ref.APIVersion != "apps/v1" {
-		return nil, fmt.Errorf("the app adopted a %s; only of Deployments are revisions known here. See kubectl rollout history %s/%s",
-			ref.Kind, strings.ToLower(ref.Kind), ref.Name)
+func (c *clients) revisions(ctx context.Context, app *v1alpha1.HTTPApp) (all []revision, err error) {
+	switch ref := workloadOf(app); {
+	case ref.APIVersion == "apps/v1" && ref.Kind == "Deployment":
+		all, err = c.revisionsOfDeployment(ctx, app.Namespace, ref.Name)
+	case ref.APIVersion == "apps/v1" && ref.Kind == "StatefulSet":
+		all, err = c.revisionsOfStatefulSet(ctx, app.Namespace, ref.Name)
+	default:
+		return nil, fmt.Errorf("the app adopted the %s %s of %s; only of Deployments and StatefulSets does Kubernetes keep revisions", ref.Kind, ref.Name, ref.APIVersion)
 	}
-	deployment, err := c.kubernetes.AppsV1().Deployments(app.Namespace).Get(ctx, ref.Name, metav1.GetOptions{})
+	slices.SortFunc(all, func(a, b revision) int { return cmp.Compare(a.Revision, b.Revision) })
+	return all, err
+}
+
+func (c *clients) revisionsOfDeployment(ctx context.Context, namespace, name string) ([]revision, error) {
+	deployment, err := c.kubernetes.AppsV1().Deployments(namespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +115,7 @@ func (c *clients) revisions(ctx context.Context, app *v1alpha1.HTTPApp) ([]revis
 	if err != nil {
 		return nil, err
 	}
-	sets, err := c.kubernetes.AppsV1().ReplicaSets(app.Namespace).List(ctx, metav1.ListOptions{LabelSelector: selector.String()})
+	sets, err := c.kubernetes.AppsV1().ReplicaSets(namespace).List(ctx, metav1.ListOptions{LabelSelector: selector.String()})
 	if err != nil {
 		return nil, err
 	}
@@ -115,17 +126,46 @@ func (c *clients) revisions(ctx context.Context, app *v1alpha1.HTTPApp) ([]revis
 			if err != nil {
 				return nil, fmt.Errorf("ReplicaSet %s: %w", set.Name, err)
 			}
-			all = append(all, revisionOf(set, n, n == current))
+			all = append(all, revisionOf(&set.ObjectMeta, &set.Spec.Template, n, n == current))
 		}
 	}
-	slices.SortFunc(all, func(a, b revision) int { return int(a.Revision - b.Revision) })
 	return all, nil
 }
 
-func revisionOf(set *appsv1.ReplicaSet, n int64, current bool) revision {
+func (c *clients) revisionsOfStatefulSet(ctx context.Context, namespace, name string) ([]revision, error) {
+	set, err := c.kubernetes.AppsV1().StatefulSets(namespace).Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return nil, err
+	}
+	selector, err := metav1.LabelSelectorAsSelector(set.Spec.Selector)
+	if err != nil {
+		return nil, err
+	}
+	kept, err := c.kubernetes.AppsV1().ControllerRevisions(namespace).List(ctx, metav1.ListOptions{LabelSelector: selector.String()})
+	if err != nil {
+		return nil, err
+	}
+	var all []revision
+	for i := range kept.Items {
+		one := &kept.Items[i]
+		if !metav1.IsControlledBy(one, set) {
+			continue
+		}
+		// It is a patch that replaces the template by this one.
+		var data struct{ Spec appsv1.StatefulSetSpec }
+		if err := json.Unmarshal(one.Data.Raw, &data); err != nil {
+			return nil, fmt.Errorf("ControllerRevision %s: %w", one.Name, err)
+		}
+		all = append(all, revisionOf(&one.ObjectMeta, &data.Spec.Template, one.Revision, one.Name == set.Status.UpdateRevision))
+	}
+	return all, nil
+}
+
+// revisionOf is the revision that Kubernetes keeps in an object.
+func revisionOf(kept *metav1.ObjectMeta, template *corev1.PodTemplateSpec, n int64, current bool) revision {
 	r := revision{
-		Revision: n, Created: set.CreationTimestamp.UTC(), Current: current,
-		Cause: set.Annotations[polymorphichelpers.ChangeCauseAnnotation], Template: set.Spec.Template.DeepCopy(),
+		Revision: n, Created: kept.CreationTimestamp.UTC(), Current: current,
+		Cause: kept.Annotations[polymorphichelpers.ChangeCauseAnnotation], Template: template.DeepCopy(),
 	}
 	if at, err := time.Parse(time.RFC3339, r.Template.Annotations[restartedAt]); r.Cause == "" && err == nil {
 		r.Cause = "restarted at " + at.Format(time.DateTime)

@@ -108,6 +108,55 @@ func TestThePluginLeadsAnAppThroughItsLife(t *testing.T) {
 	u.kubectl("get", "deployment", "life")
 }
 
+const statefulSet = `
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: kept}
+spec:
+  serviceName: kept
+  replicas: 1
+  selector: {matchLabels: {app: kept}}
+  template:
+    metadata: {labels: {app: kept}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+      - {name: app, image: "kedahttp/test-echo:dev", imagePullPolicy: Never, ports: [{containerPort: 8080}], env: [{name: VERSION, value: "%d"}]}
+`
+
+// Revisions of a StatefulSet are kept otherwise than those of a Deployment, and going back changes it and not the app.
+func TestAnAdoptedWorkloadGoesBackToAnEarlierRevision(t *testing.T) {
+	u := newUser(t)
+	u.kubectl("create", "deployment", "lent", "--image=kedahttp/test-echo:dev", "--port=8080", "--replicas=0")
+	u.kubectl("set", "env", "deployment/lent", "VERSION=1")
+	u.apply(fmt.Sprintf(statefulSet, 1))
+	for app, workload := range map[string]string{"lent": "deployment/lent", "kept": "statefulset/kept"} {
+		const version = "{.spec.template.spec.containers[0].env[0].value}"
+		u.eventually(soon, "its controller to have seen it", func() error {
+			return u.field(workload, "{.status.observedGeneration}", u.kubectl("get", workload, "-o", "jsonpath={.metadata.generation}"))
+		})
+		u.plugin("deploy", app, "--from", workload, "--port", "8080", "--no-wait")
+		u.kubectl("set", "env", workload, "VERSION=2")
+		var history string
+		u.eventually(soon, "the new revision", func() (err error) {
+			history, err = u.try("", "http", "history", app)
+			if err == nil && (strings.Count(history, "(current)") != 1 || !strings.Contains(history[strings.LastIndex(strings.TrimSpace(history), "\n"):], "(current)") || strings.Count(history, "\n") < 3) {
+				err = fmt.Errorf("it says\n%s", history)
+			}
+			return err
+		})
+		u.says(u.plugin("rollback", app, "--dry-run=server"), workload[strings.Index(workload, "/"):], "(server dry run)")
+		if err := u.field(workload, version, "2"); err != nil {
+			t.Errorf("a dry run changes it: %v", err)
+		}
+		u.says(u.plugin("rollback", app), "/"+app+" rolled back")
+		if err := u.field(workload, version, "1"); err != nil {
+			t.Errorf("%s after the rollback: %v", workload, err)
+		}
+		u.says(u.fails(1, "rollback", app, "77"), "there is no revision 77")
+	}
+}
+
 func TestThePluginTriesBeforeItWrites(t *testing.T) {
 	u := newUser(t)
 	for _, strategy := range []string{"client", "server"} {
