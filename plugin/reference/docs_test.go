@@ -23,7 +23,7 @@ import (
 // pages are all that is written for readers.
 func pages(t *testing.T) map[string]string {
 	pages := map[string]string{}
-	for _, pattern := range []string{"../../*.md", "../../docs/*.md", "../../hack/cluster/*.md"} {
+	for _, pattern := range []string{"../../*.md", "../../docs/*.md", "../../docs/tasks/*.md", "../../hack/cluster/*.md"} {
 		names, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)
@@ -45,8 +45,8 @@ func pages(t *testing.T) map[string]string {
 var (
 	link    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 	heading = regexp.MustCompile(`(?m)^#+ (.+)$`)
-	// block is code in a page, with its language.
-	block = regexp.MustCompile("(?ms)^ *```([a-z]*)\n(.*?)^ *```$")
+	// block is code in a page, with its language, which the name of a file can follow.
+	block = regexp.MustCompile("(?ms)^ *```([a-z]*)(?: [a-z.-]+)?\n(.*?)^ *```$")
 	// said is a command of the plugin in the running text.
 	said = regexp.MustCompile("`(kubectl http [^`]+)`")
 	made = regexp.MustCompile("(?m)(?:^|`)make ([a-z][a-z0-9-]*)")

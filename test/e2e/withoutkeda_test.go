@@ -294,3 +294,7 @@ func TestWithoutKEDAAnAppThatWantsItSaysSoAndIsWokenAllTheSame(t *testing.T) {
 func TestWithoutKEDAAnHPAScalesTheInterceptorsByTheRequestsOfAllApps(t *testing.T) {
 	onlyUser(t).manyInterceptors("hpa/hpa.yaml", `averageValue: "1000"`, `averageValue: "4"`, func() {})
 }
+
+func TestWithoutKEDAThePageOfTheDocsIsTrue(t *testing.T) {
+	readPages(t, func(name string) bool { return name == "without-keda.md" })
+}
