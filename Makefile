@@ -33,7 +33,7 @@ fuzz: ## Every fuzz target for a few seconds; FUZZ_SECONDS=N for N of all togeth
 	hack/fuzz.sh $(FUZZ_SECONDS)
 
 .PHONY: test-e2e
-test-e2e: bin/cluster bin/kubectl-http bin/tools/prometheus ## End to end, in a cluster of its own that is removed afterwards. E2E_CLUSTER=NAME uses, and keeps, that one.
+test-e2e: bin/cluster bin/kubectl-http bin/tools/prometheus bin/tools/traefik ## End to end, in a cluster of its own that is removed afterwards. E2E_CLUSTER=NAME uses, and keeps, that one.
 	go test -tags e2e -count 1 -parallel 3 -timeout 60m $(if $(RUN),-run '$(RUN)') ./test/e2e
 	$(if $(E2E_CLUSTER)$(RUN),,@$(MAKE) test-e2e-without-keda test-e2e-chart)
 
@@ -128,7 +128,7 @@ clean: ## Remove bin/. Clusters and their cache stay.
 	rm -rf bin
 
 # Go knows best what is stale.
-.PHONY: bin/cluster bin/kubectl-http bin/tools/helm bin/tools/prometheus
+.PHONY: bin/cluster bin/kubectl-http bin/tools/helm bin/tools/prometheus bin/tools/traefik
 bin/cluster:
 	@go -C hack/cluster build -o ../../bin/cluster .
 bin/tools/helm:
@@ -136,5 +136,7 @@ bin/tools/helm:
 # Without the clients of the clouds where it could look for what to scrape.
 bin/tools/prometheus:
 	@go -C hack/tools/prometheus build -tags remove_all_sd -o ../../../bin/tools/ github.com/prometheus/prometheus/cmd/prometheus
+bin/tools/traefik:
+	@hack/tools/traefik/build.sh
 bin/kubectl-http:
 	@$(GOBUILD) -o bin/kubectl-http ./cmd/kubectl-http

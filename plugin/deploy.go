@@ -47,6 +47,7 @@ func newDeployCommand(s *session) *cobra.Command {
 			"deploy hello --image example.com/hello:2 --scale 1..20 --concurrency 50 --health /healthz",
 			"deploy hello --env LOG_LEVEL=debug --try",
 			"deploy hello --from deployment/hello --host hello.example.com",
+			"deploy hello --image example.com/hello:1 --host hello.example.com --ingress=nginx",
 			"deploy hello --image example.com/hello:2 --dry-run=client -o yaml > hello.yaml", "deploy -f hello.yaml"),
 		ValidArgsFunction: s.completeApp(1),
 		RunE:              s.runs(o),
@@ -85,7 +86,7 @@ func (o *deployOptions) validate() error {
 		}
 	}
 	says := false
-	for _, flag := range append([]string{"port", "host", "tls-secret", "scale", "concurrency", "rps", "max-concurrency", "idle", "timeout"}, ofTemplate...) {
+	for _, flag := range append([]string{"port", "host", "tls-secret", "ingress", "ingress-tls-secret", "gateway", "scale", "concurrency", "rps", "max-concurrency", "idle", "timeout"}, ofTemplate...) {
 		says = says || o.settings.changed(flag)
 	}
 	says = says || len(o.command) > 0

@@ -3,6 +3,8 @@ package plugin
 import (
 	"strings"
 	"testing"
+
+	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 )
 
 func TestDeploySaysWhatItWasToldAndNothingElse(t *testing.T) {
@@ -55,6 +57,47 @@ spec:
 	}
 }
 
+func TestDeployExposesTheHostsByAnIngressOrAGateway(t *testing.T) {
+	for want, flags := range map[string][]string{
+		"  expose:\n    ingress: {}\n":                                 {"--ingress"},
+		"  expose:\n    ingress:\n      className: nginx\n":            {"--ingress=nginx"},
+		"    ingress:\n      className: a\n      tlsSecretName: b\n":   {"--ingress=a", "--ingress-tls-secret=b"},
+		"    httpRoute:\n      parentRefs:\n      - name: public\n":    {"--gateway=public"},
+		"      - name: a\n        namespace: g\n      - name: b\n    ": {"--gateway=g/a", "--gateway", "g/b/web"},
+		"        sectionName: web\n":                                   {"--gateway=g/b/web"},
+	} {
+		out, err := call(t, append([]string{"deploy", "hello", "--image", "i", "--dry-run=client", "-o", "yaml"}, flags...)...)
+		if err != nil || !strings.Contains(out, want) {
+			t.Errorf("%v makes %v\n%s", flags, err, out)
+		}
+	}
+}
+
+func TestSetExposeTakesAwayWhatIsNotWantedAndLeavesTheRest(t *testing.T) {
+	app := hello()
+	app.Spec.Expose = &v1alpha1.Expose{
+		Ingress:   &v1alpha1.ExposeIngress{ClassName: "nginx", Annotations: map[string]string{"a": "b"}},
+		HTTPRoute: &v1alpha1.ExposeHTTPRoute{ParentRefs: []v1alpha1.GatewayReference{{Name: "public"}}},
+	}
+	for want, flags := range map[string][]string{
+		"  expose:\n    ingress:\n      annotations:\n        a: b\n      className: other\n  port":                                       {"--ingress=other", "--gateway=none"},
+		"  expose:\n    httpRoute:\n      parentRefs:\n      - name: public\n  port":                                                      {"--ingress=none"},
+		"      - name: public\n    ingress:\n      annotations:\n        a: b\n      className: nginx\n      tlsSecretName: cert\n  port": {"--ingress-tls-secret=cert"},
+	} {
+		p := newPlugin(t, app.DeepCopy())
+		if got := p.does(append([]string{"set", "expose", "hello", "--dry-run=client", "-o", "yaml"}, flags...)...); !strings.Contains(got, want) {
+			t.Errorf("%v makes\n%s", flags, got)
+		}
+	}
+	p := newPlugin(t, app)
+	if got := p.does("export", "hello"); !strings.Contains(got, "  expose:\n    httpRoute:\n      parentRefs:\n      - name: public\n    ingress:\n") {
+		t.Errorf("export makes\n%s", got)
+	}
+	if got := p.does("set", "expose", "hello", "--ingress=none", "--gateway=none", "--dry-run=client", "-o", "yaml"); strings.Contains(got, "expose") {
+		t.Errorf("nothing of it makes\n%s", got)
+	}
+}
+
 func TestWordsAfterTheDashesAreArgumentsOrTheCommand(t *testing.T) {
 	for _, c := range []struct{ flag, want string }{
 		{"--command=false", "      - args:\n        - serve\n        - --fast\n"},
@@ -82,6 +125,11 @@ func TestWrongUsageIsRefusedBeforeTheClusterIsAsked(t *testing.T) {
 		"adopted and changed": {[]string{"deploy", "a", "--from=deployment/a", "--image=i"}, "--image speaks of the pods"},
 		"two metrics":         {[]string{"deploy", "a", "--image=i", "--rps=1", "--concurrency=1"}, "choose one"},
 		"a path without host": {[]string{"deploy", "a", "--image=i", "--path=/a"}, "--path needs --host"},
+		"an empty class":      {[]string{"deploy", "a", "--image=i", "--ingress="}, "--ingress=CLASS"},
+		"a wrong Gateway":     {[]string{"deploy", "a", "--image=i", "--gateway=a/b/c/d"}, "NAMESPACE/NAME"},
+		"a Gateway and none":  {[]string{"deploy", "a", "--image=i", "--gateway=a,none"}, "contradict"},
+		"a lone certificate":  {[]string{"deploy", "a", "--image=i", "--ingress-tls-secret=a"}, "needs --ingress"},
+		"nothing to expose":   {[]string{"set", "expose", "a"}, "say --ingress"},
 		"a wrong quantity":    {[]string{"deploy", "a", "--image=i", "--cpu=much"}, "250m"},
 		"a wrong source":      {[]string{"deploy", "a", "--image=i", "--env-from=a"}, "configmap/NAME"},
 		"a wrong dry run":     {[]string{"deploy", "a", "--image=i", "--dry-run=maybe"}, "dry-run"},

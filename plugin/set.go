@@ -26,7 +26,7 @@ type setOptions struct {
 func newSetCommand(s *session) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "set",
-		Short: "Set one thing of an app: image, env, host, port, health, resources, timeout",
+		Short: "Set one thing of an app: image, env, host, expose, port, health, resources, timeout",
 		Long:  "Set one thing of an app, and leave all else as it is. What concerns the pods starts new ones if there are any.",
 		Example: s.examples("set image hello example.com/hello:2", "set env hello LOG_LEVEL=debug OLD-",
 			"set host hello hello.example.com www.example.com", "set resources hello --cpu 250m --memory 128Mi"),
@@ -59,6 +59,13 @@ func newSetCommand(s *session) *cobra.Command {
 	add("image NAME IMAGE", "Set the container image", "set image hello example.com/hello:2", exactly("NAME", "IMAGE"), nil, give("image"))
 	add("env NAME VARIABLE=VALUE... VARIABLE-...", "Set or remove environment variables", "set env hello LOG_LEVEL=debug OLD-", atLeast("NAME", "VARIABLE=VALUE"), nil, give("env"))
 	add("host NAME HOST...", "Set the hosts", "set host hello hello.example.com www.example.com", atLeast("NAME", "HOST"), []string{"path"}, give("host"))
+	add("expose NAME", "Set what lets the hosts in: an Ingress, an HTTPRoute at a Gateway", "set expose hello --ingress=nginx",
+		exactly("NAME"), []string{"ingress", "ingress-tls-secret", "gateway"}, func(o *setOptions, _ []string) error {
+			if !o.changed("ingress") && !o.changed("ingress-tls-secret") && !o.changed("gateway") {
+				return errors.New("say --ingress, --ingress-tls-secret or --gateway")
+			}
+			return nil
+		})
 	add("port NAME PORT", "Set the port that the container listens on", "set port hello 3000", exactly("NAME", "PORT"), nil, give("port"))
 	add("health NAME PATH", "Set the path that answers 2xx when the container is ready", "set health hello /healthz", exactly("NAME", "PATH"), nil, give("health"))
 	add("timeout NAME DURATION", "Set how long a response may take to begin", "set timeout hello 30s", exactly("NAME", "DURATION"), nil, give("timeout"))

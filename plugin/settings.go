@@ -36,6 +36,8 @@ type settings struct {
 	hosts                       []string
 	path                        string
 	tlsSecret                   string
+	ingress, ingressTLSSecret   string
+	gateways                    []string
 	scale                       string
 	concurrency, rps            int64
 	maxConcurrency              int32
@@ -61,6 +63,10 @@ func (s *settings) addFlags(cmd *cobra.Command) {
 	flags.StringSliceVar(&s.hosts, "host", nil, "A host of the app, instead of NAME.NAMESPACE.DOMAIN. May be repeated.")
 	flags.StringVar(&s.path, "path", "", "The beginning of the paths that belong to the app, such as /api. Default: all. Needs --host.")
 	flags.StringVar(&s.tlsSecret, "tls-secret", "", "A Secret with the certificate for the hosts, which are served with TLS then, too.")
+	flags.StringVar(&s.ingress, "ingress", "", "Make an Ingress for the hosts: of the cluster's default class, or, as --ingress=CLASS, of that one. --ingress=none takes it away.")
+	flags.Lookup("ingress").NoOptDefVal = defaultClass
+	flags.StringVar(&s.ingressTLSSecret, "ingress-tls-secret", "", "A Secret with the certificate by which the Ingress controller ends TLS for the hosts. Needs an Ingress.")
+	flags.StringSliceVar(&s.gateways, "gateway", nil, "Make an HTTPRoute for the hosts at this Gateway, as [NAMESPACE/]NAME[/LISTENER]. May be repeated. --gateway=none takes it away.")
 	flags.StringVar(&s.scale, "scale", "", "The fewest and the most replicas, as MIN..MAX. Default: 0..10.")
 	flags.Int64Var(&s.concurrency, "concurrency", 0, "How many requests at a time one replica is for. Default: 100.")
 	flags.Int64Var(&s.rps, "rps", 0, "How many requests per second one replica is for, instead of --concurrency.")
@@ -71,6 +77,13 @@ func (s *settings) addFlags(cmd *cobra.Command) {
 }
 
 func (s *settings) changed(flag string) bool { return s.flags.Changed(flag) }
+
+const (
+	// defaultClass is what --ingress alone says.
+	defaultClass = "default"
+	// none takes away what a flag is for.
+	none = "none"
+)
 
 // ofTemplate are the flags that speak of the pods.
 var ofTemplate = []string{"image", "image-pull-policy", "health", "env", "env-from", "cpu", "memory", "command"}
@@ -128,6 +141,19 @@ func (s *settings) validate() (err error) {
 			return err
 		}
 	}
+	for _, gateway := range s.gateways {
+		if _, err := parseGateway(gateway); gateway != none && err != nil {
+			return err
+		}
+	}
+	switch {
+	case s.changed("ingress") && s.ingress == "":
+		return errors.New("--ingress= is empty; it is --ingress, --ingress=CLASS or --ingress=none")
+	case slices.Contains(s.gateways, none) && len(s.gateways) > 1:
+		return errors.New("--gateway none and other Gateways contradict each other")
+	case s.ingress == none && s.ingressTLSSecret != "":
+		return errors.New("--ingress=none and --ingress-tls-secret contradict each other")
+	}
 	if s.cpuQuantity, err = parseQuantity("cpu", s.cpu); err != nil {
 		return err
 	}
@@ -181,6 +207,21 @@ func parseSource(text string) (source corev1.EnvFromSource, err error) {
 		return source, fmt.Errorf("--env-from is %q; it is configmap/NAME or secret/NAME", text)
 	}
 	return source, nil
+}
+
+// parseGateway reads [NAMESPACE/]NAME[/LISTENER].
+func parseGateway(text string) (v1alpha1.GatewayReference, error) {
+	parts := strings.Split(text, "/")
+	if len(parts) > 3 || slices.Contains(parts, "") {
+		return v1alpha1.GatewayReference{}, fmt.Errorf("--gateway is %q; it is NAME, NAMESPACE/NAME or NAMESPACE/NAME/LISTENER", text)
+	}
+	switch len(parts) {
+	case 1:
+		return v1alpha1.GatewayReference{Name: parts[0]}, nil
+	case 2:
+		return v1alpha1.GatewayReference{Namespace: parts[0], Name: parts[1]}, nil
+	}
+	return v1alpha1.GatewayReference{Namespace: parts[0], Name: parts[1], SectionName: parts[2]}, nil
 }
 
 // parseScale reads MIN..MAX, where either may be left out.
@@ -241,6 +282,9 @@ func (s *settings) apply(app *v1alpha1.HTTPApp) error {
 			app.Spec.TLS = &v1alpha1.TLS{SecretName: s.tlsSecret}
 		}
 	}
+	if err := s.applyExpose(app); err != nil {
+		return err
+	}
 	scaling := &app.Spec.Scaling
 	if s.minReplicas != nil {
 		scaling.MinReplicas = s.minReplicas
@@ -280,4 +324,59 @@ func (s *settings) applyRoute(app *v1alpha1.HTTPApp) {
 		route.PathPrefix = app.Spec.Routes[at].PathPrefix
 	}
 	app.Spec.Routes[at] = route
+}
+
+// applyExpose gives the app an Ingress or an HTTPRoute, or takes them away. What flags do not speak of stays: annotations, or the other
+// of the two.
+func (s *settings) applyExpose(app *v1alpha1.HTTPApp) error {
+	expose := v1alpha1.Expose{}
+	if app.Spec.Expose != nil {
+		expose = *app.Spec.Expose
+	}
+	switch {
+	case s.ingress == none:
+		expose.Ingress = nil
+	case s.changed("ingress"):
+		ingress := v1alpha1.ExposeIngress{}
+		if expose.Ingress != nil {
+			ingress = *expose.Ingress
+		}
+		if ingress.ClassName = s.ingress; s.ingress == defaultClass {
+			ingress.ClassName = ""
+		}
+		expose.Ingress = &ingress
+	}
+	if s.changed("ingress-tls-secret") {
+		if expose.Ingress == nil {
+			return usageError(errors.New("--ingress-tls-secret needs --ingress"))
+		}
+		ingress := *expose.Ingress
+		ingress.TLSSecretName = s.ingressTLSSecret
+		expose.Ingress = &ingress
+	}
+	if s.changed("gateway") {
+		route := v1alpha1.ExposeHTTPRoute{}
+		if expose.HTTPRoute != nil {
+			route.Annotations = expose.HTTPRoute.Annotations
+		}
+		for _, text := range s.gateways {
+			if text == none {
+				continue
+			}
+			ref, err := parseGateway(text)
+			if err != nil {
+				return err
+			}
+			route.ParentRefs = append(route.ParentRefs, ref)
+		}
+		expose.HTTPRoute = nil
+		if len(route.ParentRefs) > 0 {
+			expose.HTTPRoute = &route
+		}
+	}
+	app.Spec.Expose = nil
+	if expose != (v1alpha1.Expose{}) {
+		app.Spec.Expose = &expose
+	}
+	return nil
 }

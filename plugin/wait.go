@@ -147,7 +147,7 @@ func readiness(app *v1alpha1.HTTPApp, generation int64) (ready bool, why string)
 }
 
 // parts are the conditions that Ready follows from, the most telling first.
-var parts = []string{v1alpha1.ConditionRoutesAccepted, v1alpha1.ConditionWorkloadReady, v1alpha1.ConditionScalerReady, v1alpha1.ConditionTLSReady, v1alpha1.ConditionReady}
+var parts = []string{v1alpha1.ConditionRoutesAccepted, v1alpha1.ConditionWorkloadReady, v1alpha1.ConditionScalerReady, v1alpha1.ConditionTLSReady, v1alpha1.ConditionExposed, v1alpha1.ConditionReady}
 
 // firstFalse is the condition that keeps an app from being ready: one that is false before one that is not known.
 func firstFalse(app *v1alpha1.HTTPApp) *metav1.Condition {

@@ -65,7 +65,7 @@ func made(app *v1alpha1.HTTPApp) metav1.ObjectMeta {
 	return metav1.ObjectMeta{
 		Namespace: app.Namespace,
 		Name:      app.Name,
-		Labels:    map[string]string{v1alpha1.AppLabel: app.Name, "app.kubernetes.io/managed-by": workload.FieldManager},
+		Labels:    map[string]string{v1alpha1.AppLabel: app.Name, managedBy: workload.FieldManager},
 		OwnerReferences: []metav1.OwnerReference{{
 			APIVersion: v1alpha1.SchemeGroupVersion.String(), Kind: "HTTPApp", Name: app.Name, UID: app.UID,
 			Controller: ptr.To(true), BlockOwnerDeletion: ptr.To(true),
@@ -119,8 +119,8 @@ func (r *Reconciler) applyFields(ctx context.Context, app *v1alpha1.HTTPApp, res
 	}
 	sum := sha256.Sum256(text)
 	wanted := hex.EncodeToString(sum[:])
-	key := appliedKey{resource, nameOf(app)} // of each resource there is one for each app
 	name := object.GetName()
+	key := appliedKey{resource, nameOf(app), name}
 
 	if obj, there, err := known.GetByKey(app.Namespace + "/" + name); err == nil && there {
 		m, err := meta.Accessor(obj)

@@ -1,5 +1,5 @@
-// Package reconcile makes what an app is made of: its Deployment, its Service, its ScaledObject or HPA, and the right of interceptors to
-// read its certificate, and says in the app's conditions how that went. One replica of the API server runs it.
+// Package reconcile makes what an app is made of: its Deployment, its Service, its ScaledObject or HPA, its Ingress or HTTPRoute, and the
+// right of interceptors to read its certificate, and says in the app's conditions how that went. One replica of the API server runs it.
 package reconcile
 
 import (
@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -48,8 +49,8 @@ const (
 	// starting is how long nothing is said of pods that come up as they should: most are ready by then, and the stages on the way there
 	// would take the processor from them when many apps wake at once.
 	starting = time.Second
-	// kedaAppears is how often discovery is asked for KEDA while it is not there.
-	kedaAppears = 10 * time.Second
+	// appears is how often discovery is asked for what others serve, KEDA and the Gateway API, while it is not there.
+	appears = 10 * time.Second
 )
 
 // StatusWriter writes an app's status, on the condition that its resourceVersion is still the same.
@@ -77,6 +78,10 @@ type Config struct {
 	PublicTLSPort int
 	// Interceptor is the service account of the interceptors.
 	Interceptor types.NamespacedName
+	// InterceptorService is the Service by which requests reach the interceptors, on port 80.
+	InterceptorService types.NamespacedName
+	// ClusterDomain is what the names of Services end with.
+	ClusterDomain string
 }
 
 // Reconciler sees to it that apps are what they should be.
@@ -91,18 +96,21 @@ type Reconciler struct {
 	roles         cache.SharedIndexInformer
 	roleBindings  cache.SharedIndexInformer
 	secrets       *secrets.Watcher
+	exposure      exposure
 
 	mu sync.Mutex
 	// applied is what was last applied, so that nothing is applied again that is as it was.
 	applied map[appliedKey]appliedState
 	// awake are the apps whose Deployment was seen to be to have replicas, which their status may be too slow to say.
 	awake sets.Set[types.NamespacedName]
-	keda  bool
+	// keda says that ScaledObjects are known.
+	keda atomic.Bool
 }
 
 type appliedKey struct {
 	resource schema.GroupVersionResource
-	object   types.NamespacedName
+	app      types.NamespacedName
+	name     string
 }
 
 type appliedState struct {
@@ -141,6 +149,7 @@ func New(config Config) (*Reconciler, error) {
 		hpas:          autoscalinginformers.NewFilteredHorizontalPodAutoscalerInformer(config.Client, metav1.NamespaceAll, 0, cache.Indexers{byTarget: targetOf}, nil),
 		roles:         rbacinformers.NewFilteredRoleInformer(config.Client, metav1.NamespaceAll, 0, cache.Indexers{}, ours),
 		roleBindings:  rbacinformers.NewFilteredRoleBindingInformer(config.Client, metav1.NamespaceAll, 0, cache.Indexers{}, ours),
+		exposure:      newExposure(config, ours),
 		applied:       map[appliedKey]appliedState{},
 		awake:         sets.New[types.NamespacedName](),
 	}
@@ -201,13 +210,18 @@ func (r *Reconciler) Run(ctx context.Context) error {
 		r.hpas:         cache.ResourceEventHandlerFuncs{AddFunc: r.hpaChanged, UpdateFunc: r.hpaUpdated, DeleteFunc: r.hpaChanged},
 		r.roles:        everyChange(r.madeChanged, r.madeChanged),
 		r.roleBindings: everyChange(r.madeChanged, r.madeChanged),
+
+		r.exposure.ingresses:  everyChange(r.madeChanged, r.madeChanged),
+		r.exposure.classes:    everyChange(r.ingressClassChanged, r.ingressClassChanged),
+		r.exposure.httpRoutes: everyChange(r.madeChanged, r.madeChanged),
+		r.exposure.grants:     everyChange(r.grantChanged, r.grantChanged),
 	} {
 		registration, err := informer.AddEventHandler(handler)
 		if err != nil {
 			return err
 		}
 		defer func() { _ = informer.RemoveEventHandler(registration) }()
-		if informer != r.scaledObjects {
+		if informer != r.scaledObjects && informer != r.exposure.httpRoutes && informer != r.exposure.grants {
 			registered = append(registered, registration)
 		}
 	}
@@ -218,7 +232,10 @@ func (r *Reconciler) Run(ctx context.Context) error {
 	wg.Go(func() { r.roleBindings.RunWithContext(ctx) })
 	defer r.secrets.Close()
 	wg.Go(func() { r.followMetrics(ctx) })
-	wg.Go(func() { r.followKEDA(ctx) })
+	wg.Go(func() { r.exposure.ingresses.RunWithContext(ctx) })
+	wg.Go(func() { r.exposure.classes.RunWithContext(ctx) })
+	wg.Go(func() { r.follow(ctx, scaledObjects, &r.keda, r.scaledObjects) })
+	wg.Go(func() { r.follow(ctx, httpRoutes, r.exposure.gateways, r.exposure.httpRoutes, r.exposure.grants) })
 	for _, registration := range registered {
 		if !cache.WaitForCacheSync(ctx.Done(), registration.HasSynced) {
 			return nil // the context ended
@@ -231,32 +248,28 @@ func (r *Reconciler) Run(ctx context.Context) error {
 	return nil
 }
 
-// followKEDA waits until there is a KEDA and follows its objects from then on.
-func (r *Reconciler) followKEDA(ctx context.Context) {
-	err := wait.PollUntilContextCancel(ctx, kedaAppears, true, func(context.Context) (bool, error) {
-		list, err := r.Client.Discovery().ServerResourcesForGroupVersion(scaledObjects.GroupVersion().String())
-		return err == nil && len(list.APIResources) > 0, nil
+// follow waits until a resource that others bring is served, and runs the informers of it and of what comes with it from then on.
+func (r *Reconciler) follow(ctx context.Context, resource schema.GroupVersionResource, there *atomic.Bool, informers ...cache.SharedIndexInformer) {
+	err := wait.PollUntilContextCancel(ctx, appears, true, func(context.Context) (bool, error) {
+		list, err := r.Client.Discovery().ServerResourcesForGroupVersion(resource.GroupVersion().String())
+		return err == nil && slices.ContainsFunc(list.APIResources, func(a metav1.APIResource) bool { return a.Name == resource.Resource }), nil
 	})
 	if err != nil {
 		return // the context ended
 	}
-	go func() {
-		if cache.WaitForCacheSync(ctx.Done(), r.scaledObjects.HasSynced) {
-			r.mu.Lock()
-			r.keda = true
-			r.mu.Unlock()
-			for _, obj := range r.Apps.GetStore().List() {
-				r.enqueue(nameOf(obj.(*v1alpha1.HTTPApp)))
-			}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	var synced []cache.InformerSynced
+	for _, informer := range informers {
+		wg.Go(func() { informer.RunWithContext(ctx) })
+		synced = append(synced, informer.HasSynced)
+	}
+	if cache.WaitForCacheSync(ctx.Done(), synced...) {
+		there.Store(true)
+		for _, obj := range r.Apps.GetStore().List() {
+			r.enqueue(nameOf(obj.(*v1alpha1.HTTPApp)))
 		}
-	}()
-	r.scaledObjects.RunWithContext(ctx)
-}
-
-func (r *Reconciler) hasKEDA() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.keda
+	}
 }
 
 func everyChange(changed, gone func(any)) cache.ResourceEventHandler {
@@ -292,10 +305,11 @@ func (r *Reconciler) appGone(obj any) {
 		r.enqueue(other)
 	}
 	r.secrets.Set(nameOf(app), "")
+	r.enqueue(nameOf(app)) // for what it may have been the last to need
 	r.mu.Lock()
 	r.awake.Delete(nameOf(app))
 	for key := range r.applied {
-		if key.object == nameOf(app) {
+		if key.app == nameOf(app) {
 			delete(r.applied, key)
 		}
 	}
@@ -377,7 +391,10 @@ func (r *Reconciler) work(ctx context.Context) {
 // reconcile makes one app what it should be, and says in its status what it is.
 func (r *Reconciler) reconcile(ctx context.Context, name types.NamespacedName) error {
 	obj, there, err := r.Apps.GetStore().GetByKey(name.String())
-	if err != nil || !there {
+	if err == nil && !there {
+		return r.releaseGrant(ctx, name.Namespace)
+	}
+	if err != nil {
 		return err
 	}
 	app, ok := obj.(*v1alpha1.HTTPApp)
@@ -405,6 +422,12 @@ func (r *Reconciler) reconcile(ctx context.Context, name types.NamespacedName) e
 	} else {
 		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionTLSReady)
 	}
+	exposed, exposeErr := r.reconcileExposure(ctx, app)
+	if exposed != nil {
+		parts = append(parts, *exposed)
+	} else {
+		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionExposed)
+	}
 	setConditions(&status, app.Generation, parts...)
 	status.URL = r.url(app, secure != nil && secure.status == metav1.ConditionTrue)
 
@@ -422,7 +445,7 @@ func (r *Reconciler) reconcile(ctx context.Context, name types.NamespacedName) e
 	if w.unwatched {
 		r.queue.AddAfter(name, lookAgain)
 	}
-	return errors.Join(workloadErr, scalerErr, tlsErr)
+	return errors.Join(workloadErr, scalerErr, tlsErr, exposeErr)
 }
 
 // tell makes an event of a condition that became false.
@@ -448,7 +471,8 @@ func (r *Reconciler) tell(app *v1alpha1.HTTPApp, status *v1alpha1.HTTPAppStatus)
 	}
 }
 
-// url is where the app's pods are reached: by its first route without a fixed response, with TLS if that is served.
+// url is where the app's pods are reached: by its first route without a fixed response, with TLS if that is served. What exposes the
+// app listens on the usual ports.
 func (r *Reconciler) url(app *v1alpha1.HTTPApp, secure bool) string {
 	at := slices.IndexFunc(app.Spec.Routes, func(r v1alpha1.Route) bool { return r.Static == nil && len(r.Hosts) > 0 })
 	if at < 0 {
@@ -458,6 +482,12 @@ func (r *Reconciler) url(app *v1alpha1.HTTPApp, secure bool) string {
 	scheme, port, usual := "http", r.PublicPort, 80
 	if secure && r.PublicTLSPort != 0 {
 		scheme, port, usual = "https", r.PublicTLSPort, 443
+	}
+	if e := app.Spec.Expose; e != nil {
+		port = usual
+		if e.Ingress != nil && e.Ingress.TLSSecretName != "" {
+			scheme = "https"
+		}
 	}
 	url := scheme + "://" + route.Hosts[0]
 	if port != 0 && port != usual {

@@ -56,7 +56,7 @@ func (r *Reconciler) reconcileScaler(ctx context.Context, app *v1alpha1.HTTPApp)
 // server is away.
 func (r *Reconciler) reconcileScaledObject(ctx context.Context, app *v1alpha1.HTTPApp) (condition, error) {
 	const kind = v1alpha1.ConditionScalerReady
-	if !r.hasKEDA() {
+	if !r.keda.Load() {
 		return no(kind, "KEDANotInstalled", "the cluster does not serve keda.sh/v1alpha1: install KEDA, or set spec.scaling.autoscaler to HPA or None"), nil
 	}
 	obj, there, err := r.scaledObjects.GetStore().GetByKey(nameOf(app).String())

@@ -98,7 +98,7 @@ func (r *Reconciler) podsCondition(app *v1alpha1.HTTPApp, d *appsv1.Deployment) 
 		}
 	}
 	r.mu.Lock()
-	applied := r.applied[appliedKey{deployments, nameOf(app)}]
+	applied := r.applied[appliedKey{deployments, nameOf(app), app.Name}]
 	r.mu.Unlock()
 	// What is known here may be older than what was just applied.
 	current := app.Spec.Template == nil || !(applied.uid == d.UID && applied.generation > d.Generation)

@@ -38,6 +38,10 @@ type Options struct {
 	PublicTLSPort int
 	// InterceptorAccount is the interceptors' service account.
 	InterceptorAccount string
+	// InterceptorService is the Service by which requests reach the interceptors.
+	InterceptorService string
+	// ClusterDomain is what the names of Services end with.
+	ClusterDomain string
 	// ScalerAddress is where KEDA reaches the scaler.
 	ScalerAddress string
 	// ScalerAuthentication is the ClusterTriggerAuthentication with which KEDA speaks TLS to it; empty: it speaks no TLS.
@@ -71,6 +75,8 @@ func NewOptions() *Options {
 		PublicPort:         80,
 		PublicTLSPort:      443,
 		InterceptorAccount: "kedahttp-interceptor",
+		InterceptorService: "kedahttp-interceptor",
+		ClusterDomain:      "cluster.local",
 		CountsService:      "kedahttp-interceptor-counts",
 		ExternalMetrics:    true,
 		ShutdownDelay:      5 * time.Second,
@@ -88,6 +94,8 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.IntVar(&o.PublicPort, "public-port", o.PublicPort, "The port under which the interceptors are reached from outside; it is part of the apps' URLs.")
 	fs.IntVar(&o.PublicTLSPort, "public-tls-port", o.PublicTLSPort, "The port under which the interceptors are reached from outside with TLS; it is part of the URLs of apps that have a certificate. 0: they are not, and all URLs begin with http.")
 	fs.StringVar(&o.InterceptorAccount, "interceptor-service-account", o.InterceptorAccount, "The service account, in the same namespace, of the interceptors, which get the right to read the Secrets that apps name in spec.tls.")
+	fs.StringVar(&o.InterceptorService, "interceptor-service", o.InterceptorService, "The Service, in the same namespace, by which requests reach the interceptors on port 80: what the Ingresses and HTTPRoutes of apps with spec.expose lead to.")
+	fs.StringVar(&o.ClusterDomain, "cluster-domain", o.ClusterDomain, "The cluster's own domain, which the names of Services end with.")
 	fs.StringVar(&o.ScalerAuthentication, "scaler-authentication", o.ScalerAuthentication, "The ClusterTriggerAuthentication of KEDA with which it speaks TLS to the scaler: caCert and, if the scaler wants it, tlsClientCert and tlsClientKey. Default: it speaks no TLS.")
 	fs.StringVar(&o.ScalerAddress, "scaler-address", o.ScalerAddress, "Where KEDA reaches the scaler, as host:port. Default: kedahttp-scaler.NAMESPACE.svc:9090.")
 	fs.StringVar(&o.CountsService, "interceptor-counts-service", o.CountsService, "The headless Service, in the same namespace, whose endpoints are the interceptors' counts.")
@@ -98,6 +106,7 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 // Complete fills in what follows from other options.
 func (o *Options) Complete() {
 	o.Domain = strings.Trim(o.Domain, ".")
+	o.ClusterDomain = strings.Trim(o.ClusterDomain, ".")
 	if o.ScalerAddress == "" {
 		o.ScalerAddress = fmt.Sprintf("kedahttp-scaler.%s.svc:9090", o.Namespace)
 	}
@@ -110,13 +119,15 @@ func (o *Options) Complete() {
 // Validate says what is wrong with the options.
 func (o *Options) Validate() error {
 	errs := append(o.Generic.Validate(), o.Storage.Validate()...)
-	for flag, name := range map[string]string{"namespace": o.Namespace, "service": o.Service, "interceptor-counts-service": o.CountsService} {
+	for flag, name := range map[string]string{"namespace": o.Namespace, "service": o.Service, "interceptor-counts-service": o.CountsService, "interceptor-service": o.InterceptorService} {
 		if msgs := utilvalidation.IsDNS1123Label(name); len(msgs) > 0 {
 			errs = append(errs, fmt.Errorf("--%s: %q: %s", flag, name, strings.Join(msgs, "; ")))
 		}
 	}
-	if msgs := utilvalidation.IsDNS1123Subdomain(o.Domain); len(msgs) > 0 {
-		errs = append(errs, fmt.Errorf("--domain: %q: %s", o.Domain, strings.Join(msgs, "; ")))
+	for flag, domain := range map[string]string{"domain": o.Domain, "cluster-domain": o.ClusterDomain} {
+		if msgs := utilvalidation.IsDNS1123Subdomain(domain); len(msgs) > 0 {
+			errs = append(errs, fmt.Errorf("--%s: %q: %s", flag, domain, strings.Join(msgs, "; ")))
+		}
 	}
 	if o.PublicTLSPort != 0 {
 		for _, msg := range utilvalidation.IsValidPortNum(o.PublicTLSPort) {

@@ -90,6 +90,9 @@ func (p *parts) addHooks(server *genericserver.GenericAPIServer, scheme *runtime
 			PublicPort:    p.options.PublicPort,
 			PublicTLSPort: p.options.PublicTLSPort,
 			Interceptor:   types.NamespacedName{Namespace: p.options.Namespace, Name: p.options.InterceptorAccount},
+
+			InterceptorService: types.NamespacedName{Namespace: p.options.Namespace, Name: p.options.InterceptorService},
+			ClusterDomain:      p.options.ClusterDomain,
 		})
 		var sleeper *sleep.Sleeper
 		if err == nil {

@@ -8,10 +8,12 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
+	"github.com/kedahttp/kedahttp/apiserver/apis/apps/routes"
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 	"github.com/kedahttp/kedahttp/apiserver/workload"
 )
@@ -24,6 +26,8 @@ var (
 	secrets       = corev1.SchemeGroupVersion.WithResource("secrets")
 	hpas          = autoscalingv2.SchemeGroupVersion.WithResource("horizontalpodautoscalers")
 	scaledObjects = schema.GroupVersionResource{Group: "keda.sh", Version: "v1alpha1", Resource: "scaledobjects"}
+	ingresses     = networkingv1.SchemeGroupVersion.WithResource("ingresses")
+	httpRoutes    = schema.GroupVersionResource{Group: "gateway.networking.k8s.io", Version: "v1", Resource: "httproutes"}
 )
 
 // need is a right that a user needs to write an app.
@@ -112,6 +116,16 @@ func (p *plugin) needs(app *v1alpha1.HTTPApp) ([]need, error) {
 			why: "an HTTPApp shows the certificate of the Secret that its tls names",
 		})
 	}
+	if e := spec.Expose; e != nil {
+		if e.Ingress != nil {
+			backend := of(services, nil, "an HTTPApp with expose.ingress is made into a Service for the Ingress to lead to")
+			backend.name = v1alpha1.ExposeServiceName(app.Name)
+			needs = append(needs, of(ingresses, exposureFrom{e.Ingress, routes.Keys(app)}, "an HTTPApp with expose.ingress is made into an Ingress"), backend)
+		}
+		if e.HTTPRoute != nil {
+			needs = append(needs, of(httpRoutes, exposureFrom{e.HTTPRoute, routes.Keys(app)}, "an HTTPApp with expose.httpRoute is made into an HTTPRoute"))
+		}
+	}
 	return needs, nil
 }
 
@@ -138,6 +152,12 @@ func (p *plugin) scalable(ref v1alpha1.WorkloadReference) (schema.GroupVersionRe
 type scalerFrom struct {
 	Scaling  v1alpha1.Scaling
 	Workload v1alpha1.WorkloadReference
+}
+
+// exposureFrom is what an Ingress or an HTTPRoute is made from.
+type exposureFrom struct {
+	Options any
+	Routes  []routes.Key
 }
 
 // servicePorts is what a Service is made from.

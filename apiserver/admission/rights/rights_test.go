@@ -83,6 +83,10 @@ func unscaled(a *v1alpha1.HTTPApp)  { a.Spec.Scaling.Autoscaler = v1alpha1.Autos
 func byHPA(a *v1alpha1.HTTPApp)     { a.Spec.Scaling.Autoscaler = v1alpha1.AutoscalerHPA }
 func served(a *v1alpha1.HTTPApp)    { a.Spec.ServiceName = "other" }
 func encrypted(a *v1alpha1.HTTPApp) { a.Spec.TLS = &v1alpha1.TLS{SecretName: "cert"} }
+func let(a *v1alpha1.HTTPApp)       { a.Spec.Expose = &v1alpha1.Expose{Ingress: &v1alpha1.ExposeIngress{}} }
+func gated(a *v1alpha1.HTTPApp) {
+	a.Spec.Expose = &v1alpha1.Expose{HTTPRoute: &v1alpha1.ExposeHTTPRoute{ParentRefs: []v1alpha1.GatewayReference{{Name: "public"}}}}
+}
 func routed(a *v1alpha1.HTTPApp) {
 	a.Spec.Routes = []v1alpha1.Route{{Hosts: []string{"b.example.com"}}}
 }
@@ -119,6 +123,11 @@ func TestWhoWritesAnAppMustHaveTheRightToMakeWhatItIsMadeInto(t *testing.T) {
 		"a Service of its own again":          {app(served), app(), []string{service}},
 		"a certificate":                       {app(), app(encrypted), []string{"get secrets/cert"}},
 		"routes beside a certificate":         {app(encrypted), app(encrypted, routed), nil},
+		"an Ingress":                          {app(served), app(served, let), []string{"create ingresses", service}},
+		"an HTTPRoute":                        {app(), app(gated), []string{"create httproutes"}},
+		"routes behind an Ingress":            {app(let), app(let, routed), []string{"update ingresses/web"}},
+		"routes behind an HTTPRoute":          {app(gated), app(gated, routed), []string{"patch httproutes/web"}},
+		"no Ingress any more":                 {app(let), app(), nil},
 		"adopting another workload": {app(adopting("StatefulSet", "db"), unscaled, served), app(adopting("StatefulSet", "cache"), unscaled, served),
 			[]string{"update statefulsets/scale/cache"}},
 	} {

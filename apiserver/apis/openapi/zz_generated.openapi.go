@@ -29,7 +29,11 @@ func GetOpenAPIDefinitions(ref common.ReferenceCallback) map[string]common.OpenA
 		v1alpha1.ColdStart{}.OpenAPIModelName():                        schema_apiserver_apis_apps_v1alpha1_ColdStart(ref),
 		v1alpha1.ColdStartStage{}.OpenAPIModelName():                   schema_apiserver_apis_apps_v1alpha1_ColdStartStage(ref),
 		v1alpha1.CompleteColdStart{}.OpenAPIModelName():                schema_apiserver_apis_apps_v1alpha1_CompleteColdStart(ref),
+		v1alpha1.Expose{}.OpenAPIModelName():                           schema_apiserver_apis_apps_v1alpha1_Expose(ref),
+		v1alpha1.ExposeHTTPRoute{}.OpenAPIModelName():                  schema_apiserver_apis_apps_v1alpha1_ExposeHTTPRoute(ref),
+		v1alpha1.ExposeIngress{}.OpenAPIModelName():                    schema_apiserver_apis_apps_v1alpha1_ExposeIngress(ref),
 		v1alpha1.FallbackService{}.OpenAPIModelName():                  schema_apiserver_apis_apps_v1alpha1_FallbackService(ref),
+		v1alpha1.GatewayReference{}.OpenAPIModelName():                 schema_apiserver_apis_apps_v1alpha1_GatewayReference(ref),
 		v1alpha1.HTTPApp{}.OpenAPIModelName():                          schema_apiserver_apis_apps_v1alpha1_HTTPApp(ref),
 		v1alpha1.HTTPAppList{}.OpenAPIModelName():                      schema_apiserver_apis_apps_v1alpha1_HTTPAppList(ref),
 		v1alpha1.HTTPAppSpec{}.OpenAPIModelName():                      schema_apiserver_apis_apps_v1alpha1_HTTPAppSpec(ref),
@@ -498,6 +502,124 @@ func schema_apiserver_apis_apps_v1alpha1_CompleteColdStart(ref common.ReferenceC
 	}
 }
 
+func schema_apiserver_apis_apps_v1alpha1_Expose(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "Expose says what is made to let the app's hosts in: an Ingress, an HTTPRoute or both. Either leads the hosts and the paths of the app's routes to the interceptors, which choose the app as for any other request.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"ingress": {
+						SchemaProps: spec.SchemaProps{
+							Description: "An Ingress of the app's name.",
+							Ref:         ref(v1alpha1.ExposeIngress{}.OpenAPIModelName()),
+						},
+					},
+					"httpRoute": {
+						SchemaProps: spec.SchemaProps{
+							Description: "An HTTPRoute of the Gateway API, of the app's name.",
+							Ref:         ref(v1alpha1.ExposeHTTPRoute{}.OpenAPIModelName()),
+						},
+					},
+				},
+			},
+		},
+		Dependencies: []string{
+			v1alpha1.ExposeHTTPRoute{}.OpenAPIModelName(), v1alpha1.ExposeIngress{}.OpenAPIModelName()},
+	}
+}
+
+func schema_apiserver_apis_apps_v1alpha1_ExposeHTTPRoute(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "ExposeHTTPRoute is what an HTTPRoute is made of beside the app's hosts. Its backend is the interceptors' Service, by a ReferenceGrant that is made in their namespace.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"parentRefs": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "The Gateways that the route is for.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(v1alpha1.GatewayReference{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
+					"annotations": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Annotations of the HTTPRoute.",
+							Type:        []string{"object"},
+							AdditionalProperties: &spec.SchemaOrBool{
+								Allows: true,
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Type:   []string{"string"},
+										Format: "",
+									},
+								},
+							},
+						},
+					},
+				},
+				Required: []string{"parentRefs"},
+			},
+		},
+		Dependencies: []string{
+			v1alpha1.GatewayReference{}.OpenAPIModelName()},
+	}
+}
+
+func schema_apiserver_apis_apps_v1alpha1_ExposeIngress(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "ExposeIngress is what an Ingress is made of beside the app's hosts. Its backend is a Service of type ExternalName that is made, too, and names the interceptors' Service.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"className": {
+						SchemaProps: spec.SchemaProps{
+							Description: "The IngressClass, which says whose the Ingress is. Default: the cluster's default class.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"annotations": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Annotations of the Ingress, for its controller.",
+							Type:        []string{"object"},
+							AdditionalProperties: &spec.SchemaOrBool{
+								Allows: true,
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Type:   []string{"string"},
+										Format: "",
+									},
+								},
+							},
+						},
+					},
+					"tlsSecretName": {
+						SchemaProps: spec.SchemaProps{
+							Description: "A Secret of type kubernetes.io/tls in the same namespace, with which the Ingress controller ends TLS for the app's hosts. Default: none; what the controller has for them.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+				},
+			},
+		},
+	}
+}
+
 func schema_apiserver_apis_apps_v1alpha1_FallbackService(ref common.ReferenceCallback) common.OpenAPIDefinition {
 	return common.OpenAPIDefinition{
 		Schema: spec.Schema{
@@ -533,6 +655,49 @@ func schema_apiserver_apis_apps_v1alpha1_FallbackService(ref common.ReferenceCal
 		},
 		Dependencies: []string{
 			metav1.Duration{}.OpenAPIModelName()},
+	}
+}
+
+func schema_apiserver_apis_apps_v1alpha1_GatewayReference(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "GatewayReference names a Gateway, or a listener of it.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"namespace": {
+						SchemaProps: spec.SchemaProps{
+							Description: "The namespace of the Gateway. Default: the app's.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"name": {
+						SchemaProps: spec.SchemaProps{
+							Description: "The name of the Gateway.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"sectionName": {
+						SchemaProps: spec.SchemaProps{
+							Description: "The listener of the Gateway. Default: all that the hosts fit.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"port": {
+						SchemaProps: spec.SchemaProps{
+							Description: "The port of the Gateway. Default: any.",
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+				},
+				Required: []string{"name"},
+			},
+		},
 	}
 }
 
@@ -733,11 +898,17 @@ func schema_apiserver_apis_apps_v1alpha1_HTTPAppSpec(ref common.ReferenceCallbac
 							Ref:         ref(v1alpha1.TLS{}.OpenAPIModelName()),
 						},
 					},
+					"expose": {
+						SchemaProps: spec.SchemaProps{
+							Description: "What is made to let the app's hosts in from outside, by an Ingress or a Gateway that the cluster has. Default: nothing, for clusters where all hosts lead to the interceptors already.",
+							Ref:         ref(v1alpha1.Expose{}.OpenAPIModelName()),
+						},
+					},
 				},
 			},
 		},
 		Dependencies: []string{
-			v1alpha1.ColdStart{}.OpenAPIModelName(), v1alpha1.Queue{}.OpenAPIModelName(), v1alpha1.Route{}.OpenAPIModelName(), v1alpha1.Scaling{}.OpenAPIModelName(), v1alpha1.TLS{}.OpenAPIModelName(), v1alpha1.Timeouts{}.OpenAPIModelName(), v1alpha1.WorkloadReference{}.OpenAPIModelName(), corev1.PodTemplateSpec{}.OpenAPIModelName(), intstr.IntOrString{}.OpenAPIModelName()},
+			v1alpha1.ColdStart{}.OpenAPIModelName(), v1alpha1.Expose{}.OpenAPIModelName(), v1alpha1.Queue{}.OpenAPIModelName(), v1alpha1.Route{}.OpenAPIModelName(), v1alpha1.Scaling{}.OpenAPIModelName(), v1alpha1.TLS{}.OpenAPIModelName(), v1alpha1.Timeouts{}.OpenAPIModelName(), v1alpha1.WorkloadReference{}.OpenAPIModelName(), corev1.PodTemplateSpec{}.OpenAPIModelName(), intstr.IntOrString{}.OpenAPIModelName()},
 	}
 }
 
@@ -767,7 +938,7 @@ func schema_apiserver_apis_apps_v1alpha1_HTTPAppStatus(ref common.ReferenceCallb
 							},
 						},
 						SchemaProps: spec.SchemaProps{
-							Description: "Ready, WorkloadReady, RoutesAccepted, ScalerReady and, with spec.tls, TLSReady, each with a reason and a sentence that says what to do.",
+							Description: "Ready, WorkloadReady, RoutesAccepted, ScalerReady, with spec.tls TLSReady and with spec.expose Exposed, each with a reason and a sentence that says what to do.",
 							Type:        []string{"array"},
 							Items: &spec.SchemaOrArray{
 								Schema: &spec.Schema{
@@ -780,7 +951,7 @@ func schema_apiserver_apis_apps_v1alpha1_HTTPAppStatus(ref common.ReferenceCallb
 					},
 					"url": {
 						SchemaProps: spec.SchemaProps{
-							Description: "Where the app is reached: its first route without a fixed response; with https while TLSReady is true.",
+							Description: "Where the app is reached: its first route without a fixed response; with https while TLSReady is true, or if its Ingress ends TLS.",
 							Type:        []string{"string"},
 							Format:      "",
 						},

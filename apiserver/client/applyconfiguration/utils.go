@@ -26,8 +26,16 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &appsv1alpha1.ColdStartStageApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("CompleteColdStart"):
 		return &appsv1alpha1.CompleteColdStartApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Expose"):
+		return &appsv1alpha1.ExposeApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ExposeHTTPRoute"):
+		return &appsv1alpha1.ExposeHTTPRouteApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ExposeIngress"):
+		return &appsv1alpha1.ExposeIngressApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("FallbackService"):
 		return &appsv1alpha1.FallbackServiceApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("GatewayReference"):
+		return &appsv1alpha1.GatewayReferenceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("HeaderMatch"):
 		return &appsv1alpha1.HeaderMatchApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("HTTPApp"):

@@ -92,6 +92,10 @@ type HTTPAppSpec struct {
 	// The certificate for the app's hosts, which are then served with TLS, too.
 	// +optional
 	TLS *TLS `json:"tls,omitempty"`
+	// What is made to let the app's hosts in from outside, by an Ingress or a Gateway that the cluster has. Default: nothing, for
+	// clusters where all hosts lead to the interceptors already.
+	// +optional
+	Expose *Expose `json:"expose,omitempty"`
 }
 
 // WorkloadReference names a workload in the app's namespace.
@@ -289,6 +293,58 @@ type Placeholder struct {
 	Body string `json:"body,omitempty"`
 }
 
+// Expose says what is made to let the app's hosts in: an Ingress, an HTTPRoute or both. Either leads the hosts and the paths of
+// the app's routes to the interceptors, which choose the app as for any other request.
+type Expose struct {
+	// An Ingress of the app's name.
+	// +optional
+	Ingress *ExposeIngress `json:"ingress,omitempty"`
+	// An HTTPRoute of the Gateway API, of the app's name.
+	// +optional
+	HTTPRoute *ExposeHTTPRoute `json:"httpRoute,omitempty"`
+}
+
+// ExposeIngress is what an Ingress is made of beside the app's hosts. Its backend is a Service of type ExternalName that is made, too,
+// and names the interceptors' Service.
+type ExposeIngress struct {
+	// The IngressClass, which says whose the Ingress is. Default: the cluster's default class.
+	// +optional
+	ClassName string `json:"className,omitempty"`
+	// Annotations of the Ingress, for its controller.
+	// +optional
+	Annotations map[string]string `json:"annotations,omitempty"`
+	// A Secret of type kubernetes.io/tls in the same namespace, with which the Ingress controller ends TLS for the app's hosts.
+	// Default: none; what the controller has for them.
+	// +optional
+	TLSSecretName string `json:"tlsSecretName,omitempty"`
+}
+
+// ExposeHTTPRoute is what an HTTPRoute is made of beside the app's hosts. Its backend is the interceptors' Service, by a ReferenceGrant
+// that is made in their namespace.
+type ExposeHTTPRoute struct {
+	// The Gateways that the route is for.
+	// +listType=atomic
+	ParentRefs []GatewayReference `json:"parentRefs"`
+	// Annotations of the HTTPRoute.
+	// +optional
+	Annotations map[string]string `json:"annotations,omitempty"`
+}
+
+// GatewayReference names a Gateway, or a listener of it.
+type GatewayReference struct {
+	// The namespace of the Gateway. Default: the app's.
+	// +optional
+	Namespace string `json:"namespace,omitempty"`
+	// The name of the Gateway.
+	Name string `json:"name"`
+	// The listener of the Gateway. Default: all that the hosts fit.
+	// +optional
+	SectionName string `json:"sectionName,omitempty"`
+	// The port of the Gateway. Default: any.
+	// +optional
+	Port int32 `json:"port,omitempty"`
+}
+
 // TLS names the certificate for the app's hosts.
 type TLS struct {
 	// A Secret of type kubernetes.io/tls in the same namespace. When it changes, new connections get the new certificate, and those
@@ -314,6 +370,9 @@ const (
 	// ConditionTLSReady is true when the certificate that spec.tls names is there, valid and for all hosts of the app. Without
 	// spec.tls there is no such condition.
 	ConditionTLSReady = "TLSReady"
+	// ConditionExposed is true when what spec.expose asks for is made and, of an HTTPRoute, its Gateways have taken it. Without spec.expose
+	// there is no such condition.
+	ConditionExposed = "Exposed"
 )
 
 const (
@@ -328,15 +387,15 @@ type HTTPAppStatus struct {
 	// The generation of the spec that the conditions speak of.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// Ready, WorkloadReady, RoutesAccepted, ScalerReady and, with spec.tls, TLSReady, each with a reason and a sentence that says
-	// what to do.
+	// Ready, WorkloadReady, RoutesAccepted, ScalerReady, with spec.tls TLSReady and with spec.expose Exposed, each with a reason and a
+	// sentence that says what to do.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
 	// +patchMergeKey=type
 	// +patchStrategy=merge
 	Conditions []metav1.Condition `json:"conditions,omitempty" patchStrategy:"merge" patchMergeKey:"type"`
-	// Where the app is reached: its first route without a fixed response; with https while TLSReady is true.
+	// Where the app is reached: its first route without a fixed response; with https while TLSReady is true, or if its Ingress ends TLS.
 	// +optional
 	URL string `json:"url,omitempty"`
 	// The workload that runs the app.

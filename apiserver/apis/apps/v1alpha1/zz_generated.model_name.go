@@ -25,8 +25,28 @@ func (in CompleteColdStart) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in Expose) OpenAPIModelName() string {
+	return "sh.keda.http.apps.v1alpha1.Expose"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in ExposeHTTPRoute) OpenAPIModelName() string {
+	return "sh.keda.http.apps.v1alpha1.ExposeHTTPRoute"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in ExposeIngress) OpenAPIModelName() string {
+	return "sh.keda.http.apps.v1alpha1.ExposeIngress"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in FallbackService) OpenAPIModelName() string {
 	return "sh.keda.http.apps.v1alpha1.FallbackService"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in GatewayReference) OpenAPIModelName() string {
+	return "sh.keda.http.apps.v1alpha1.GatewayReference"
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.

@@ -35,6 +35,11 @@ const (
 	// maxRoutes and maxHosts bound what every interceptor keeps for one app.
 	maxRoutes = 64
 	maxHosts  = 64
+	// maxHostnames and maxParentRefs are those of the Gateway API.
+	maxHostnames  = 16
+	maxParentRefs = 32
+	// legacyIngressClass is the annotation that said the class before there was a field for it.
+	legacyIngressClass = "kubernetes.io/ingress.class"
 )
 
 // ValidateHTTPApp checks an app that is to be created.
@@ -119,6 +124,9 @@ func validateSpec(app *v1alpha1.HTTPApp, path *field.Path) field.ErrorList {
 	}
 	if t := spec.TLS; t != nil {
 		errs = append(errs, validateSubdomain(t.SecretName, path.Child("tls", "secretName"))...)
+	}
+	if e := spec.Expose; e != nil {
+		errs = append(errs, validateExpose(spec, path.Child("expose"))...)
 	}
 	return errs
 }
@@ -503,6 +511,77 @@ func validateBody(body string, path *field.Path) field.ErrorList {
 		return field.ErrorList{field.TooLong(path, "", maxBody)}
 	}
 	return nil
+}
+
+// validateExpose checks what an Ingress or an HTTPRoute would be refused for later, when nobody waits for an answer any more.
+func validateExpose(spec *v1alpha1.HTTPAppSpec, path *field.Path) field.ErrorList {
+	e := spec.Expose
+	if e.Ingress == nil && e.HTTPRoute == nil {
+		return field.ErrorList{field.Required(path, "one of ingress and httpRoute, or both, must say what lets the app's hosts in; without expose nothing is made")}
+	}
+	var errs field.ErrorList
+	if i := e.Ingress; i != nil {
+		at := path.Child("ingress")
+		errs = append(errs, apivalidation.ValidateAnnotations(i.Annotations, at.Child("annotations"))...)
+		if i.ClassName != "" {
+			errs = append(errs, validateSubdomain(i.ClassName, at.Child("className"))...)
+			if _, both := i.Annotations[legacyIngressClass]; both {
+				errs = append(errs, field.Invalid(at.Child("annotations").Key(legacyIngressClass), i.Annotations[legacyIngressClass], "must be left out when className is set"))
+			}
+		}
+		if i.TLSSecretName != "" {
+			errs = append(errs, validateSubdomain(i.TLSSecretName, at.Child("tlsSecretName"))...)
+		}
+	}
+	if r := e.HTTPRoute; r != nil {
+		at := path.Child("httpRoute")
+		errs = append(errs, apivalidation.ValidateAnnotations(r.Annotations, at.Child("annotations"))...)
+		errs = append(errs, validateParentRefs(r.ParentRefs, at.Child("parentRefs"))...)
+		hosts := sets.New[string]()
+		for _, route := range spec.Routes {
+			hosts.Insert(route.Hosts...)
+		}
+		if len(hosts) > maxHostnames {
+			errs = append(errs, field.Invalid(at, field.OmitValueType{}, fmt.Sprintf(
+				"an HTTPRoute has at most %d hosts, and the routes of the app have %d: use a wildcard, or an Ingress, or write the HTTPRoutes yourself", maxHostnames, len(hosts))))
+		}
+	}
+	return errs
+}
+
+func validateParentRefs(refs []v1alpha1.GatewayReference, path *field.Path) field.ErrorList {
+	if len(refs) == 0 {
+		return field.ErrorList{field.Required(path, "an HTTPRoute needs at least one Gateway that it is for")}
+	}
+	if len(refs) > maxParentRefs {
+		return field.ErrorList{field.TooMany(path, len(refs), maxParentRefs)}
+	}
+	var errs field.ErrorList
+	for i, ref := range refs {
+		at := path.Index(i)
+		errs = append(errs, validateSubdomain(ref.Name, at.Child("name"))...)
+		if ref.Namespace != "" {
+			errs = append(errs, validateLabel(ref.Namespace, at.Child("namespace"))...)
+		}
+		if ref.SectionName != "" {
+			errs = append(errs, validateSubdomain(ref.SectionName, at.Child("sectionName"))...)
+		}
+		if ref.Port != 0 {
+			errs = append(errs, validatePortNumber(int64(ref.Port), at.Child("port"))...)
+		}
+		for _, earlier := range refs[:i] {
+			if earlier.Name != ref.Name || earlier.Namespace != ref.Namespace {
+				continue
+			}
+			// The Gateway API wants those of one Gateway told apart, by listeners or by ports.
+			if earlier.SectionName == ref.SectionName && earlier.Port == ref.Port {
+				errs = append(errs, field.Duplicate(at, ref.Name))
+			} else if (earlier.SectionName == "") != (ref.SectionName == "") || (earlier.Port == 0) != (ref.Port == 0) {
+				errs = append(errs, field.Invalid(at, ref.Name, "of two references to one Gateway both must say a sectionName, or both a port"))
+			}
+		}
+	}
+	return errs
 }
 
 func validateDuration(d *metav1.Duration, path *field.Path) field.ErrorList {

@@ -46,6 +46,14 @@ func adopting(change func(*v1alpha1.HTTPApp)) *v1alpha1.HTTPApp {
 
 func duration(d time.Duration) *metav1.Duration { return &metav1.Duration{Duration: d} }
 
+func expose(e v1alpha1.Expose) func(*v1alpha1.HTTPApp) {
+	return func(a *v1alpha1.HTTPApp) { a.Spec.Expose = &e }
+}
+
+func gateways(refs ...v1alpha1.GatewayReference) func(*v1alpha1.HTTPApp) {
+	return expose(v1alpha1.Expose{HTTPRoute: &v1alpha1.ExposeHTTPRoute{ParentRefs: refs}})
+}
+
 func TestGoodAppsAreAccepted(t *testing.T) {
 	for name, app := range map[string]*v1alpha1.HTTPApp{
 		"made from a template": good(nil),
@@ -79,7 +87,9 @@ func TestGoodAppsAreAccepted(t *testing.T) {
 		"a digit first, a Service given": good(func(a *v1alpha1.HTTPApp) {
 			a.Name, a.Spec.ServiceName = "1shop", "shop"
 		}),
-		"the longest name": good(func(a *v1alpha1.HTTPApp) { a.Name = strings.Repeat("x", 63) }),
+		"exposed by an Ingress of the default class": good(expose(v1alpha1.Expose{Ingress: &v1alpha1.ExposeIngress{}})),
+		"exposed by two listeners of a Gateway":      good(gateways(v1alpha1.GatewayReference{Name: "g", SectionName: "a"}, v1alpha1.GatewayReference{Name: "g", SectionName: "b"})),
+		"the longest name":                           good(func(a *v1alpha1.HTTPApp) { a.Name = strings.Repeat("x", 63) }),
 	} {
 		if errs := ValidateHTTPApp(app); len(errs) > 0 {
 			t.Errorf("%s: %v", name, errs.ToAggregate())
@@ -128,6 +138,23 @@ func TestBadAppsAreRefusedWithTheFieldAndWhatWouldBeRight(t *testing.T) {
 		"a response header twice":        {static(v1alpha1.StaticResponse{Headers: []v1alpha1.ResponseHeader{{Name: "A", Value: "1"}, {Name: "a", Value: "2"}}}), "spec.routes[0].static.headers[1].name", "Duplicate"},
 		"a response header without name": {static(v1alpha1.StaticResponse{Headers: []v1alpha1.ResponseHeader{{Value: "1"}}}), "spec.routes[0].static.headers[0].name", "header"},
 		"two headers in one":             {static(v1alpha1.StaticResponse{Headers: []v1alpha1.ResponseHeader{{Name: "A", Value: "1\r\nB: 2"}}}), "spec.routes[0].static.headers[0].value", "one line"},
+
+		"exposed by nothing":         {expose(v1alpha1.Expose{}), "spec.expose", "one of ingress and httpRoute"},
+		"a class that is no name":    {expose(v1alpha1.Expose{Ingress: &v1alpha1.ExposeIngress{ClassName: "a b"}}), "spec.expose.ingress.className", "lowercase"},
+		"two classes":                {expose(v1alpha1.Expose{Ingress: &v1alpha1.ExposeIngress{ClassName: "a", Annotations: map[string]string{legacyIngressClass: "b"}}}), "spec.expose.ingress.annotations[" + legacyIngressClass + "]", "left out"},
+		"an annotation that is none": {expose(v1alpha1.Expose{Ingress: &v1alpha1.ExposeIngress{Annotations: map[string]string{"a b": "c"}}}), "spec.expose.ingress.annotations", "name part"},
+		"a Secret that is no name":   {expose(v1alpha1.Expose{Ingress: &v1alpha1.ExposeIngress{TLSSecretName: "A"}}), "spec.expose.ingress.tlsSecretName", "lowercase"},
+		"no Gateway":                 {gateways(), "spec.expose.httpRoute.parentRefs", "at least one Gateway"},
+		"a nameless Gateway":         {gateways(v1alpha1.GatewayReference{}), "spec.expose.httpRoute.parentRefs[0].name", "a name"},
+		"a Gateway twice":            {gateways(v1alpha1.GatewayReference{Name: "g"}, v1alpha1.GatewayReference{Name: "g"}), "spec.expose.httpRoute.parentRefs[1]", "Duplicate"},
+		"a Gateway and its listener": {gateways(v1alpha1.GatewayReference{Name: "g"}, v1alpha1.GatewayReference{Name: "g", SectionName: "a"}), "spec.expose.httpRoute.parentRefs[1]", "both must say"},
+		"a port that no Gateway has": {gateways(v1alpha1.GatewayReference{Name: "g", Port: 70000}), "spec.expose.httpRoute.parentRefs[0].port", "from 1 to 65535"},
+		"more hosts than an HTTPRoute": {func(a *v1alpha1.HTTPApp) {
+			gateways(v1alpha1.GatewayReference{Name: "g"})(a)
+			for i := range 16 {
+				a.Spec.Routes[0].Hosts = append(a.Spec.Routes[0].Hosts, fmt.Sprintf("h%d.example.com", i))
+			}
+		}, "spec.expose.httpRoute", "have 17: use a wildcard"},
 
 		"a host with a scheme":     {host("http://a.com"), "spec.routes[0].hosts[0]", "without a scheme"},
 		"a host with a port":       {host("a.com:80"), "spec.routes[0].hosts[0]", "without a port"},

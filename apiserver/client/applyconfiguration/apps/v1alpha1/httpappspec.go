@@ -48,6 +48,9 @@ type HTTPAppSpecApplyConfiguration struct {
 	ColdStart *ColdStartApplyConfiguration `json:"coldStart,omitempty"`
 	// The certificate for the app's hosts, which are then served with TLS, too.
 	TLS *TLSApplyConfiguration `json:"tls,omitempty"`
+	// What is made to let the app's hosts in from outside, by an Ingress or a Gateway that the cluster has. Default: nothing, for
+	// clusters where all hosts lead to the interceptors already.
+	Expose *ExposeApplyConfiguration `json:"expose,omitempty"`
 }
 
 // HTTPAppSpecApplyConfiguration constructs a declarative configuration of the HTTPAppSpec type for use with
@@ -154,5 +157,13 @@ func (b *HTTPAppSpecApplyConfiguration) WithColdStart(value *ColdStartApplyConfi
 // If called multiple times, the TLS field is set to the value of the last call.
 func (b *HTTPAppSpecApplyConfiguration) WithTLS(value *TLSApplyConfiguration) *HTTPAppSpecApplyConfiguration {
 	b.TLS = value
+	return b
+}
+
+// WithExpose sets the Expose field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Expose field is set to the value of the last call.
+func (b *HTTPAppSpecApplyConfiguration) WithExpose(value *ExposeApplyConfiguration) *HTTPAppSpecApplyConfiguration {
+	b.Expose = value
 	return b
 }

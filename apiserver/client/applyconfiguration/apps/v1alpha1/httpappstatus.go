@@ -18,10 +18,10 @@ import (
 type HTTPAppStatusApplyConfiguration struct {
 	// The generation of the spec that the conditions speak of.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
-	// Ready, WorkloadReady, RoutesAccepted, ScalerReady and, with spec.tls, TLSReady, each with a reason and a sentence that says
-	// what to do.
+	// Ready, WorkloadReady, RoutesAccepted, ScalerReady, with spec.tls TLSReady and with spec.expose Exposed, each with a reason and a
+	// sentence that says what to do.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
-	// Where the app is reached: its first route without a fixed response; with https while TLSReady is true.
+	// Where the app is reached: its first route without a fixed response; with https while TLSReady is true, or if its Ingress ends TLS.
 	URL *string `json:"url,omitempty"`
 	// The workload that runs the app.
 	Workload *WorkloadReferenceApplyConfiguration `json:"workload,omitempty"`
