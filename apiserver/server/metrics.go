@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/cert"
 
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 	"github.com/kedahttp/kedahttp/apiserver/storage/recordstore"
@@ -19,7 +20,9 @@ type metrics struct {
 	apps func() []any
 	// expiries are when certificates end, by the name of their Secret.
 	expiries func() map[string]time.Time
-	leads    *atomic.Bool
+	// serving is the certificate that this server serves with, in PEM.
+	serving func() (cert, key []byte)
+	leads   *atomic.Bool
 }
 
 var _ prometheus.Collector = metrics{}
@@ -30,13 +33,15 @@ var (
 	leaderDesc    = prometheus.NewDesc("kedahttp_apiserver_leader", "1 in the replica that leads: that makes apps into workloads, and has them sleep. 0 in all others.", nil, nil)
 	expiryDesc    = prometheus.NewDesc("kedahttp_apiserver_certificate_expiry_timestamp_seconds",
 		"When the certificates end that this server makes for kedahttp's own parts, by their Secret. They are renewed when a third of their life is left.", []string{"secret"}, nil)
+	servingDesc = prometheus.NewDesc("kedahttp_apiserver_serving_certificate_expiry_timestamp_seconds",
+		"When the certificate ends that this server serves with, be it made here or read from files.", nil, nil)
 	replicasDesc = prometheus.NewDesc("kedahttp_apiserver_app_replicas", "Pods of an app, ready or not. All replicas of the API server tell the same.", []string{"namespace", "app"}, nil)
 	readyDesc    = prometheus.NewDesc("kedahttp_apiserver_app_ready_replicas", "Ready pods of an app. All replicas of the API server tell the same.", []string{"namespace", "app"}, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (m metrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{reportingDesc, expectedDesc, leaderDesc, expiryDesc, replicasDesc, readyDesc} {
+	for _, d := range []*prometheus.Desc{reportingDesc, expectedDesc, leaderDesc, expiryDesc, servingDesc, replicasDesc, readyDesc} {
 		ch <- d
 	}
 }
@@ -57,12 +62,24 @@ func (m metrics) Collect(ch chan<- prometheus.Metric) {
 	for secret, at := range m.expiries() {
 		gauge(expiryDesc, float64(at.Unix()), secret)
 	}
+	if at, ok := endOf(m.serving()); ok {
+		gauge(servingDesc, float64(at.Unix()))
+	}
 	for _, obj := range m.apps() {
 		if app, ok := obj.(*v1alpha1.HTTPApp); ok {
 			gauge(replicasDesc, float64(app.Status.Replicas), app.Namespace, app.Name)
 			gauge(readyDesc, float64(app.Status.ReadyReplicas), app.Namespace, app.Name)
 		}
 	}
+}
+
+// endOf is when the first certificate of a chain in PEM ends.
+func endOf(chain, _ []byte) (at time.Time, ok bool) {
+	all, err := cert.ParseCertsPEM(chain)
+	if err != nil {
+		return at, false
+	}
+	return all[0].NotAfter, true
 }
 
 func (m metrics) register(r prometheus.Registerer) error {
@@ -78,10 +95,15 @@ func Metrics() *prometheus.Registry {
 	r := prometheus.NewRegistry()
 	app := &v1alpha1.HTTPApp{}
 	app.Namespace, app.Name = "default", "hello"
+	selfSigned, _, err := cert.GenerateSelfSignedCertKey("kedahttp", nil, nil)
+	if err != nil {
+		panic(err) // there are no random numbers
+	}
 	m := metrics{
 		counts:   nobody{},
 		apps:     func() []any { return []any{app} },
 		expiries: func() map[string]time.Time { return map[string]time.Time{"kedahttp-ca": time.Now()} },
+		serving:  func() (cert, key []byte) { return selfSigned, nil },
 		leads:    &atomic.Bool{},
 	}
 	if err := m.register(r); err != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/cert"
 
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 	"github.com/kedahttp/kedahttp/interceptor/queue"
@@ -24,8 +25,13 @@ func TestMetricsTellWhatThereIs(t *testing.T) {
 	app := &v1alpha1.HTTPApp{Status: v1alpha1.HTTPAppStatus{Replicas: 3, ReadyReplicas: 2}}
 	app.Namespace, app.Name = "default", "hello"
 	leads := &atomic.Bool{}
+	served, _, err := cert.GenerateSelfSignedCertKey("a", nil, nil)
+	require.NoError(t, err)
+	parsed, err := cert.ParseCertsPEM(served)
+	require.NoError(t, err)
 	m := metrics{
-		counts: two{}, leads: leads, apps: func() []any { return []any{app} },
+		serving: func() (cert, key []byte) { return served, nil },
+		counts:  two{}, leads: leads, apps: func() []any { return []any{app} },
 		expiries: func() map[string]time.Time { return map[string]time.Time{"kedahttp-ca": time.Unix(1000, 0)} },
 	}
 	for _, leading := range []float64{0, 1} {
@@ -41,7 +47,8 @@ func TestMetricsTellWhatThereIs(t *testing.T) {
 		}
 		require.Equal(t, map[string]float64{
 			"app_ready_replicas": 2, "app_replicas": 3, "certificate_expiry_timestamp_seconds": 1000,
-			"interceptors_expected": 2, "interceptors_reporting": 1, "leader": leading,
+			"serving_certificate_expiry_timestamp_seconds": float64(parsed[0].NotAfter.Unix()),
+			"interceptors_expected":                        2, "interceptors_reporting": 1, "leader": leading,
 		}, values)
 	}
 }

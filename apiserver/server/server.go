@@ -159,7 +159,7 @@ func (p *parts) serve(config *genericserver.RecommendedConfig, scheme *runtime.S
 	if err := p.addHooks(generic, install.NewScheme()); err != nil {
 		return nil, err
 	}
-	told := metrics{counts: p.counts, apps: p.apps.GetStore().List, expiries: p.certificates.Expiries, leads: &p.leads}
+	told := metrics{counts: p.counts, apps: p.apps.GetStore().List, expiries: p.certificates.Expiries, serving: generic.SecureServingInfo.Cert.CurrentCertKeyContent, leads: &p.leads}
 	if err := told.register(legacyregistry.Registerer()); err != nil {
 		return nil, err
 	}

@@ -31,6 +31,9 @@ type Directory struct {
 
 	table *routing.Table[*Route]
 	ready atomic.Bool
+	// known is closed when ready becomes true.
+	known     chan struct{}
+	knownOnce sync.Once
 
 	mu        sync.Mutex
 	backends  map[types.NamespacedName]*Backend
@@ -60,6 +63,7 @@ func NewDirectory(config Config) *Directory {
 	return &Directory{
 		Config:   config,
 		changed:  make(chan struct{}, 1),
+		known:    make(chan struct{}),
 		table:    routing.NewTable[*Route](),
 		backends: map[types.NamespacedName]*Backend{}, byService: map[types.NamespacedName][]*Backend{},
 	}
@@ -76,6 +80,14 @@ func (d *Directory) Table() *routing.Table[*Route] {
 // Ready reports whether routes and pods are known. Once true it stays so: what is known is served on while the cluster's API
 // is away.
 func (d *Directory) Ready() bool { return d.ready.Load() }
+
+// Known is closed when Ready becomes true.
+func (d *Directory) Known() <-chan struct{} { return d.known }
+
+func (d *Directory) becomeReady() {
+	d.ready.Store(true)
+	d.knownOnce.Do(func() { close(d.known) })
+}
 
 // Run keeps the directory up to date until the context ends. It runs the informers.
 func (d *Directory) Run(ctx context.Context) error {
@@ -110,12 +122,12 @@ func (d *Directory) Run(ctx context.Context) error {
 		patience, cancel := context.WithTimeout(ctx, d.Recall.Patience)
 		if !cache.WaitForCacheSync(patience.Done(), apps.HasSynced, pods.HasSynced) && ctx.Err() == nil {
 			klog.InfoS("The cluster's API does not answer: serving with what was known before this start", "at", known.At, "apps", len(known.Apps))
-			d.ready.Store(true)
+			d.becomeReady()
 		}
 		cancel()
 	}
 	if cache.WaitForCacheSync(ctx.Done(), apps.HasSynced, pods.HasSynced) {
-		d.ready.Store(true)
+		d.becomeReady()
 		if d.Recall != nil {
 			d.Recall.Keep(ctx, d.changed, d.Apps.GetStore(), d.Slices.Informer().GetStore())
 		}

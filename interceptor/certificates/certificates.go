@@ -28,8 +28,8 @@ type Config struct {
 	SecretsOf func(namespace string, options func(*metav1.ListOptions)) cache.ListerWatcher
 	// Apps is an informer of *v1alpha1.HTTPApp. It is run by its owner.
 	Apps cache.SharedIndexInformer
-	// Routed reports whether routes are known: by the informer, or from before this start while the cluster's API is away.
-	Routed func() bool
+	// Routed is closed when routes are known: by the informer, or from before this start while the cluster's API is away.
+	Routed <-chan struct{}
 	// Recall keeps the certificates, too, for a start without the cluster's API; nil: nothing does. Keep is called when there is
 	// something new to be kept.
 	Recall *recall.File
@@ -74,12 +74,8 @@ func New(config Config) (*Certificates, error) {
 	return c, err
 }
 
-const (
-	// looks is how often it is looked whether each Secret has been read for the first time.
-	looks = 20 * time.Millisecond
-	// behind is how long after the routes the apps may be known here. When they are not, the routes are from before this start.
-	behind = time.Second
-)
+// behind is how long after the routes the apps may be known here. When they are not, the routes are from before this start.
+const behind = time.Second
 
 // Run follows the apps until the context ends.
 func (c *Certificates) Run(ctx context.Context) error {
@@ -109,32 +105,31 @@ func (c *Certificates) Run(ctx context.Context) error {
 		return fmt.Errorf("watching the apps: %w", err)
 	}
 	defer func() { _ = c.config.Apps.RemoveEventHandler(apps) }()
-	c.await(ctx, apps.HasSynced)
+	c.await(ctx, apps.HasSyncedChecker().Done())
 	c.ready.Store(true)
 	<-ctx.Done()
 	return nil
 }
 
 // await waits until the apps are known and each of their Secrets has been read, or could not be.
-func (c *Certificates) await(ctx context.Context, synced func() bool) {
-	ticker := time.NewTicker(looks)
-	defer ticker.Stop()
-	var routed time.Time
-	for !synced() || !c.watcher.Tried() {
-		select {
-		case now := <-ticker.C:
-			switch {
-			case synced() || !c.config.Routed():
-			case routed.IsZero():
-				routed = now
-			case now.Sub(routed) > behind:
-				for _, obj := range c.config.Apps.GetStore().List() {
-					c.follow(obj)
-				}
-				return
-			}
-		case <-ctx.Done():
-			return
+func (c *Certificates) await(ctx context.Context, synced <-chan struct{}) {
+	select {
+	case <-synced:
+		c.watcher.Wait(ctx)
+		return
+	case <-ctx.Done():
+		return
+	case <-c.config.Routed:
+	}
+	late := time.NewTimer(behind)
+	defer late.Stop()
+	select {
+	case <-synced:
+		c.watcher.Wait(ctx)
+	case <-ctx.Done():
+	case <-late.C:
+		for _, obj := range c.config.Apps.GetStore().List() {
+			c.follow(obj)
 		}
 	}
 }

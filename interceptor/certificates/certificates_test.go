@@ -44,6 +44,12 @@ type world struct {
 	address   string
 }
 
+func closed() <-chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}
+
 func newWorld(t *testing.T, change ...func(*Config)) *world {
 	w := &world{
 		t: t, client: fake.NewClientset(), apps: fcache.NewFakeControllerSource(), authority: secretstest.NewAuthority(t),
@@ -51,7 +57,7 @@ func newWorld(t *testing.T, change ...func(*Config)) *world {
 	}
 	config := Config{
 		SecretsOf: secretstest.Of(w.client), Apps: cache.NewSharedIndexInformer(w.apps, &v1alpha1.HTTPApp{}, 0, cache.Indexers{}), Owner: w.table.HostOwner,
-		Routed:     func() bool { return true },
+		Routed:     closed(),
 		MinVersion: tls.VersionTLS12,
 	}
 	for _, c := range change {
@@ -306,16 +312,16 @@ func TestOneAppsBrokenSecretIsNoOtherAppsTrouble(t *testing.T) {
 }
 
 func TestItIsReadyWithoutTheClustersAPIWhenTheRoutesAreKnownFromBefore(t *testing.T) {
-	var routed atomic.Bool
+	routed := make(chan struct{})
 	apps := cache.NewSharedIndexInformer(fcache.NewFakeControllerSource(), &v1alpha1.HTTPApp{}, 0, cache.Indexers{}) // it does not run
-	c, err := New(Config{SecretsOf: secretstest.Of(fake.NewClientset()), Apps: apps, Routed: routed.Load})
+	c, err := New(Config{SecretsOf: secretstest.Of(fake.NewClientset()), Apps: apps, Routed: routed})
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- c.Run(ctx) }()
-	require.Never(t, c.Ready, 3*looks, looks, "nothing is known")
-	routed.Store(true)
-	require.Eventually(t, c.Ready, patience, looks)
+	require.Never(t, c.Ready, 50*time.Millisecond, 10*time.Millisecond, "nothing is known")
+	close(routed)
+	require.Eventually(t, c.Ready, patience, time.Millisecond)
 	cancel()
 	require.NoError(t, <-ended)
 }
@@ -348,12 +354,12 @@ func TestCertificatesAreServedByAStartWithoutTheClustersAPI(t *testing.T) {
 			ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}, Spec: v1alpha1.HTTPAppSpec{TLS: &v1alpha1.TLS{SecretName: name}},
 		}))
 	}
-	c, err := New(Config{SecretsOf: secretstest.Of(away), Apps: apps, Owner: w.table.HostOwner, Routed: func() bool { return true }, Recall: after, Keep: func() {}})
+	c, err := New(Config{SecretsOf: secretstest.Of(away), Apps: apps, Owner: w.table.HostOwner, Routed: closed(), Recall: after, Keep: func() {}})
 	require.NoError(t, err)
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- c.Run(ctx) }()
-	require.Eventually(t, c.Ready, patience, looks)
+	require.Eventually(t, c.Ready, patience, time.Millisecond)
 	require.True(t, c.Has(named("shop")))
 	require.False(t, c.Has(named("other")))
 	hello := &tls.ClientHelloInfo{ServerName: "shop.test"}

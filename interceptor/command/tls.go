@@ -61,7 +61,7 @@ func (o *TLSOptions) certificates(client *host.Client, apps cache.SharedIndexInf
 	}
 	c, err := certificates.New(certificates.Config{
 		SecretsOf: client.Secrets, Apps: apps, DefaultCert: o.DefaultCert, DefaultKey: o.DefaultKey, MinVersion: o.minVersion, CipherSuites: o.cipherSuites,
-		Routed: directory.Ready, Recall: known, Keep: directory.Keep,
+		Routed: directory.Known(), Recall: known, Keep: directory.Keep,
 		Owner: func(host string) (app types.NamespacedName, ok bool) {
 			table := directory.Table()
 			if table == nil {

@@ -1,6 +1,7 @@
 package secrets
 
 import (
+	"context"
 	"errors"
 	"sync"
 	"testing"
@@ -128,12 +129,12 @@ func TestASecretIsFollowedWhileAnAppNamesIt(t *testing.T) {
 	first := a.Secret("default", "s", "shop.test")
 	w := newWatched(t, fake.NewClientset())
 	secrets := w.client.CoreV1().Secrets("default")
-	require.True(t, w.Tried(), "there is nothing to be read")
+	w.Wait(t.Context()) // there is nothing to be read
 	require.Equal(t, State{}, w.of("shop"), "it names none")
 
 	w.Set(named("shop"), "s")
-	w.eventually("it is not there", func() bool { return Is(w.of("shop").Err, ReasonNotFound) })
-	require.True(t, w.Tried())
+	w.Wait(t.Context())
+	require.True(t, Is(w.of("shop").Err, ReasonNotFound), "it is not there")
 	_, err := secrets.Create(t.Context(), first, metav1.CreateOptions{})
 	require.NoError(t, err)
 	w.eventually("it is", func() bool { return w.of("shop").Err == nil && w.of("shop").Certificate != nil })
@@ -208,11 +209,38 @@ func TestASecretThatMayNotBeReadYetIsReadLater(t *testing.T) {
 	})
 	w := newWatched(t, client)
 	w.Set(named("shop"), "s")
-	w.eventually("it was tried", w.Tried)
+	w.Wait(t.Context())
 	require.True(t, Is(w.of("shop").Err, ReasonNotKnown))
 	require.ErrorContains(t, w.of("shop").Err, "may not be read")
 	mu.Lock()
 	allowed = true
 	mu.Unlock()
 	w.eventually("it is read", func() bool { return w.of("shop").Certificate != nil && w.of("shop").Err == nil })
+}
+
+func TestWhoWaitsForSecretsGoesOnWhenTheyAreNotNamedAnyMore(t *testing.T) {
+	client := fake.NewClientset()
+	held := make(chan struct{})
+	client.PrependReactor("*", "secrets", func(clienttesting.Action) (bool, runtime.Object, error) {
+		<-held
+		return false, nil, nil
+	})
+	w := newWatched(t, client)
+	t.Cleanup(func() { close(held) }) // before it is closed
+	w.Set(named("shop"), "s")
+	limited, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	w.Wait(limited)
+	cancel()
+	require.ErrorIs(t, limited.Err(), context.DeadlineExceeded, "it has not been read")
+	gone := make(chan struct{})
+	go func() {
+		w.Wait(t.Context())
+		close(gone)
+	}()
+	w.Set(named("shop"), "")
+	select {
+	case <-gone:
+	case <-time.After(patience):
+		t.Error("it waits on")
+	}
 }

@@ -38,8 +38,11 @@ type Watcher struct {
 	secrets map[types.NamespacedName]*secret
 	// recalled are Secrets as they were once.
 	recalled map[types.NamespacedName]*corev1.Secret
-	closed   bool
-	running  sync.WaitGroup
+	// untried are the Secrets that have not been read yet, and could have been; moved is closed, and another made, when they become less.
+	untried int
+	moved   chan struct{}
+	closed  bool
+	running sync.WaitGroup
 }
 
 // secret is one that is watched.
@@ -60,7 +63,7 @@ type secret struct {
 // NewWatcher makes a watcher of no Secret. secretsOf lists and watches those of a namespace that the options select. It calls back, if it is given what to call, with each app of whose Secret more or something
 // else is known now.
 func NewWatcher(secretsOf func(namespace string, options func(*metav1.ListOptions)) cache.ListerWatcher, changed func(app types.NamespacedName)) *Watcher {
-	return &Watcher{secretsOf: secretsOf, changed: changed, apps: map[types.NamespacedName]*secret{}, secrets: map[types.NamespacedName]*secret{}}
+	return &Watcher{secretsOf: secretsOf, changed: changed, apps: map[types.NamespacedName]*secret{}, secrets: map[types.NamespacedName]*secret{}, moved: make(chan struct{})}
 }
 
 // Set says which Secret of its namespace an app names; "" is none.
@@ -81,6 +84,7 @@ func (w *Watcher) Set(app types.NamespacedName, name string) {
 		if len(before.apps) == 0 {
 			before.stop()
 			delete(w.secrets, before.name)
+			w.done(before)
 		}
 	}
 	if name == "" {
@@ -97,6 +101,7 @@ func (w *Watcher) Set(app types.NamespacedName, name string) {
 			delete(w.recalled, named) // whatever comes later, it is older than that
 		}
 		w.secrets[named] = s
+		w.untried++
 		w.running.Go(func() { s.watch(ctx) })
 	}
 	s.apps = append(s.apps, app)
@@ -136,16 +141,32 @@ func (w *Watcher) Recall(known []*corev1.Secret) {
 	}
 }
 
-// Tried reports whether each Secret has been read, or could not be.
-func (w *Watcher) Tried() bool {
-	w.mu.RLock()
-	defer w.mu.RUnlock()
-	for _, s := range w.secrets {
-		if !s.tried {
-			return false
+// done takes in that a Secret has been tried, or need not be any more.
+func (w *Watcher) done(s *secret) {
+	if s.tried {
+		return
+	}
+	s.tried = true
+	w.untried--
+	close(w.moved)
+	w.moved = make(chan struct{})
+}
+
+// Wait waits until each Secret that is named has been read, or could not be, or until the context ends.
+func (w *Watcher) Wait(ctx context.Context) {
+	for {
+		w.mu.RLock()
+		untried, moved := w.untried, w.moved
+		w.mu.RUnlock()
+		if untried == 0 {
+			return
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return
 		}
 	}
-	return true
 }
 
 // Close ends all watches, and lets none begin.
@@ -222,7 +243,7 @@ func (s *secret) set(change func(*State)) {
 	w.mu.Lock()
 	before, tried := s.state, s.tried
 	change(&s.state)
-	s.tried = true
+	w.done(s)
 	same := tried && before.Certificate == s.state.Certificate && text(before.Err) == text(s.state.Err)
 	apps := slices.Clone(s.apps)
 	w.mu.Unlock()
