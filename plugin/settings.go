@@ -66,7 +66,7 @@ func (s *settings) addFlags(cmd *cobra.Command) {
 	flags.StringVar(&s.ingress, "ingress", "", "Make an Ingress for the hosts: of the cluster's default class, or, as --ingress=CLASS, of that one. --ingress=none takes it away.")
 	flags.Lookup("ingress").NoOptDefVal = defaultClass
 	flags.StringVar(&s.ingressTLSSecret, "ingress-tls-secret", "", "A Secret with the certificate by which the Ingress controller ends TLS for the hosts. Needs an Ingress.")
-	flags.StringSliceVar(&s.gateways, "gateway", nil, "Make an HTTPRoute for the hosts at this Gateway, as [NAMESPACE/]NAME[/LISTENER]. May be repeated. --gateway=none takes it away.")
+	flags.StringSliceVar(&s.gateways, "gateway", nil, "Make an HTTPRoute for the hosts at this Gateway: NAME, NAMESPACE/NAME or NAMESPACE/NAME/LISTENER. May be repeated. --gateway=none takes it away.")
 	flags.StringVar(&s.scale, "scale", "", "The fewest and the most replicas, as MIN..MAX. Default: 0..10.")
 	flags.Int64Var(&s.concurrency, "concurrency", 0, "How many requests at a time one replica is for. Default: 100.")
 	flags.Int64Var(&s.rps, "rps", 0, "How many requests per second one replica is for, instead of --concurrency.")
@@ -209,7 +209,7 @@ func parseSource(text string) (source corev1.EnvFromSource, err error) {
 	return source, nil
 }
 
-// parseGateway reads [NAMESPACE/]NAME[/LISTENER].
+// parseGateway reads NAME, NAMESPACE/NAME or NAMESPACE/NAME/LISTENER.
 func parseGateway(text string) (v1alpha1.GatewayReference, error) {
 	parts := strings.Split(text, "/")
 	if len(parts) > 3 || slices.Contains(parts, "") {

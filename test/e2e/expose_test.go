@@ -19,8 +19,8 @@ import (
 
 const (
 	// The ports of Traefik inside of the cluster's network.
-	traefikWeb    = "18000"
-	traefikSecure = "18443"
+	traefikWeb    = "19080"
+	traefikSecure = "19443"
 )
 
 // traefik runs Traefik as the cluster's Ingress controller and Gateway, inside of its network and with its DNS.
@@ -72,6 +72,7 @@ subjects: [{kind: ServiceAccount, name: %[1]s, namespace: %[2]s}]
 	ctx, cancel := context.WithCancel(context.Background())
 	cmd := exec.CommandContext(ctx, "nsenter", args...)
 	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH")} // without KUBECONFIG, which is for outside of the cluster's network
 	if err := cmd.Start(); err != nil {
 		u.Fatal(err)
 	}
@@ -192,7 +193,7 @@ spec:
 	secure := u.secure()
 	serial := secure.secret("cert", u.host("byingress"))
 	u.deploy("byingress", "--ingress="+class)
-	u.deploy("byroute", "--gateway=front/web")
+	u.deploy("byroute", "--gateway="+u.namespace+"/front/web")
 	u.eventually(soon, "what lets them in is there", func() error {
 		return errors.Join(u.exposedAs("byingress", "True IngressMade"), u.exposedAs("byroute", "True HTTPRouteAccepted"), u.exposedAs("plain", ""))
 	})

@@ -120,10 +120,10 @@ func (p *plugin) needs(app *v1alpha1.HTTPApp) ([]need, error) {
 		if e.Ingress != nil {
 			backend := of(services, nil, "an HTTPApp with expose.ingress is made into a Service for the Ingress to lead to")
 			backend.name = v1alpha1.ExposeServiceName(app.Name)
-			needs = append(needs, of(ingresses, exposureFrom{e.Ingress, routes.Keys(app)}, "an HTTPApp with expose.ingress is made into an Ingress"), backend)
+			needs = append(needs, of(ingresses, exposureFrom{e.Ingress, places(app)}, "an HTTPApp with expose.ingress is made into an Ingress"), backend)
 		}
 		if e.HTTPRoute != nil {
-			needs = append(needs, of(httpRoutes, exposureFrom{e.HTTPRoute, routes.Keys(app)}, "an HTTPApp with expose.httpRoute is made into an HTTPRoute"))
+			needs = append(needs, of(httpRoutes, exposureFrom{e.HTTPRoute, places(app)}, "an HTTPApp with expose.httpRoute is made into an HTTPRoute"))
 		}
 	}
 	return needs, nil
@@ -157,7 +157,15 @@ type scalerFrom struct {
 // exposureFrom is what an Ingress or an HTTPRoute is made from.
 type exposureFrom struct {
 	Options any
-	Routes  []routes.Key
+	Places  [][2]string
+}
+
+// places are the hosts and path prefixes of an app.
+func places(app *v1alpha1.HTTPApp) (all [][2]string) {
+	for _, key := range routes.Keys(app) {
+		all = append(all, [2]string{key.Host, key.PathPrefix})
+	}
+	return all
 }
 
 // servicePorts is what a Service is made from.

@@ -127,6 +127,7 @@ func TestWhoWritesAnAppMustHaveTheRightToMakeWhatItIsMadeInto(t *testing.T) {
 		"an HTTPRoute":                        {app(), app(gated), []string{"create httproutes"}},
 		"routes behind an Ingress":            {app(let), app(let, routed), []string{"update ingresses/web"}},
 		"routes behind an HTTPRoute":          {app(gated), app(gated, routed), []string{"patch httproutes/web"}},
+		"another image behind an Ingress":     {app(routed, let), app(routed, let, image), []string{"update deployments/web"}},
 		"no Ingress any more":                 {app(let), app(), nil},
 		"adopting another workload": {app(adopting("StatefulSet", "db"), unscaled, served), app(adopting("StatefulSet", "cache"), unscaled, served),
 			[]string{"update statefulsets/scale/cache"}},
