@@ -7,8 +7,10 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/client-go/dynamic"
 	cmdutil "k8s.io/kubectl/pkg/cmd/util"
 	"k8s.io/kubectl/pkg/util/completion"
 )
@@ -52,6 +54,7 @@ func NewCommand(calledAs string, streams genericiooptions.IOStreams) *cobra.Comm
 		now:       time.Now,
 	}
 	s.connect = func() (*clients, error) { return connect(s.factory) }
+	s.anything = func() (dynamic.Interface, meta.ResettableRESTMapper, error) { return anything(s.factory) }
 	return newCommand(s, flags)
 }
 

@@ -6,9 +6,14 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/meta/testrestmapper"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/client-go/dynamic"
+	dynamicfake "k8s.io/client-go/dynamic/fake"
 	"k8s.io/client-go/kubernetes/fake"
 	cmdutil "k8s.io/kubectl/pkg/cmd/util"
 
@@ -24,21 +29,29 @@ type plugin struct {
 	*testing.T
 	apps       *appsfake.Clientset
 	kubernetes *fake.Clientset
-	stderr     bytes.Buffer
+	// anything holds what is not read by its own client.
+	anything *dynamicfake.FakeDynamicClient
+	stderr   bytes.Buffer
 }
 
 func newPlugin(t *testing.T, objects ...runtime.Object) *plugin {
 	t.Setenv("KUBECONFIG", "")
 	t.Setenv("HOME", t.TempDir())
-	var apps, others []runtime.Object
+	var apps, others, anything []runtime.Object
 	for _, o := range objects {
-		if _, ok := o.(*v1alpha1.HTTPApp); ok {
+		switch o.(type) {
+		case *v1alpha1.HTTPApp:
 			apps = append(apps, o)
-		} else {
+		case *unstructured.Unstructured:
+			anything = append(anything, o)
+		default:
 			others = append(others, o)
 		}
 	}
-	return &plugin{T: t, apps: appsfake.NewSimpleClientset(apps...), kubernetes: fake.NewClientset(others...)}
+	return &plugin{
+		T: t, apps: appsfake.NewSimpleClientset(apps...), kubernetes: fake.NewClientset(others...),
+		anything: dynamicfake.NewSimpleDynamicClient(printable, anything...),
+	}
 }
 
 // call runs a command in the namespace shop.
@@ -55,6 +68,9 @@ func (p *plugin) complete(args ...string) (stdout string, err error) {
 	s := &session{IOStreams: streams, factory: cmdutil.NewFactory(flags), calledAs: "kubectl http", now: func() time.Time { return noon }}
 	s.connect = func() (*clients, error) {
 		return &clients{namespace: "shop", apps: p.apps.AppsV1alpha1(), kubernetes: p.kubernetes}, nil
+	}
+	s.anything = func() (dynamic.Interface, meta.ResettableRESTMapper, error) {
+		return p.anything, testrestmapper.TestOnlyStaticRESTMapper(printable).(meta.ResettableRESTMapper), nil
 	}
 	cmd := newCommand(s, flags)
 	cmd.SetArgs(args)

@@ -68,7 +68,8 @@ func newUpgradeCommand(s *session) *cobra.Command {
 		Short: "Bring the kedahttp in the cluster to the plugin's version",
 		Long: "Bring the kedahttp in the cluster to the plugin's version, replica by replica. The domain stays, unless another is said.\n\n" +
 			"Flags that the running parts have been given by an overlay would be lost: they are named, and nothing is done, unless --yes is said\n" +
-			"or the overlay is named with -k.",
+			"or the overlay is named with -k. So is what an earlier version has installed by this plugin and this one does not have any more: it is\n" +
+			"removed with --yes, in the end. A dry run tells of it. CustomResourceDefinitions, namespaces and apps stay in any case.",
 		Example: s.examples("upgrade", "upgrade -k ./kedahttp"),
 	})
 }
@@ -81,7 +82,7 @@ func (o *installOptions) command(cmd *cobra.Command) *cobra.Command {
 	cmd.Flags().BoolVar(&o.noWait, "no-wait", false, "Do not wait until it answers.")
 	cmd.Flags().DurationVar(&o.waitTimeout, "wait-timeout", 5*time.Minute, "How long to wait; exit code 3 if it takes longer.")
 	if o.upgrade {
-		cmd.Flags().BoolVar(&o.yes, "yes", false, "Also if flags of the running parts are lost.")
+		cmd.Flags().BoolVar(&o.yes, "yes", false, "Also if flags of the running parts are lost, or objects of an earlier version are removed.")
 	}
 	return cmd
 }
@@ -148,22 +149,32 @@ func (o *installOptions) run(ctx context.Context) error {
 			return err
 		}
 	}
-	if o.strategy == cmdutil.DryRunClient {
-		for _, object := range objects {
-			fmt.Fprintf(o.Out, "%s applied (dry run)\n", describeObject(object))
-		}
-		return nil
-	}
 	i, err := o.newInstaller(o.strategy)
 	if err != nil {
 		return err
 	}
-	if err := i.apply(ctx, objects); err != nil || o.strategy != cmdutil.DryRunNone || o.noWait {
+	var left []*unstructured.Unstructured
+	if o.upgrade {
+		if left, err = i.leftBehind(ctx, objects); err != nil {
+			return err
+		}
+		if err := refuseRemoval(left); err != nil && o.strategy == cmdutil.DryRunNone && !o.yes {
+			return err
+		}
+	}
+	if err := i.apply(ctx, objects); err != nil {
 		return err
+	}
+	if o.strategy != cmdutil.DryRunNone || o.noWait {
+		return i.remove(ctx, left)
 	}
 	limited, cancel := context.WithTimeout(ctx, o.waitTimeout)
 	defer cancel()
 	if err := i.await(limited, c, objects); err != nil {
+		return err
+	}
+	// Only now: the replicas of the earlier version may have needed them.
+	if err := i.remove(ctx, left); err != nil {
 		return err
 	}
 	fmt.Fprintf(o.ErrOut, "kedahttp answers. Let *.DOMAIN lead to the Service kedahttp-interceptor in %s, and see: %s doctor\n", usualNamespace, o.calledAs)

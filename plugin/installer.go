@@ -33,19 +33,25 @@ type installer struct {
 }
 
 func (s *session) newInstaller(strategy cmdutil.DryRunStrategy) (*installer, error) {
-	client, err := s.factory.DynamicClient()
+	client, mapper, err := s.anything()
+	return &installer{s, client, mapper, strategy, s.newProgress()}, err
+}
+
+// anything makes a client of objects of all kinds, and what knows the kinds that the cluster has.
+func anything(factory cmdutil.Factory) (dynamic.Interface, meta.ResettableRESTMapper, error) {
+	client, err := factory.DynamicClient()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	mapper, err := s.factory.ToRESTMapper()
+	mapper, err := factory.ToRESTMapper()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	resettable, ok := mapper.(meta.ResettableRESTMapper)
 	if !ok {
-		return nil, errors.New("the mapper of kinds cannot look again") // it is the factory's, which can
+		return nil, nil, errors.New("the mapper of kinds cannot look again") // it is the factory's, which can
 	}
-	return &installer{s, client, resettable, strategy, s.newProgress()}, nil
+	return client, resettable, nil
 }
 
 func (i *installer) resource(o *unstructured.Unstructured) (dynamic.ResourceInterface, error) {
@@ -78,6 +84,10 @@ func (i *installer) apply(ctx context.Context, objects []*unstructured.Unstructu
 	for step := range 3 {
 		for _, o := range objects {
 			if order(o) != step {
+				continue
+			}
+			if i.strategy == cmdutil.DryRunClient {
+				fmt.Fprintf(i.Out, "%s applied (dry run)\n", describeObject(o))
 				continue
 			}
 			resource, err := i.resource(o)

@@ -7,9 +7,11 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	cmdutil "k8s.io/kubectl/pkg/cmd/util"
@@ -25,6 +27,8 @@ type session struct {
 	now      func() time.Time
 	// connect makes the clients of the cluster that the flags name.
 	connect func() (*clients, error)
+	// anything makes what objects of any kind are read and written with.
+	anything func() (dynamic.Interface, meta.ResettableRESTMapper, error)
 }
 
 // clients are those of one cluster, and the namespace that the user works in.

@@ -78,7 +78,10 @@ func (o *uninstallOptions) run(ctx context.Context) error {
 	if err := o.removeApps(ctx, c, i.progress); err != nil {
 		return err
 	}
-	return i.remove(ctx, objects)
+	if err := i.remove(ctx, objects); err != nil {
+		return err
+	}
+	return i.removeClaimed(ctx)
 }
 
 // removeApps deletes all apps and waits until they are gone. While the API server answers, what it holds of them is let go.
@@ -177,7 +180,7 @@ func (i *installer) remove(ctx context.Context, objects []*unstructured.Unstruct
 		}
 		fmt.Fprintf(i.Out, "%s deleted%s\n", describeObject(o), note)
 	}
-	return i.removeClaimed(ctx)
+	return nil
 }
 
 // removeClaimed deletes the APIServices that the API server has made for itself, and that it cannot take back any more.

@@ -45,6 +45,54 @@ func TestThePluginRemovesAndInstallsEverything(t *testing.T) {
 	u.kubectl("wait", "--for=condition=Ready", "httpapp/first", "--timeout=3m") // the tests that come next need KEDA
 }
 
+// What an earlier version has installed goes with an upgrade to one that does not have it, when that is confirmed; what is an app's stays.
+func TestAnUpgradeRemovesWhatOnlyAnEarlierVersionHas(t *testing.T) {
+	u, o := onlyUser(t), operator(t)
+	overlay := localOverlay(t)
+	u.deploy("stays")
+	const earlier = `
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: kedahttp-earlier, namespace: kedahttp-system, labels: {app.kubernetes.io/part-of: kedahttp}}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: kedahttp-earlier, labels: {app.kubernetes.io/part-of: kedahttp}}
+`
+	const theirs = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: kedahttp-theirs, namespace: kedahttp-system, labels: {app.kubernetes.io/part-of: kedahttp}}\n"
+	for manager, manifest := range map[string]string{"kubectl-http": earlier, "somebody": theirs} {
+		if _, err := o.try(manifest, "apply", "--server-side", "--field-manager="+manager, "-f", "-"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	u.Cleanup(func() {
+		o.kubectl("delete", "configmap", "kedahttp-theirs", "kedahttp-earlier", "--ignore-not-found")
+		o.kubectl("delete", "clusterrole", "kedahttp-earlier", "--ignore-not-found")
+	})
+	kept := func() string {
+		return o.kubectl("get", "apiservices,crds,secrets,deployments,services,clusterroles,clusterrolebindings,roles,rolebindings", "-l", "app.kubernetes.io/part-of=kedahttp", "-o", "name")
+	}
+	before := strings.ReplaceAll(kept(), "clusterrole.rbac.authorization.k8s.io/kedahttp-earlier\n", "")
+
+	u.says(u.fails(1, "upgrade", "-k", overlay), "configmap/kedahttp-earlier in namespace kedahttp-system", "clusterrole.rbac.authorization.k8s.io/kedahttp-earlier", "Remove them: --yes")
+	u.says(u.plugin("upgrade", "-k", overlay, "--dry-run=client"), "configmap/kedahttp-earlier deleted (dry run)")
+	u.says(u.plugin("upgrade", "-k", overlay, "--dry-run=server"), "configmap/kedahttp-earlier deleted (server dry run)")
+	o.kubectl("get", "configmap", "kedahttp-earlier")
+
+	out := u.plugin("upgrade", "-k", overlay, "--yes")
+	u.says(out, "configmap/kedahttp-earlier deleted\n", "clusterrole.rbac.authorization.k8s.io/kedahttp-earlier deleted\n")
+	if strings.Count(out, " deleted") != 2 {
+		t.Errorf("it deletes more:\n%s", out)
+	}
+	o.kubectl("get", "configmap", "kedahttp-theirs")
+	if after := kept(); after != before {
+		t.Errorf("what is installed is\n%s\nnot\n%s", after, before)
+	}
+	if _, err := u.get("stays", "/"); err != nil {
+		t.Errorf("an app after the upgrade: %v", err)
+	}
+}
+
 // localOverlay is the overlay of the tests' cluster, with the ports of this one.
 func localOverlay(t *testing.T) string {
 	dir := t.TempDir()
