@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -207,6 +208,9 @@ func (o *importOptions) fromCluster(ctx context.Context, namespace string) ([]*u
 				return err
 			}
 			items, err := client.Resource(mapping.Resource).Namespace(namespace).List(ctx, metav1.ListOptions{})
+			if apierrors.IsNotFound(err) {
+				continue // kinds are remembered for a while, and this one has gone since
+			}
 			if err != nil {
 				return err
 			}

@@ -3,39 +3,76 @@
 package e2e
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
 )
 
-// addOnCRD is as much of the KEDA HTTP add-on as its objects need for being there.
-const addOnCRD = `
+// kind is as much of another system as its objects need for being there.
+const kind = `
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
-metadata: {name: httpscaledobjects.http.keda.sh}
+metadata: {name: %[2]s.%[1]s}
 spec:
-  group: http.keda.sh
+  group: %[1]s
   scope: Namespaced
-  names: {kind: HTTPScaledObject, plural: httpscaledobjects, shortNames: [httpso]}
+  names: {kind: %[3]s, plural: %[2]s, shortNames: [%[4]s]}
   versions:
-  - name: v1alpha1
+  - name: %[5]s
     served: true
     storage: true
     schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
 `
+
+// knows lets the cluster know a kind of another system while the test runs.
+func (u user) knows(group, plural, name, short, version string) {
+	u.Helper()
+	u.apply(fmt.Sprintf(kind, group, plural, name, short, version))
+	u.Cleanup(func() { u.kubectl("delete", "crd", plural+"."+group) })
+	u.kubectl("wait", "--for=condition=Established", "crd/"+plural+"."+group)
+}
+
+// imported is what the plugin makes of an object.
+func (u user) imported(object string) (made string) {
+	u.Helper()
+	u.eventually(soon, "the object read", func() (err error) { // discovery is behind for a moment
+		made, err = u.try("", "http", "import", object)
+		return err
+	})
+	return made
+}
+
+// wakes asks an imported app at zero.
+func (u user) wakes(app, url string) {
+	u.Helper()
+	u.routed(app)
+	u.kubectl("wait", "--for=condition=Ready", "httpapp/"+app, "--timeout=1m")
+	res, err := client.Get(url)
+	if err != nil {
+		u.Fatal(err)
+	}
+	res.Body.Close()
+	if res.StatusCode != http.StatusOK || res.Header.Get("X-KedaHTTP-Cold-Start") == "" {
+		u.Errorf("the imported app answers %s with %v", res.Status, res.Header)
+	}
+}
+
+// sleeping is a Deployment at zero, with its Service, that another system scales.
+func (u user) sleeping(name string) {
+	u.Helper()
+	u.kubectl("create", "deployment", name, "--image=kedahttp/test-echo:dev", "--port=8080", "--replicas=0")
+	u.kubectl("patch", "deployment", name, "--patch", `{"spec":{"template":{"spec":{"containers":[{"name":"test-echo","imagePullPolicy":"Never"}]}}}}`)
+	u.kubectl("expose", "deployment", name, "--port=80", "--target-port=8080")
+}
 
 func TestAnAppOfTheAddOnIsImportedAndServes(t *testing.T) {
 	u := newUser(t)
 	if _, err := u.try("", "http", "import", "--all"); err == nil || !strings.Contains(err.Error(), "there is nothing to import") {
 		t.Errorf("without the add-on: %v", err)
 	}
-	u.apply(addOnCRD)
-	u.Cleanup(func() { u.kubectl("delete", "crd", "httpscaledobjects.http.keda.sh") })
-	u.kubectl("wait", "--for=condition=Established", "crd/httpscaledobjects.http.keda.sh")
-
-	u.kubectl("create", "deployment", "old", "--image=kedahttp/test-echo:dev", "--port=8080", "--replicas=0")
-	u.kubectl("patch", "deployment", "old", "--patch", `{"spec":{"template":{"spec":{"containers":[{"name":"test-echo","imagePullPolicy":"Never"}]}}}}`)
-	u.kubectl("expose", "deployment", "old", "--port=80", "--target-port=8080")
+	u.knows("http.keda.sh", "httpscaledobjects", "HTTPScaledObject", "httpso", "v1alpha1")
+	u.sleeping("old")
 	u.apply(`
 apiVersion: http.keda.sh/v1alpha1
 kind: HTTPScaledObject
@@ -46,22 +83,59 @@ spec:
   replicas: {min: 0, max: 3}
   initialCooldownPeriod: 3
 `)
-	var made string
-	u.eventually(soon, "the object read", func() (err error) { // discovery is behind for a moment
-		made, err = u.try("", "http", "import", "httpso/old")
-		return err
-	})
+	made := u.imported("httpso/old")
 	u.says(made, "# From HTTPScaledObject "+u.namespace+"/old.", "# - not translated: spec.initialCooldownPeriod", "delete the HTTPScaledObject", "maxReplicas: 3")
 	u.kubectl("delete", "httpscaledobject", "old")
 	u.apply(made)
-	u.routed("old")
-	u.kubectl("wait", "--for=condition=Ready", "httpapp/old", "--timeout=1m")
-	res, err := client.Get("http://" + u.host("old") + "/")
-	if err != nil {
-		t.Fatal(err)
-	}
-	res.Body.Close()
-	if res.StatusCode != http.StatusOK || res.Header.Get("X-KedaHTTP-Cold-Start") == "" {
-		t.Errorf("the imported app answers %s with %v", res.Status, res.Header)
-	}
+	u.wakes("old", "http://"+u.host("old")+"/")
+}
+
+func TestARouteOfTheAddOnIsImportedWithItsScaledObjectAndServes(t *testing.T) {
+	u := newUser(t)
+	u.knows("http.keda.sh", "interceptorroutes", "InterceptorRoute", "ir", "v1beta1")
+	u.sleeping("api")
+	u.apply(`
+apiVersion: http.keda.sh/v1beta1
+kind: InterceptorRoute
+metadata: {name: api}
+spec:
+  target: {service: api, port: 80}
+  rules: [{hosts: [` + u.host("api") + `], paths: [{value: /v1}]}]
+  scalingMetric: {concurrency: {targetValue: 20}}
+---
+apiVersion: keda.sh/v1alpha1
+kind: ScaledObject
+metadata: {name: api}
+spec:
+  scaleTargetRef: {name: api}
+  minReplicaCount: 0
+  maxReplicaCount: 4
+  triggers: [{type: external-push, metadata: {scalerAddress: "add-on.invalid:9090", interceptorRoute: api}}]
+`)
+	made := u.imported("interceptorroute/api")
+	u.says(made, "# From InterceptorRoute "+u.namespace+"/api.", "name: api", "maxReplicas: 4", "target: \"20\"", "/v1")
+	u.kubectl("delete", "interceptorroute,scaledobject", "api")
+	u.apply(made)
+	u.wakes("api", "http://"+u.host("api")+"/v1")
+}
+
+func TestAServiceOfKnativeIsImportedAndServes(t *testing.T) {
+	u := newUser(t)
+	u.knows("serving.knative.dev", "services", "Service", "ksvc", "v1")
+	u.apply(`
+apiVersion: serving.knative.dev/v1
+kind: Service
+metadata: {name: hello}
+spec:
+  template:
+    metadata: {annotations: {autoscaling.knative.dev/max-scale: "4", autoscaling.knative.dev/target: "50"}}
+    spec:
+      containerConcurrency: 10
+      containers: [{image: "kedahttp/test-echo:dev", imagePullPolicy: Never, ports: [{containerPort: 8080}]}]
+`)
+	made := u.imported("ksvc/hello")
+	u.says(made, "# From Service "+u.namespace+"/hello.", "image: kedahttp/test-echo:dev", "maxReplicas: 4", "concurrencyLimit: 10")
+	u.kubectl("delete", "services.serving.knative.dev", "hello")
+	u.apply(made)
+	u.wakes("hello", "http://"+u.host("hello")+"/")
 }
