@@ -47,7 +47,7 @@ func (t *terminal) tmux(args ...string) string {
 
 func (t *terminal) press(keys ...string) {
 	t.Helper()
-	t.tmux(append([]string{"send-keys", "-t", t.session}, keys...)...)
+	t.tmux(append([]string{"send-keys", "-t", t.session, "--"}, keys...)...)
 }
 
 func (t *terminal) screen() string { return t.tmux("capture-pane", "-p", "-t", t.session) }
