@@ -33,7 +33,7 @@ fuzz: ## Every fuzz target for a few seconds; FUZZ_SECONDS=N for N of all togeth
 	hack/fuzz.sh $(FUZZ_SECONDS)
 
 .PHONY: test-e2e
-test-e2e: bin/cluster bin/kubectl-http bin/tools/prometheus bin/tools/traefik ## End to end, in a cluster of its own that is removed afterwards. E2E_CLUSTER=NAME uses, and keeps, that one.
+test-e2e: bin/cluster bin/kubectl-http bin/tools/prometheus ## End to end, in a cluster of its own that is removed afterwards. E2E_CLUSTER=NAME uses, and keeps, that one.
 	go test -tags e2e -count 1 -parallel 3 -timeout 60m $(if $(RUN),-run '$(RUN)') ./test/e2e
 	$(if $(E2E_CLUSTER)$(RUN),,@$(MAKE) test-e2e-without-keda test-e2e-chart)
 
@@ -48,6 +48,10 @@ test-e2e-chart: bin/cluster bin/kubectl-http bin/tools/helm ## The Helm chart: i
 .PHONY: test-long
 test-long: bin/cluster bin/kubectl-http ## Rows of 50 cold starts, and the first requests after half an hour without any. E2E_CLUSTER as above.
 	go test -tags e2e,long -count 1 -timeout 90m -v -run '$(or $(RUN),^TestLong)' ./test/e2e
+
+.PHONY: test-exposed
+test-exposed: bin/cluster bin/kubectl-http bin/tools/traefik ## Requests through a real Ingress controller and Gateway, Traefik, which takes minutes to build. E2E_CLUSTER as above.
+	go test -tags e2e,exposed -count 1 -timeout 30m -v -run '$(or $(RUN),^TestAnIngressController)' ./test/e2e
 
 # What differs between hosts: admission and discovery, namespaces, schemas, informers, scaling, and KEDA's part of it.
 HOSTS ?= 1.35 1.37

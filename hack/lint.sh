@@ -15,7 +15,7 @@ for module in . hack/cluster; do
 	(
 		cd "$module"
 		tags=
-		[ "$module" = . ] && tags=e2e,withoutkeda,long
+		[ "$module" = . ] && tags=e2e,withoutkeda,long,exposed
 		go vet -tags "$tags" ./...
 		"$staticcheck" -tags "$tags" ./...
 	)
