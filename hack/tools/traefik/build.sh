@@ -6,7 +6,7 @@ cd "$(dirname "$0")"
 
 lego=$PWD/../../../bin/tools/lego
 if ! cmp -s dns.go.txt "$lego/providers/dns/zz_gen_dns_providers.go"; then
-	version=$(sed -n 's/^\tgithub.com\/go-acme\/lego\/v5 \(v[^ ]*\)$/\1/p' go.mod)
+	version=$(sed -n 's/^\tgithub.com\/go-acme\/lego\/v5 \(v[^ ]*\).*$/\1/p' go.mod)
 	from=$(cd / && go mod download -json "github.com/go-acme/lego/v5@$version" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
 	rm -rf "$lego"
 	mkdir -p "$(dirname "$lego")"
