@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"sync/atomic"
@@ -29,6 +30,53 @@ import (
 )
 
 func hello(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") } //nolint:errcheck // the test sees
+
+// Clients and pods may have addresses of IPv6.
+func TestRequestsComeAndGoByIPv6(t *testing.T) {
+	listen := func() net.Listener {
+		l, err := net.Listen("tcp6", "[::1]:0")
+		if err != nil {
+			t.Skipf("there is no IPv6: %v", err)
+		}
+		return l
+	}
+	w := newWorld(t, func(c *Config) { c.Forwarded = true })
+	w.app("shop")
+	pod := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(rw, r.Host, " ", r.Header["X-Forwarded-For"], " ", r.Header["Forwarded"])
+	}))
+	_ = pod.Listener.Close()
+	pod.Listener = listen()
+	pod.Start()
+	t.Cleanup(pod.Close)
+	w.ready("shop", "", at(pod))
+	listener := listen()
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	server, err := NewServer(w.server.handler, &http.Server{Protocols: protocols})
+	require.NoError(t, err)
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	t.Cleanup(func() {
+		require.NoError(t, server.Close())
+		require.ErrorIs(t, await(t, served), http.ErrServerClosed)
+	})
+	for how, client := range map[string]*http.Client{"HTTP/1.1": {Transport: &http.Transport{}}, "HTTP/2": h2cClient(t)} {
+		for _, header := range []http.Header{{}, {"Expect": {"100-continue"}}} { // in place, and by the standard library
+			r, err := http.NewRequest(http.MethodPost, "http://"+listener.Addr().String(), strings.NewReader("hello"))
+			require.NoError(t, err)
+			r.Host, r.Header = "shop.test", header
+			res, err := client.Do(r)
+			require.NoError(t, err, how)
+			body, err := io.ReadAll(res.Body)
+			require.NoError(t, err)
+			require.NoError(t, res.Body.Close())
+			require.Equal(t, `shop.test [::1] [for="[::1]";host=shop.test;proto=http]`, string(body), how)
+		}
+		client.CloseIdleConnections()
+	}
+}
 
 func TestARequestWithoutARouteIsToldSo(t *testing.T) {
 	w := newWorld(t)

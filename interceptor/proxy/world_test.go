@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -210,6 +211,9 @@ func (w *world) ready(app, appProtocol string, addresses ...string) {
 			AddressType: discoveryv1.AddressTypeIPv4,
 			Ports:       []discoveryv1.EndpointPort{{Name: ptr.To("http"), Port: ptr.To(int32(number))}},
 			Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{host}, Conditions: discoveryv1.EndpointConditions{Ready: ptr.To(true)}}},
+		}
+		if strings.Contains(host, ":") {
+			slice.AddressType = discoveryv1.AddressTypeIPv6
 		}
 		if appProtocol != "" {
 			slice.Ports[0].AppProtocol = &appProtocol
