@@ -185,12 +185,15 @@ func (c *client) ask(l *link) (reusable bool, err error) {
 	} else if err = writeBoth(&l.socket, head, body); err == nil && !c.whole {
 		c.pump = startPump(c, l)
 	}
-	if err != nil {
-		return false, err
-	}
 	for {
-		n, err := l.head(&c.response, string(c.request.Method) == http.MethodHead)
-		if err != nil {
+		n := 0
+		if err == nil {
+			n, err = l.head(&c.response, string(c.request.Method) == http.MethodHead)
+		}
+		switch {
+		case err != nil && c.whole && c.request.Upgrade == nil && l.unheard(err, len(head)+len(body)):
+			return false, errAgain
+		case err != nil:
 			return false, err
 		}
 		switch status := c.response.Status; {

@@ -2,11 +2,15 @@ package proxy
 
 import (
 	"context"
+	"errors"
+	"io"
 	"net"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/kedahttp/kedahttp/interceptor/balance"
 	"github.com/kedahttp/kedahttp/interceptor/http1"
@@ -35,6 +39,21 @@ func (l *link) close() {
 	l.open.Add(-1)
 	_ = l.conn.Close()
 	l.in.free()
+}
+
+// unheard reports, of a link that broke with an error before anything came back, that the pod's system has not received any of the last n
+// bytes, which are all of a request: it had closed the connection before they came, so the pod cannot have read them. A reset that
+// comes first says nothing of the kind: the system may do that with what it has received, and the pod may have read it.
+func (l *link) unheard(err error, n int) bool {
+	// EPIPE is a reset behind the end.
+	if !errors.Is(err, io.EOF) && !errors.Is(err, unix.EPIPE) {
+		return false
+	}
+	unacknowledged := 0
+	if l.raw.Control(func(fd uintptr) { unacknowledged, err = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ) }) != nil || err != nil {
+		return false
+	}
+	return n > 0 && unacknowledged >= n
 }
 
 // interrupt ends what goes on on the link, which is of no use afterwards.

@@ -423,3 +423,55 @@ func TestNobodyTunnelsThroughToAPod(t *testing.T) {
 	}
 	require.Empty(t, seen)
 }
+
+// A pod that closes a connection has not read what comes afterwards, and only that is surely so.
+func TestWhatAPodHasNotReceivedIsKnown(t *testing.T) {
+	request := []byte("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 0\r\n\r\n")
+	for what, c := range map[string]struct {
+		before func(pod *net.TCPConn)
+		after  func(pod *net.TCPConn)
+		want   bool
+	}{
+		"closed before": {before: func(pod *net.TCPConn) { _ = pod.Close() }, want: true},
+		"read, and closed then": {after: func(pod *net.TCPConn) {
+			_, _ = io.ReadFull(pod, make([]byte, len(request)))
+			_ = pod.Close()
+		}},
+		"received, and closed then": {after: func(pod *net.TCPConn) { _ = pod.Close() }},
+		"read in part": {after: func(pod *net.TCPConn) {
+			_, _ = io.ReadFull(pod, make([]byte, 10))
+			_ = pod.Close()
+		}},
+		"reset before": {before: func(pod *net.TCPConn) {
+			_ = pod.SetLinger(0)
+			_ = pod.Close()
+		}},
+	} {
+		t.Run(what, func(t *testing.T) {
+			listener, err := net.Listen("tcp", "127.0.0.1:0")
+			require.NoError(t, err)
+			defer listener.Close() //nolint:errcheck // it is over
+			conn, err := net.Dial("tcp", listener.Addr().String())
+			require.NoError(t, err)
+			accepted, err := listener.Accept()
+			require.NoError(t, err)
+			pod := accepted.(*net.TCPConn)
+			defer pod.Close() //nolint:errcheck // it is over
+			l := &link{open: new(atomic.Int64)}
+			require.NoError(t, l.socket.open(conn.(*net.TCPConn)))
+			defer l.close()
+			if c.before != nil {
+				c.before(pod)
+			}
+			err = l.write(request)
+			if c.after != nil {
+				c.after(pod)
+			}
+			if err == nil {
+				err = l.fill(&l.in)
+			}
+			require.Error(t, err)
+			require.Equal(t, c.want, l.unheard(err, len(request)), "%v", err)
+		})
+	}
+}

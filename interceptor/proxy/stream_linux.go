@@ -302,13 +302,16 @@ func (x *asking) send(pod *balance.Endpoint, fresh bool) (err error) {
 	default:
 		err = writeBoth(&l.socket, head, x.body)
 	}
-	if err != nil {
-		return err
-	}
 	ofHead := string(x.request.Method) == http.MethodHead
 	for {
-		n, err := l.head(&x.response, ofHead)
-		if err != nil {
+		n := 0
+		if err == nil {
+			n, err = l.head(&x.response, ofHead)
+		}
+		switch {
+		case err != nil && x.whole && l.unheard(err, len(head)+len(x.body)):
+			return errAgain
+		case err != nil:
 			return err
 		}
 		switch status := x.response.Status; {
