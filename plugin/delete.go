@@ -52,6 +52,9 @@ func newDeleteCommand(s *session) *cobra.Command {
 		}
 	}
 	cmdutil.AddDryRunFlag(cmd)
+	completeOutput(cmd, []string{"name"})
+	completeWords(cmd, "dry-run", "none", "server", "client")
+	completeWords(cmd, "cascade", "background", "orphan", "foreground")
 	cmd.Flags().BoolVar(&o.keep, "keep-workload", false, "Keep the Deployment and the Service.")
 	return cmd
 }
@@ -71,6 +74,8 @@ func (o *deleteOptions) validate() error {
 		return errors.New("apps are named or selected, not both")
 	case o.keep && selected:
 		return errors.New("--keep-workload is for apps that are named")
+	case o.kubectl.Output != "" && o.kubectl.Output != "name":
+		return fmt.Errorf("--output is %q; of what is deleted only the name can be printed", o.kubectl.Output)
 	}
 	return nil
 }
@@ -107,14 +112,11 @@ func (o *deleteOptions) keepWorkloads(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		note := ""
-		if strategy == cmdutil.DryRunNone {
+		switch strategy {
+		case cmdutil.DryRunNone:
 			err = c.orphan(ctx, app)
-		} else {
-			note = map[cmdutil.DryRunStrategy]string{cmdutil.DryRunClient: " (client dry run)", cmdutil.DryRunServer: " (server dry run)"}[strategy]
-			if strategy == cmdutil.DryRunServer {
-				err = c.apps.HTTPApps(app.Namespace).Delete(ctx, name, metav1.DeleteOptions{DryRun: serverDryRun(strategy), PropagationPolicy: ptr.To(metav1.DeletePropagationOrphan)})
-			}
+		case cmdutil.DryRunServer:
+			err = c.apps.HTTPApps(app.Namespace).Delete(ctx, name, metav1.DeleteOptions{DryRun: serverDryRun(strategy), PropagationPolicy: ptr.To(metav1.DeletePropagationOrphan)})
 		}
 		if err != nil {
 			return err
@@ -124,7 +126,11 @@ func (o *deleteOptions) keepWorkloads(ctx context.Context) error {
 				return err
 			}
 		}
-		fmt.Fprintf(o.Out, "httpapp.%s/%s deleted%s\n", v1alpha1.GroupName, name, note)
+		if o.kubectl.Output == "name" {
+			fmt.Fprintf(o.Out, "httpapp.%s/%s\n", v1alpha1.GroupName, name)
+		} else {
+			fmt.Fprintf(o.Out, "httpapp.%s/%s deleted%s\n", v1alpha1.GroupName, name, dryRunNote(strategy))
+		}
 		ref := workloadOf(app)
 		fmt.Fprintf(o.ErrOut, "%s %s stays, with %d replicas; nothing scales it any more\n", ref.Kind, ref.Name, app.Status.Replicas)
 	}

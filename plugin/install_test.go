@@ -1,12 +1,15 @@
 package plugin
 
 import (
+	"bytes"
 	"strings"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	cmdutil "k8s.io/kubectl/pkg/cmd/util"
 
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 )
@@ -85,6 +88,17 @@ func TestAnUpgradeKeepsTheDomainAndLosesNoFlagUnasked(t *testing.T) {
 	}
 	if got := flagOf(running, "--domain"); got != "apps.test" {
 		t.Errorf("the domain is %q", got)
+	}
+}
+
+func TestADryRunOfUninstallSaysThatItIsOne(t *testing.T) {
+	p, out := newPlugin(t, hello()), &bytes.Buffer{}
+	s := &session{calledAs: "kubectl http", IOStreams: genericiooptions.IOStreams{Out: out, ErrOut: out}, now: noonNow}
+	o := &uninstallOptions{session: s, yes: true, strategy: cmdutil.DryRunServer}
+	c := &clients{namespace: "shop", apps: p.apps.AppsV1alpha1(), kubernetes: p.kubernetes}
+	err := o.removeApps(t.Context(), c, o.newProgress())
+	if want := "httpapp.apps.http.keda.sh/hello of namespace shop deleted (server dry run)\n"; err != nil || out.String() != want {
+		t.Errorf("it says %q (%v), not %q", out, err, want)
 	}
 }
 

@@ -114,7 +114,7 @@ func (o *uninstallOptions) removeApps(ctx context.Context, c *clients, progress 
 		if err != nil && !apierrors.IsNotFound(err) {
 			return err
 		}
-		fmt.Fprintf(o.Out, "httpapp.%s/%s of namespace %s deleted\n", v1alpha1.GroupName, app.Name, app.Namespace)
+		fmt.Fprintf(o.Out, "httpapp.%s/%s of namespace %s deleted%s\n", v1alpha1.GroupName, app.Name, app.Namespace, dryRunNote(o.strategy))
 	}
 	if o.strategy != cmdutil.DryRunNone {
 		return nil
@@ -162,14 +162,7 @@ func (i *installer) remove(ctx context.Context, objects []*unstructured.Unstruct
 		if err != nil {
 			return err
 		}
-		note := ""
-		switch i.strategy {
-		case cmdutil.DryRunClient:
-			note = " (dry run)"
-		default:
-			if i.strategy == cmdutil.DryRunServer {
-				note = " (server dry run)"
-			}
+		if i.strategy != cmdutil.DryRunClient {
 			err = resource.Delete(ctx, o.GetName(), metav1.DeleteOptions{DryRun: serverDryRun(i.strategy), PropagationPolicy: ptr.To(metav1.DeletePropagationForeground)})
 		}
 		switch {
@@ -178,9 +171,20 @@ func (i *installer) remove(ctx context.Context, objects []*unstructured.Unstruct
 		case err != nil:
 			return fmt.Errorf("%s: %w", describeObject(o), err)
 		}
-		fmt.Fprintf(i.Out, "%s deleted%s\n", describeObject(o), note)
+		fmt.Fprintf(i.Out, "%s deleted%s\n", describeObject(o), dryRunNote(i.strategy))
 	}
 	return nil
+}
+
+// dryRunNote is what kubectl's own commands add to what was only tried.
+func dryRunNote(strategy cmdutil.DryRunStrategy) string {
+	switch strategy {
+	case cmdutil.DryRunClient:
+		return " (dry run)"
+	case cmdutil.DryRunServer:
+		return " (server dry run)"
+	}
+	return ""
 }
 
 // removeClaimed deletes the APIServices that the API server has made for itself, and that it cannot take back any more.
@@ -195,7 +199,7 @@ func (i *installer) removeClaimed(ctx context.Context) error {
 		if err := services.Delete(ctx, name, metav1.DeleteOptions{DryRun: serverDryRun(i.strategy)}); err != nil && !apierrors.IsNotFound(err) {
 			return err
 		}
-		fmt.Fprintf(i.Out, "%s deleted\n", describeObject(&list.Items[n]))
+		fmt.Fprintf(i.Out, "%s deleted%s\n", describeObject(&list.Items[n]), dryRunNote(i.strategy))
 	}
 	return nil
 }
