@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"errors"
+	"log/slog"
 	"path/filepath"
 	"strings"
 	"time"
@@ -11,6 +12,8 @@ import (
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
 	cmdutil "k8s.io/kubectl/pkg/cmd/util"
 	"k8s.io/kubectl/pkg/util/completion"
 )
@@ -46,6 +49,9 @@ Results are on stdout, progress and warnings on stderr.`
 
 // NewCommand makes the whole command. calledAs is what its help calls it.
 func NewCommand(calledAs string, streams genericiooptions.IOStreams) *cobra.Command {
+	// What the API server warns of is said as kubectl does. What its libraries log comes again as an error, if it matters.
+	rest.SetDefaultWarningHandler(rest.NewWarningWriter(streams.ErrOut, rest.WarningWriterOptions{Deduplicate: true}))
+	klog.SetSlogLogger(slog.New(slog.DiscardHandler))
 	flags := genericclioptions.NewConfigFlags(true).WithDeprecatedPasswordFlag()
 	s := &session{
 		IOStreams: streams,

@@ -132,7 +132,7 @@ func TestEveryCommandIsExplainedUnderTheNameThatItWasCalledBy(t *testing.T) {
 		if strings.Contains(help, "kubectl http") || strings.Contains(help, "--kubeconfig") {
 			t.Errorf("the help of %s has what does not belong there:\n%s", cmd.Name(), help)
 		}
-		if cmd.GroupID != "" && cmd.Name() != "version" && !strings.Contains(help, "Examples:") {
+		if cmd.GroupID != "" && !strings.Contains(help, "Examples:") {
 			t.Errorf("%s has no example", cmd.Name())
 		}
 	}

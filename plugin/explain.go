@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
@@ -34,6 +35,10 @@ const unknownResource = `doesn't have a resource type "` + resource + `"`
 
 // explain adds what to do next to an error that a user can do something about.
 func (s *session) explain(err error) error {
+	// kubectl's own commands collect their errors, and what is collected cannot be looked into.
+	if all, ok := err.(utilerrors.Aggregate); ok && len(all.Errors()) == 1 {
+		return s.explain(all.Errors()[0])
+	}
 	var exit exitError
 	var missing *missingError
 	var noMatch *meta.NoKindMatchError
@@ -50,9 +55,13 @@ func (s *session) explain(err error) error {
 		return err
 	case errors.As(err, &missing):
 		return next("All apps of the namespace: %s list -n %s", s.calledAs, missing.namespace)
+	case apierrors.IsNotFound(err) && detailsOf(err).Group == v1alpha1.GroupName && detailsOf(err).Kind == resource && detailsOf(err).Name != "":
+		return next("All apps: %s list -A", s.calledAs)
+	case apierrors.IsNotFound(err) && detailsOf(err).Group == "" && detailsOf(err).Kind == "namespaces":
+		return next("Make it: kubectl create namespace %s. Or choose another: -n NAMESPACE", detailsOf(err).Name)
 	case errors.Is(err, context.Canceled):
 		return errors.New("interrupted")
-	case clientcmd.IsEmptyConfig(err), errors.Is(err, clientcmd.ErrNoContext), clientcmd.IsContextNotFound(err), clientcmd.IsConfigurationInvalid(err):
+	case noCluster(err):
 		return fmt.Errorf("there is no cluster to ask: %w\nChoose one: kubectl config get-contexts, or --kubeconfig FILE", err)
 	case isNotServed(err), errors.As(err, &noMatch), errors.As(err, &noResource), strings.Contains(err.Error(), unknownResource):
 		return fmt.Errorf("the cluster does not serve %s: kedahttp is not installed in it (%w)\nInstall it: %s install --help", v1alpha1.SchemeGroupVersion, err, s.calledAs)
@@ -80,6 +89,15 @@ func (s *session) explain(err error) error {
 	default:
 		return err
 	}
+}
+
+// noContext is how client-go says that a context which was named is not there.
+var noContext = regexp.MustCompile(`^(context|cluster|auth info) "[^"]*" does not exist$`)
+
+// noCluster says that the configuration names no cluster.
+func noCluster(err error) bool {
+	return err != nil && (clientcmd.IsEmptyConfig(err) || errors.Is(err, clientcmd.ErrNoContext) || clientcmd.IsContextNotFound(err) ||
+		clientcmd.IsConfigurationInvalid(err) || noContext.MatchString(err.Error()))
 }
 
 // isNotServed says that the API itself is not there, not only an object.

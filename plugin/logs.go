@@ -99,6 +99,11 @@ func (o *logsOptions) run(ctx context.Context) error {
 	} else if t.selector, err = c.selector(ctx, app); err != nil {
 		return err
 	}
+	if o.container != "" {
+		if err := t.hasContainer(ctx, o.container); err != nil {
+			return err
+		}
+	}
 	if o.follow {
 		return t.followAll(ctx)
 	}
@@ -161,6 +166,29 @@ func (c *clients) systemNamespace(ctx context.Context, said string) string {
 		return usualNamespace // who may not see APIServices is not kept from anything
 	}
 	return service.Spec.Service.Namespace
+}
+
+// hasContainer says which containers there are, if pods have none of a name.
+func (t *tailer) hasContainer(ctx context.Context, name string) error {
+	pods, err := t.clients.kubernetes.CoreV1().Pods(t.namespace).List(ctx, metav1.ListOptions{LabelSelector: t.selector})
+	if err != nil {
+		return err
+	}
+	var there []string
+	for i := range pods.Items {
+		for _, c := range slices.Concat(pods.Items[i].Spec.InitContainers, pods.Items[i].Spec.Containers) {
+			if c.Name == name {
+				return nil
+			}
+			if !slices.Contains(there, c.Name) {
+				there = append(there, c.Name)
+			}
+		}
+	}
+	if len(there) == 0 {
+		return nil // there is no pod
+	}
+	return fmt.Errorf("its pods have no container %s; there is: %s", name, strings.Join(there, ", "))
 }
 
 // readAll prints what there is, pod by pod; found is false if there is no pod.

@@ -124,7 +124,10 @@ func (c *clients) scale(ctx context.Context, name string, replicas int32, strate
 	apps := c.apps.HTTPApps(c.namespace)
 	scale, err := apps.GetScale(ctx, name, metav1.GetOptions{})
 	if isMissing(err) {
-		return nil, c.missing(ctx, name, err)
+		// It may be the workload that is not there.
+		if _, missing := c.get(ctx, name); missing != nil {
+			return nil, missing
+		}
 	}
 	if err != nil {
 		return nil, err

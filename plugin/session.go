@@ -76,7 +76,11 @@ type operation interface {
 // runs lets a command do an operation.
 func (s *session) runs(o operation) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
-		if err := o.complete(cmd, args); err != nil {
+		err := o.complete(cmd, args)
+		switch {
+		case noCluster(err):
+			return s.explain(err)
+		case err != nil:
 			return usageError(err)
 		}
 		if err := o.validate(); err != nil {

@@ -16,12 +16,13 @@ type urlOptions struct {
 	*session
 	oneApp
 	// show opens a URL; without it, it is printed.
-	show func(url string) error
+	show   func(url string) error
+	output string
 }
 
 func newURLCommand(s *session) *cobra.Command {
 	o := &urlOptions{session: s}
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:               "url NAME",
 		Short:             "Print where an app is reached",
 		Example:           s.examples("url hello"),
@@ -29,6 +30,8 @@ func newURLCommand(s *session) *cobra.Command {
 		ValidArgsFunction: s.completeApp(1),
 		RunE:              s.runs(o),
 	}
+	addOutput(cmd, &o.output)
+	return cmd
 }
 
 func newOpenCommand(s *session) *cobra.Command {
@@ -44,6 +47,10 @@ func newOpenCommand(s *session) *cobra.Command {
 	}
 }
 
+func (o *urlOptions) validate() error {
+	return errors.Join(o.oneApp.validate(), validateOutput(o.output))
+}
+
 func (o *urlOptions) run(ctx context.Context) error {
 	c, err := o.connect()
 	if err != nil {
@@ -56,6 +63,9 @@ func (o *urlOptions) run(ctx context.Context) error {
 	url := urlOf(app)
 	if url == "" {
 		return fmt.Errorf("app %s has no URL: all of its routes have fixed responses", o.name)
+	}
+	if o.output != "" {
+		return printAs(o.Out, o.output, map[string]string{"url": url})
 	}
 	if _, err := fmt.Fprintln(o.Out, url); err != nil || o.show == nil {
 		return err

@@ -33,10 +33,11 @@ type versions struct {
 func newVersionCommand(s *session) *cobra.Command {
 	o := &versionOptions{session: s}
 	cmd := &cobra.Command{
-		Use:   "version",
-		Short: "Print the versions of the plugin and of the server",
-		Args:  exactly(),
-		RunE:  s.runs(o),
+		Use:     "version",
+		Short:   "Print the versions of the plugin and of the server",
+		Example: s.examples("version", "version --client -o json"),
+		Args:    exactly(),
+		RunE:    s.runs(o),
 	}
 	cmd.Flags().BoolVar(&o.clientOnly, "client", false, "Only the plugin's version; the cluster is not asked.")
 	addOutput(cmd, &o.output)

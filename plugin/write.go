@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/printers"
 	"k8s.io/client-go/kubernetes/scheme"
 	cmdutil "k8s.io/kubectl/pkg/cmd/util"
 
@@ -29,6 +30,8 @@ var printable = func() *runtime.Scheme {
 type writing struct {
 	strategy cmdutil.DryRunStrategy
 	print    *genericclioptions.PrintFlags
+	// printer is made once: it puts what separates them between several objects.
+	printer printers.ResourcePrinter
 }
 
 // newWriting makes the flags of a command that reports with a verb in the past, such as scaled.
@@ -59,11 +62,13 @@ func (w *writing) asked() bool { return w.print.OutputFormat != nil && *w.print.
 
 // tell prints what was written: the object as it was asked for, or that it was done.
 func (w *writing) tell(out io.Writer, object runtime.Object) error {
-	printer, err := cmdutil.PrintFlagsWithDryRunStrategy(w.print, w.strategy).ToPrinter()
-	if err != nil {
-		return usageError(err)
+	if w.printer == nil {
+		var err error
+		if w.printer, err = cmdutil.PrintFlagsWithDryRunStrategy(w.print, w.strategy).ToPrinter(); err != nil {
+			return usageError(err)
+		}
 	}
-	return printer.PrintObj(object, out)
+	return w.printer.PrintObj(object, out)
 }
 
 func completeOutput(cmd *cobra.Command, formats []string) { completeWords(cmd, "output", formats...) }
