@@ -48,6 +48,8 @@ func TestShellsCompleteThePlugin(t *testing.T) {
 			if strings.Contains(term.screen(), "command not found") {
 				t.Errorf("the screen is\n%s", term.screen())
 			}
+			term.press("exit", "Enter")
+			term.shows("the shell's end, with all that it writes then", "ended with 0")
 		})
 	}
 }
