@@ -153,3 +153,34 @@ func workloadOf(app *v1alpha1.HTTPApp) v1alpha1.WorkloadReference {
 	}
 	return v1alpha1.WorkloadReference{APIVersion: "apps/v1", Kind: "Deployment", Name: app.Name}
 }
+
+// url is where an app is reached. One whose routes all have fixed responses is nowhere.
+func (c *clients) url(ctx context.Context, name string) (string, error) {
+	app, err := c.get(ctx, name)
+	if err != nil {
+		return "", err
+	}
+	url := urlOf(app)
+	if url == "" {
+		return "", fmt.Errorf("app %s has no URL: all of its routes have fixed responses", name)
+	}
+	return url, nil
+}
+
+// urlOf is where the app is reached, as the server says or, before it does, as its first route does.
+func urlOf(app *v1alpha1.HTTPApp) string {
+	if app.Status.URL != "" {
+		return app.Status.URL
+	}
+	for _, route := range app.Spec.Routes {
+		if route.Static != nil || len(route.Hosts) == 0 {
+			continue
+		}
+		path := route.PathPrefix
+		if path == "/" {
+			path = ""
+		}
+		return "http://" + route.Hosts[0] + path
+	}
+	return ""
+}

@@ -132,18 +132,6 @@ var usageTemplate = func() string {
 	return text[:from] + "\n\nThe flags of the connection are kubectl's: see \"{{.Root.CommandPath}} options\"." + text[end:]
 }()
 
-func newOptionsCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "options",
-		Short: "List the flags that every command has",
-		Args:  exactly(),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := cmd.OutOrStdout().Write([]byte(cmd.InheritedFlags().FlagUsages()))
-			return err
-		},
-	}
-}
-
 // completeConnection lets shells complete namespaces, contexts, clusters and users.
 func completeConnection(root *cobra.Command, factory cmdutil.Factory) {
 	completion.SetFactoryForCompletion(factory)

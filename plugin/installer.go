@@ -2,12 +2,14 @@ package plugin
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -16,12 +18,8 @@ import (
 	"k8s.io/client-go/dynamic"
 	cmdutil "k8s.io/kubectl/pkg/cmd/util"
 	"k8s.io/kubectl/pkg/polymorphichelpers"
-
-	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
+	"k8s.io/utils/ptr"
 )
-
-// apiServiceName is that of the APIService by which apps are served.
-var apiServiceName = v1alpha1.SchemeGroupVersion.Version + "." + v1alpha1.GroupName
 
 // installer brings objects into a cluster, and out of it.
 type installer struct {
@@ -111,6 +109,45 @@ func (i *installer) apply(ctx context.Context, objects []*unstructured.Unstructu
 	return nil
 }
 
+// remove deletes what the manifests made: first the APIService, since nobody would answer for it any more, and namespaces could not be
+// deleted; the namespace last.
+func (i *installer) remove(ctx context.Context, objects []*unstructured.Unstructured) error {
+	order := func(o *unstructured.Unstructured) int {
+		switch o.GetKind() {
+		case "APIService":
+			return 0
+		case "Deployment":
+			return 1
+		case "Namespace":
+			return 4
+		case "CustomResourceDefinition":
+			return 3
+		}
+		return 2
+	}
+	slices.SortStableFunc(objects, func(a, b *unstructured.Unstructured) int { return order(a) - order(b) })
+	for _, o := range objects {
+		resource, err := i.resource(o)
+		if meta.IsNoMatchError(err) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if i.strategy != cmdutil.DryRunClient {
+			err = resource.Delete(ctx, o.GetName(), metav1.DeleteOptions{DryRun: serverDryRun(i.strategy), PropagationPolicy: ptr.To(metav1.DeletePropagationForeground)})
+		}
+		switch {
+		case apierrors.IsNotFound(err):
+			continue
+		case err != nil:
+			return fmt.Errorf("%s: %w", describeObject(o), err)
+		}
+		fmt.Fprintf(i.Out, "%s deleted%s\n", describeObject(o), dryRunNote(i.strategy))
+	}
+	return nil
+}
+
 // await waits until the Deployments have rolled out and the API answers.
 func (i *installer) await(ctx context.Context, c *clients, objects []*unstructured.Unstructured) error {
 	last := "nothing was seen yet"
@@ -150,6 +187,20 @@ func (i *installer) await(ctx context.Context, c *clients, objects []*unstructur
 	return err
 }
 
+// running is the API server's Deployment; nil if there is none. What Helm has installed is refused.
+func (c *clients) running(ctx context.Context) (*appsv1.Deployment, error) {
+	d, err := c.kubernetes.AppsV1().Deployments(usualNamespace).Get(ctx, "kedahttp-apiserver", metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case d.Labels["app.kubernetes.io/managed-by"] == "Helm":
+		return nil, fmt.Errorf("kedahttp was installed by Helm, which has to go on with it: helm upgrade, in namespace %s", usualNamespace)
+	}
+	return d, nil
+}
+
 func withKind(d *appsv1.Deployment) *appsv1.Deployment {
 	d.SetGroupVersionKind(appsv1.SchemeGroupVersion.WithKind("Deployment"))
 	return d
@@ -162,37 +213,10 @@ func trimLine(text string) string {
 	return text
 }
 
-// apiService is as much of an APIService as is looked at.
-type apiService struct {
-	metav1.ObjectMeta `json:"metadata"`
-	Spec              struct {
-		CABundle []byte
-		Service  *struct{ Namespace, Name string }
+func describeObject(o *unstructured.Unstructured) string {
+	kind := strings.ToLower(o.GetKind())
+	if group := o.GroupVersionKind().Group; group != "" {
+		kind += "." + group
 	}
-	Status struct {
-		Conditions []struct{ Type, Status, Reason, Message string }
-	}
-}
-
-func (c *clients) apiServiceNamed(ctx context.Context, name string) (*apiService, error) {
-	raw, err := c.apps.RESTClient().Get().AbsPath("/apis/apiregistration.k8s.io/v1/apiservices", name).DoRaw(ctx)
-	if err != nil {
-		return nil, err
-	}
-	s := &apiService{}
-	return s, json.Unmarshal(raw, s)
-}
-
-// apiAvailable says whether the cluster's API server gets answers for apps and, if not, why.
-func (c *clients) apiAvailable(ctx context.Context) (available bool, why string, err error) {
-	s, err := c.apiServiceNamed(ctx, apiServiceName)
-	if err != nil {
-		return false, "", err
-	}
-	for _, condition := range s.Status.Conditions {
-		if condition.Type == "Available" {
-			return condition.Status == "True", condition.Reason + ": " + condition.Message, nil
-		}
-	}
-	return false, "nobody has looked at it yet", nil
+	return kind + "/" + o.GetName()
 }

@@ -5,14 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/utils/ptr"
 
@@ -143,73 +141,4 @@ func accessOf(app *v1alpha1.HTTPApp) func(line string) bool {
 		var entry struct{ App string }
 		return json.Unmarshal([]byte(line), &entry) == nil && entry.App == name
 	}
-}
-
-const (
-	nameLabel       = "app.kubernetes.io/name"
-	interceptorName = "kedahttp-interceptor"
-	// usualNamespace is where the manifests put kedahttp.
-	usualNamespace = "kedahttp-system"
-)
-
-func addSystemFlag(cmd *cobra.Command, system *string) {
-	cmd.Flags().StringVar(system, "system-namespace", "", "The namespace that kedahttp runs in. Default: that of its APIService, or "+usualNamespace+".")
-}
-
-// systemNamespace is the namespace that kedahttp runs in.
-func (c *clients) systemNamespace(ctx context.Context, said string) string {
-	if said != "" {
-		return said
-	}
-	service, err := c.apiServiceNamed(ctx, apiServiceName)
-	if err != nil || service.Spec.Service == nil || service.Spec.Service.Namespace == "" {
-		return usualNamespace // who may not see APIServices is not kept from anything
-	}
-	return service.Spec.Service.Namespace
-}
-
-// hasContainer says which containers there are, if pods have none of a name.
-func (t *tailer) hasContainer(ctx context.Context, name string) error {
-	pods, err := t.clients.kubernetes.CoreV1().Pods(t.namespace).List(ctx, metav1.ListOptions{LabelSelector: t.selector})
-	if err != nil {
-		return err
-	}
-	var there []string
-	for i := range pods.Items {
-		for _, c := range slices.Concat(pods.Items[i].Spec.InitContainers, pods.Items[i].Spec.Containers) {
-			if c.Name == name {
-				return nil
-			}
-			if !slices.Contains(there, c.Name) {
-				there = append(there, c.Name)
-			}
-		}
-	}
-	if len(there) == 0 {
-		return nil // there is no pod
-	}
-	return fmt.Errorf("its pods have no container %s; there is: %s", name, strings.Join(there, ", "))
-}
-
-// readAll prints what there is, pod by pod; found is false if there is no pod.
-func (t *tailer) readAll(ctx context.Context) (found bool, err error) {
-	pods, err := t.clients.kubernetes.CoreV1().Pods(t.namespace).List(ctx, metav1.ListOptions{LabelSelector: t.selector})
-	if err != nil {
-		return false, err
-	}
-	several := len(pods.Items) > 1
-	t.prefix = t.prefix && (several || len(pods.Items) == 1 && len(t.containers(&pods.Items[0])) > 1)
-	var problems []error
-	for i := range pods.Items {
-		pod := &pods.Items[i]
-		for _, container := range t.containers(pod) {
-			if !begun(pod, container) {
-				continue
-			}
-			if err := t.copy(ctx, pod.Name, container, t.since, t.tail); err != nil && !errors.Is(err, io.EOF) {
-				problems = append(problems, err)
-			}
-		}
-	}
-	return len(pods.Items) > 0, errors.Join(problems...)
 }

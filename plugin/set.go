@@ -37,46 +37,33 @@ func newSetCommand(s *session) *cobra.Command {
 			return cmd.Help()
 		},
 	}
-	give := func(flag string) func(*setOptions, []string) error {
-		return func(o *setOptions, values []string) error {
-			for _, value := range values {
-				if err := o.flags.Set(flag, value); err != nil {
-					return err
-				}
-			}
-			return nil
-		}
-	}
-	add := func(use, short, example string, args cobra.PositionalArgs, shown []string, take func(*setOptions, []string) error) {
-		o := &setOptions{session: s, writing: newWriting("changed"), take: take}
-		sub := &cobra.Command{Use: use, Short: short, Example: s.examples(example), Args: args, ValidArgsFunction: s.completeApp(1), RunE: s.runs(o)}
-		o.settings.addFlags(sub)
-		// The arguments say it, or another command does.
-		sub.Flags().VisitAll(func(f *pflag.Flag) { f.Hidden = !slices.Contains(shown, f.Name) })
-		o.writing.addFlags(sub)
-		cmd.AddCommand(sub)
-	}
-	add("image NAME IMAGE", "Set the container image", "set image hello example.com/hello:2", exactly("NAME", "IMAGE"), nil, give("image"))
-	add("env NAME VARIABLE=VALUE... VARIABLE-...", "Set or remove environment variables", "set env hello LOG_LEVEL=debug OLD-", atLeast("NAME", "VARIABLE=VALUE"), nil, give("env"))
-	add("host NAME HOST...", "Set the hosts", "set host hello hello.example.com www.example.com", atLeast("NAME", "HOST"), []string{"path"}, give("host"))
-	add("expose NAME", "Set what lets the hosts in: an Ingress, an HTTPRoute at a Gateway", "set expose hello --ingress=nginx",
-		exactly("NAME"), []string{"ingress", "ingress-tls-secret", "gateway"}, func(o *setOptions, _ []string) error {
-			if !o.changed("ingress") && !o.changed("ingress-tls-secret") && !o.changed("gateway") {
-				return errors.New("say --ingress, --ingress-tls-secret or --gateway")
-			}
-			return nil
-		})
-	add("port NAME PORT", "Set the port that the container listens on", "set port hello 3000", exactly("NAME", "PORT"), nil, give("port"))
-	add("health NAME PATH", "Set the path that answers 2xx when the container is ready", "set health hello /healthz", exactly("NAME", "PATH"), nil, give("health"))
-	add("timeout NAME DURATION", "Set how long a response may take to begin", "set timeout hello 30s", exactly("NAME", "DURATION"), nil, give("timeout"))
-	add("resources NAME", "Set what a replica is given of CPU and memory", "set resources hello --cpu 250m --memory 128Mi", exactly("NAME"), []string{"cpu", "memory"},
-		func(o *setOptions, _ []string) error {
-			if o.cpu == "" && o.memory == "" {
-				return errors.New("say --cpu, --memory or both")
-			}
-			return nil
-		})
+	cmd.AddCommand(newSetImageCommand(s), newSetEnvCommand(s), newSetHostCommand(s), newSetExposeCommand(s), newSetPortCommand(s),
+		newSetHealthCommand(s), newSetTimeoutCommand(s), newSetResourcesCommand(s))
 	return cmd
+}
+
+// newSetting makes the command for one thing of an app, with those flags of deploy shown which say it. take reads
+// what comes after the name.
+func (s *session) newSetting(cmd *cobra.Command, shown []string, take func(o *setOptions, values []string) error) *cobra.Command {
+	o := &setOptions{session: s, writing: newWriting("changed"), take: take}
+	cmd.ValidArgsFunction, cmd.RunE = s.completeApp(1), s.runs(o)
+	o.settings.addFlags(cmd)
+	// The arguments say it, or another command does.
+	cmd.Flags().VisitAll(func(f *pflag.Flag) { f.Hidden = !slices.Contains(shown, f.Name) })
+	o.writing.addFlags(cmd)
+	return cmd
+}
+
+// give takes values as a flag of deploy takes them.
+func give(flag string) func(*setOptions, []string) error {
+	return func(o *setOptions, values []string) error {
+		for _, value := range values {
+			if err := o.flags.Set(flag, value); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 }
 
 func (o *setOptions) complete(cmd *cobra.Command, args []string) error {

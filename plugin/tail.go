@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -204,4 +205,50 @@ func (t *tailer) write(pod, container, line string) {
 	if line[len(line)-1] != '\n' {
 		fmt.Fprintln(t.out)
 	}
+}
+
+// hasContainer says which containers there are, if pods have none of a name.
+func (t *tailer) hasContainer(ctx context.Context, name string) error {
+	pods, err := t.clients.kubernetes.CoreV1().Pods(t.namespace).List(ctx, metav1.ListOptions{LabelSelector: t.selector})
+	if err != nil {
+		return err
+	}
+	var there []string
+	for i := range pods.Items {
+		for _, c := range slices.Concat(pods.Items[i].Spec.InitContainers, pods.Items[i].Spec.Containers) {
+			if c.Name == name {
+				return nil
+			}
+			if !slices.Contains(there, c.Name) {
+				there = append(there, c.Name)
+			}
+		}
+	}
+	if len(there) == 0 {
+		return nil // there is no pod
+	}
+	return fmt.Errorf("its pods have no container %s; there is: %s", name, strings.Join(there, ", "))
+}
+
+// readAll prints what there is, pod by pod; found is false if there is no pod.
+func (t *tailer) readAll(ctx context.Context) (found bool, err error) {
+	pods, err := t.clients.kubernetes.CoreV1().Pods(t.namespace).List(ctx, metav1.ListOptions{LabelSelector: t.selector})
+	if err != nil {
+		return false, err
+	}
+	several := len(pods.Items) > 1
+	t.prefix = t.prefix && (several || len(pods.Items) == 1 && len(t.containers(&pods.Items[0])) > 1)
+	var problems []error
+	for i := range pods.Items {
+		pod := &pods.Items[i]
+		for _, container := range t.containers(pod) {
+			if !begun(pod, container) {
+				continue
+			}
+			if err := t.copy(ctx, pod.Name, container, t.since, t.tail); err != nil && !errors.Is(err, io.EOF) {
+				problems = append(problems, err)
+			}
+		}
+	}
+	return len(pods.Items) > 0, errors.Join(problems...)
 }

@@ -4,14 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -135,56 +132,6 @@ func (o *uninstallOptions) removeApps(ctx context.Context, c *clients, progress 
 		return timeoutError(errors.New("the apps are not gone yet; what holds them: kubectl get httpapps -A -o yaml"))
 	}
 	return err
-}
-
-// remove deletes what the manifests made: first the APIService, since nobody would answer for it any more, and namespaces could not be
-// deleted; the namespace last.
-func (i *installer) remove(ctx context.Context, objects []*unstructured.Unstructured) error {
-	order := func(o *unstructured.Unstructured) int {
-		switch o.GetKind() {
-		case "APIService":
-			return 0
-		case "Deployment":
-			return 1
-		case "Namespace":
-			return 4
-		case "CustomResourceDefinition":
-			return 3
-		}
-		return 2
-	}
-	slices.SortStableFunc(objects, func(a, b *unstructured.Unstructured) int { return order(a) - order(b) })
-	for _, o := range objects {
-		resource, err := i.resource(o)
-		if meta.IsNoMatchError(err) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		if i.strategy != cmdutil.DryRunClient {
-			err = resource.Delete(ctx, o.GetName(), metav1.DeleteOptions{DryRun: serverDryRun(i.strategy), PropagationPolicy: ptr.To(metav1.DeletePropagationForeground)})
-		}
-		switch {
-		case apierrors.IsNotFound(err):
-			continue
-		case err != nil:
-			return fmt.Errorf("%s: %w", describeObject(o), err)
-		}
-		fmt.Fprintf(i.Out, "%s deleted%s\n", describeObject(o), dryRunNote(i.strategy))
-	}
-	return nil
-}
-
-// dryRunNote is what kubectl's own commands add to what was only tried.
-func dryRunNote(strategy cmdutil.DryRunStrategy) string {
-	switch strategy {
-	case cmdutil.DryRunClient:
-		return " (dry run)"
-	case cmdutil.DryRunServer:
-		return " (server dry run)"
-	}
-	return ""
 }
 
 // removeClaimed deletes the APIServices that the API server has made for itself, and that it cannot take back any more.

@@ -87,3 +87,14 @@ func (w *writing) tellScale(out io.Writer, scale *autoscalingv1.Scale) error {
 	}
 	return w.tell(out, &v1alpha1.HTTPApp{ObjectMeta: metav1.ObjectMeta{Name: scale.Name, Namespace: scale.Namespace}})
 }
+
+// dryRunNote is what kubectl's own commands add to what was only tried.
+func dryRunNote(strategy cmdutil.DryRunStrategy) string {
+	switch strategy {
+	case cmdutil.DryRunClient:
+		return " (dry run)"
+	case cmdutil.DryRunServer:
+		return " (server dry run)"
+	}
+	return ""
+}

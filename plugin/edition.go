@@ -7,7 +7,9 @@ import (
 	"path"
 	"strings"
 
+	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 	"sigs.k8s.io/yaml"
@@ -20,6 +22,45 @@ type edition struct {
 	registry, tag, domain string
 	// overlay is a folder with a kustomization of one's own, instead of all the others.
 	overlay string
+}
+
+func (e *edition) addFlags(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&e.domain, "domain", "", "The domain of the apps: NAME.NAMESPACE.DOMAIN leads to an app. A wildcard in the DNS leads to the interceptors.")
+	flags.StringVar(&e.registry, "registry", "kedahttp", "Where the images apiserver, interceptor and scaler are.")
+	flags.StringVar(&e.tag, "tag", "", "The tag of the images. Default: the plugin's version.")
+	flags.StringVarP(&e.overlay, "kustomize", "k", "", "A folder with a kustomization of your own, upon artifacts/base, instead of these flags.")
+}
+
+func (e *edition) complete(cmd *cobra.Command) error {
+	if e.overlay != "" && (e.domain != "" || e.tag != "" || cmd.Flags().Changed("registry")) {
+		return errors.New("--kustomize says it all; --domain, --registry and --tag belong into the kustomization")
+	}
+	if e.tag == "" {
+		e.tag = Version
+	}
+	return nil
+}
+
+// What an edition without a domain is.
+const (
+	domainNeeded = false
+	domainKept   = true
+)
+
+// validate looks whether it makes sense. kept says that there is a domain already, which stays unless another is said.
+func (e *edition) validate(kept bool) error {
+	switch {
+	case e.overlay != "":
+		return nil
+	case e.domain == "" && !kept:
+		return errors.New("--domain is needed: the domain of the apps, such as apps.example.com")
+	case e.domain != "" && len(validation.IsDNS1123Subdomain(e.domain)) > 0:
+		return fmt.Errorf("--domain is %q; it is a name in the DNS, such as apps.example.com", e.domain)
+	case e.registry == "" || strings.HasSuffix(e.registry, "/"):
+		return fmt.Errorf("--registry is %q; it is what comes before /apiserver in the image's name", e.registry)
+	}
+	return nil
 }
 
 // programs are the parts of kedahttp that run, each a Deployment and an image.

@@ -1,19 +1,14 @@
 package plugin
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/watch"
-
-	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 )
 
 // moves tells when apps change or their requests move. What moves is known to watches of tables only: a watch of objects hears
@@ -74,51 +69,4 @@ func (c *clients) watchTable(ctx context.Context, namespace string, opts metav1.
 			}
 		}
 	}
-}
-
-// follow tells the status again whenever it changes. On a terminal each takes the place of the one before; elsewhere there is a line
-// for each change of how the app is.
-func (o *statusOptions) follow(ctx context.Context, c *clients) error {
-	if _, err := c.get(ctx, o.name); err != nil {
-		return err
-	}
-	last := ""
-	tell := func(string, string) error {
-		app, err := c.get(ctx, o.name)
-		var missing *missingError
-		switch {
-		case errors.As(err, &missing):
-			return fmt.Errorf("app %s was deleted", o.name)
-		case err != nil:
-			return err
-		}
-		switch {
-		case *o.print.OutputFormat != "":
-			return o.tell(ctx, c, app, o.Out)
-		case isTerminal(o.Out):
-			var screen bytes.Buffer
-			if err := o.tell(ctx, c, app, &screen); err != nil {
-				return err
-			}
-			_, err := fmt.Fprintf(o.Out, "\033[H\033[2J%s", &screen)
-			return err
-		}
-		if line := headline(app); line != last {
-			last = line
-			_, err := fmt.Fprintf(o.Out, "%s  %s\n", o.now().Format(time.TimeOnly), line)
-			return err
-		}
-		return nil
-	}
-	return c.moves(ctx, c.namespace, metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector(v1alpha1.FieldName, o.name).String()}, tell)
-}
-
-// headline is how an app is, in one line.
-func headline(app *v1alpha1.HTTPApp) string {
-	state, why := stateOf(app)
-	line := fmt.Sprintf("%s: %s", state, why)
-	if t := app.Status.Traffic; t != nil {
-		line += fmt.Sprintf("; %d pending, %d in flight", t.Pending, t.InFlight)
-	}
-	return line
 }

@@ -1,0 +1,65 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"runtime"
+
+	"github.com/spf13/cobra"
+)
+
+type openOptions struct {
+	*session
+	oneApp
+	// show opens a URL.
+	show func(url string) error
+}
+
+func newOpenCommand(s *session) *cobra.Command {
+	o := &openOptions{session: s, show: browse}
+	return &cobra.Command{
+		Use:               "open NAME",
+		Short:             "Open an app in the browser",
+		Long:              "Open an app in the browser, at its URL. Where that leads nowhere, because the cluster has no ingress, see port-forward.",
+		Example:           s.examples("open hello"),
+		Args:              exactly("NAME"),
+		ValidArgsFunction: s.completeApp(1),
+		RunE:              s.runs(o),
+	}
+}
+
+func (o *openOptions) run(ctx context.Context) error {
+	c, err := o.connect()
+	if err != nil {
+		return err
+	}
+	url, err := c.url(ctx, o.name)
+	if err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintln(o.Out, url); err != nil {
+		return err
+	}
+	return o.show(url)
+}
+
+// browse opens a URL with what the desktop has for it.
+func browse(url string) error {
+	var name string
+	var args []string
+	switch runtime.GOOS {
+	case "darwin":
+		name = "open"
+	case "windows":
+		name, args = "rundll32", []string{"url.dll,FileProtocolHandler"}
+	default:
+		name = "xdg-open"
+	}
+	path, err := exec.LookPath(name)
+	if err != nil {
+		return errors.New("there is no " + name + " to open it with")
+	}
+	return exec.Command(path, append(args, url)...).Start()
+}
