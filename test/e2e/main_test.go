@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"flag"
 	"fmt"
 	"net/url"
 	"os"
@@ -64,7 +65,16 @@ func run(m *testing.M) (int, error) {
 	if err := adopt(filepath.Join(root, "bin"), name); err != nil {
 		return 0, err
 	}
-	return m.Run(), nil
+	code := m.Run()
+	// Of some of the tests it does not follow.
+	if code != 0 || flag.Lookup("test.run").Value.String() != "" || flag.Lookup("test.skip").Value.String() != "" {
+		return code, nil
+	}
+	missing, err := notRun()
+	if err == nil && len(missing) > 0 {
+		err = fmt.Errorf("no test has run the plugin's %s", strings.Join(missing, ", "))
+	}
+	return code, err
 }
 
 // adopt takes over the environment in which a shell would use the cluster, and puts the plugin where kubectl finds it.

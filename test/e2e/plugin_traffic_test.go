@@ -7,6 +7,8 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"os"
+	"os/exec"
 	"strings"
 	"sync"
 	"testing"
@@ -16,12 +18,29 @@ import (
 type output struct {
 	mu    sync.Mutex
 	lines []string
+	cmd   *exec.Cmd
+	ended chan struct{}
+}
+
+func (o *output) all() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return strings.Join(o.lines, "\n")
+}
+
+// interrupt is Ctrl-C. It returns the exit code.
+func (o *output) interrupt() int { return o.end(os.Interrupt) }
+
+func (o *output) kill() { o.end(os.Kill) }
+
+func (o *output) end(signal os.Signal) int {
+	_ = o.cmd.Process.Signal(signal) // it may have ended
+	<-o.ended
+	return o.cmd.ProcessState.ExitCode()
 }
 
 func (o *output) has(parts ...string) error {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	all := strings.Join(o.lines, "\n")
+	all := o.all()
 	for _, part := range parts {
 		if !strings.Contains(all, part) {
 			return fmt.Errorf("no %q in\n%s", part, all)
@@ -45,8 +64,7 @@ func (o *output) first(prefix string) string {
 // goesOn runs a command of the plugin until the test ends.
 func (u user) goesOn(args ...string) *output {
 	u.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	cmd := u.command(ctx, append([]string{"http"}, args...)...)
+	cmd := u.command(context.Background(), append([]string{"http"}, args...)...)
 	pipe, err := cmd.StdoutPipe()
 	if err != nil {
 		u.Fatal(err)
@@ -55,22 +73,18 @@ func (u user) goesOn(args ...string) *output {
 	if err := cmd.Start(); err != nil {
 		u.Fatal(err)
 	}
-	out := &output{}
-	ended := make(chan struct{})
+	out := &output{cmd: cmd, ended: make(chan struct{})}
 	go func() {
-		defer close(ended)
+		defer close(out.ended)
 		lines := bufio.NewScanner(pipe)
 		for lines.Scan() {
 			out.mu.Lock()
 			out.lines = append(out.lines, lines.Text())
 			out.mu.Unlock()
 		}
+		_ = cmd.Wait() // how it ended is its exit code
 	}()
-	u.Cleanup(func() {
-		cancel()
-		<-ended
-		_ = cmd.Wait() // it was killed
-	})
+	u.Cleanup(out.kill)
 	return out
 }
 

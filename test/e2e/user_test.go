@@ -102,6 +102,9 @@ func (u user) try(stdin string, args ...string) (string, error) {
 }
 
 func (u user) command(ctx context.Context, args ...string) *exec.Cmd {
+	if args[0] == "http" {
+		note(args[1:])
+	}
 	cmd := exec.CommandContext(ctx, "kubectl", args...)
 	// In the environment rather than a flag, because a plugin's flags come after its name.
 	cmd.Args = append([]string{"kubectl"}, args...)
