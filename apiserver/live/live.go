@@ -3,6 +3,7 @@
 package live
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"strconv"
@@ -78,10 +79,10 @@ func (v *View) Sample(app types.NamespacedName) (s queue.Sample, ok bool) {
 	return s, !s.SampledAt.IsZero()
 }
 
-// Join sets the app's status.traffic.
-func (v *View) Join(app *v1alpha1.HTTPApp) {
+// Join sets the app's status.traffic, except for kubectl diff.
+func (v *View) Join(ctx context.Context, app *v1alpha1.HTTPApp) {
 	s, ok := v.Sample(types.NamespacedName{Namespace: app.Namespace, Name: app.Name})
-	if !ok {
+	if !ok || compares(ctx) {
 		app.Status.Traffic = nil
 		return
 	}
@@ -94,8 +95,7 @@ func (v *View) Join(app *v1alpha1.HTTPApp) {
 		Interceptors: v1alpha1.Interceptors{Reporting: int32(s.Reporting), Expected: int32(s.Expected)},
 	}
 	if s.Reporting < s.Expected {
-		// Of counts that are current it would say that now is now, and make every two answers differ: kubectl diff, which
-		// compares what is with what a dry run answers, would never come out empty.
+		// Of counts that are current it would say that now is now, and make every two answers differ.
 		t.SampledAt = microTime(s.SampledAt)
 	}
 	if !s.LastRequest.IsZero() {

@@ -406,7 +406,7 @@ func TestTrafficIsJoinedAndNeverZeroForUnknown(t *testing.T) {
 	source.samples[name] = queue.Sample{Pending: 3, InFlight: 2, Concurrency: 4.5, RequestRate: 1.25, ColdStarts: 1, LastRequest: start, SampledAt: start, Reporting: 1, Expected: 2,
 		LastColdStart: &queue.ColdStart{At: start, Stages: []queue.Stage{{Name: "address", After: 123456 * time.Microsecond}, {Name: "first-byte", After: 234567 * time.Microsecond}}}}
 	a := app("a", "1")
-	view.Join(a)
+	view.Join(t.Context(), a)
 	traffic := a.Status.Traffic
 	if traffic == nil || traffic.Pending != 3 || traffic.InFlight != 2 || traffic.Concurrency.String() != "4500m" || traffic.RequestRate.String() != "1250m" ||
 		traffic.ColdStarts != 1 || !traffic.LastRequestTime.Time.Equal(start) || traffic.Interceptors.Reporting != 1 || traffic.Interceptors.Expected != 2 || !traffic.SampledAt.Time.Equal(start) {
@@ -417,14 +417,14 @@ func TestTrafficIsJoinedAndNeverZeroForUnknown(t *testing.T) {
 		t.Errorf("the last cold start is %+v", s)
 	}
 	source.samples[name] = queue.Sample{SampledAt: start, Reporting: 2, Expected: 2}
-	if view.Join(a); a.Status.Traffic == nil || a.Status.Traffic.SampledAt != nil {
+	if view.Join(t.Context(), a); a.Status.Traffic == nil || a.Status.Traffic.SampledAt != nil {
 		t.Errorf("traffic is %+v although all report, so that it is of now", a.Status.Traffic)
 	}
 	if a.Status.Traffic.LastColdStart != nil {
 		t.Errorf("a cold start that nobody saw: %+v", a.Status.Traffic.LastColdStart)
 	}
 	source.samples[name] = queue.Sample{Expected: 2}
-	if view.Join(a); a.Status.Traffic != nil {
+	if view.Join(t.Context(), a); a.Status.Traffic != nil {
 		t.Errorf("traffic is %+v although nobody reported", a.Status.Traffic)
 	}
 }
@@ -447,6 +447,20 @@ func TestOnlyRequestsForTablesAreMarked(t *testing.T) {
 		handler.ServeHTTP(httptest.NewRecorder(), r)
 		if got != want {
 			t.Errorf("%q: a table: %v", accept, got)
+		}
+	}
+}
+
+func TestWhatMovesIsNoDifference(t *testing.T) {
+	view := NewView(newCounts(), &known{}, clocktesting.NewFakeClock(start))
+	for command, shown := range map[string]bool{"": true, "kubectl get": true, "kubectl diff": false, "another diff": false} {
+		a := app("a", "1")
+		handler := WithDiffs(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { view.Join(r.Context(), a) }))
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Header.Set("Kubectl-Command", command)
+		handler.ServeHTTP(httptest.NewRecorder(), r)
+		if (a.Status.Traffic != nil) != shown {
+			t.Errorf("%q: traffic is %+v", command, a.Status.Traffic)
 		}
 	}
 }

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -91,14 +92,16 @@ func TestDiffIsEmptyAfterAnApplyAndShowsOnlyWhatWouldChange(t *testing.T) {
 	u := newUser(t)
 	u.apply(manifest("compared", container, "  scaling: {autoscaler: None}"))
 	u.routed("compared")
-	// An app that has had requests is compared, too: its last one stays when it was.
-	if _, err := u.get("compared", "/"); err != nil {
-		t.Fatal(err)
-	}
-	// The averages of the last ten seconds return to zero, and then nothing moves any more.
-	u.kubectl("scale", "httpapp", "compared", "--replicas=0")
-	u.eventually(soon, "the pod gone and the averages zero", func() error {
-		return u.field("httpapp/compared", "{.status.replicas}/{.status.traffic.concurrency}/{.status.traffic.requestRate}", "/0/0")
+	u.kubectl("wait", "--for=condition=Ready", "httpapp/compared", "--timeout=60s")
+	// Nor is what moves a difference: requests come all along.
+	all := kinds{"GET": func(context.Context) error { _, err := u.get("compared", "/"); return err }}
+	load := u.traffic(all)
+	u.eventually(soon, "a read that shows the requests", func() error {
+		rate := u.kubectl("get", "httpapp", "compared", "-o", "jsonpath={.status.traffic.requestRate}")
+		if rate == "" || rate == "0" {
+			return fmt.Errorf("the rate is %q", rate)
+		}
+		return nil
 	})
 	for _, flags := range [][]string{nil, {"--server-side", "--force-conflicts"}} {
 		u.apply(manifest("compared", container, "  scaling: {autoscaler: None}"), flags...)
@@ -123,6 +126,7 @@ func TestDiffIsEmptyAfterAnApplyAndShowsOnlyWhatWouldChange(t *testing.T) {
 			t.Errorf("diff %v shows %s:\n%s", flags, got, out)
 		}
 	}
+	load.check(u, all)
 }
 
 func TestAnAppSurvivesItsWayThroughFilesAndEditors(t *testing.T) {

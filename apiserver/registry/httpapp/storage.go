@@ -96,29 +96,29 @@ func (r *REST) Categories() []string { return []string{"keda"} }
 
 // Get implements rest.Getter, with the requests of this moment.
 func (r *REST) Get(ctx context.Context, name string, options *metav1.GetOptions) (runtime.Object, error) {
-	return joined(r.view)(r.Store.Get(ctx, name, options))
+	return joined(ctx, r.view)(r.Store.Get(ctx, name, options))
 }
 
 // Create implements rest.Creater.
 func (r *REST) Create(ctx context.Context, obj runtime.Object, validate rest.ValidateObjectFunc, options *metav1.CreateOptions) (runtime.Object, error) {
-	return joined(r.view)(r.Store.Create(ctx, obj, validate, options))
+	return joined(ctx, r.view)(r.Store.Create(ctx, obj, validate, options))
 }
 
 // Update implements rest.Updater.
 func (r *REST) Update(ctx context.Context, name string, info rest.UpdatedObjectInfo, create rest.ValidateObjectFunc, update rest.ValidateObjectUpdateFunc, forceAllowCreate bool, options *metav1.UpdateOptions) (runtime.Object, bool, error) {
 	obj, created, err := r.Store.Update(ctx, name, info, create, update, forceAllowCreate, options)
-	obj, err = joined(r.view)(obj, err)
+	obj, err = joined(ctx, r.view)(obj, err)
 	return obj, created, err
 }
 
 // joined joins the requests of this moment into an answer that a client gets.
-func joined(view *live.View) func(runtime.Object, error) (runtime.Object, error) {
+func joined(ctx context.Context, view *live.View) func(runtime.Object, error) (runtime.Object, error) {
 	return func(obj runtime.Object, err error) (runtime.Object, error) {
 		if err != nil {
 			return nil, err
 		}
 		if app, ok := obj.(*v1alpha1.HTTPApp); ok {
-			view.Join(app)
+			view.Join(ctx, app)
 		}
 		return obj, nil
 	}
@@ -132,7 +132,7 @@ func (r *REST) List(ctx context.Context, options *metainternalversion.ListOption
 	}
 	if list, ok := obj.(*v1alpha1.HTTPAppList); ok {
 		for i := range list.Items {
-			r.view.Join(&list.Items[i])
+			r.view.Join(ctx, &list.Items[i])
 		}
 	}
 	return obj, nil
@@ -189,13 +189,13 @@ func (r *StatusREST) Destroy() {}
 
 // Get implements rest.Getter.
 func (r *StatusREST) Get(ctx context.Context, name string, options *metav1.GetOptions) (runtime.Object, error) {
-	return joined(r.view)(r.store.Get(ctx, name, options))
+	return joined(ctx, r.view)(r.store.Get(ctx, name, options))
 }
 
 // Update implements rest.Updater. A status does not create an app.
 func (r *StatusREST) Update(ctx context.Context, name string, info rest.UpdatedObjectInfo, create rest.ValidateObjectFunc, update rest.ValidateObjectUpdateFunc, _ bool, options *metav1.UpdateOptions) (runtime.Object, bool, error) {
 	obj, created, err := r.store.Update(ctx, name, info, create, update, false, options)
-	obj, err = joined(r.view)(obj, err)
+	obj, err = joined(ctx, r.view)(obj, err)
 	return obj, created, err
 }
 
