@@ -410,6 +410,12 @@ func (r *Reconciler) reconcile(ctx context.Context, name types.NamespacedName) e
 	awake := r.wasAwake(name)
 	w, workloadErr := r.reconcileWorkload(ctx, app)
 	status.Replicas, status.ReadyReplicas = w.replicas, w.readyReplicas
+	switch {
+	case !workload.IsLent(app):
+		status.LentReplicas = 0
+	case w.wanted > 0:
+		status.LentReplicas = w.wanted
+	}
 	before := find(app.Status.Conditions, v1alpha1.ConditionWorkloadReady)
 	if w.condition.reason == v1alpha1.ReasonScaledToZero && (awake || before == nil || before.Reason != v1alpha1.ReasonScaledToZero) {
 		status.LastScaleToZeroTime = ptr.To(metav1.NowMicro())

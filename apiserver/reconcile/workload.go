@@ -29,6 +29,8 @@ var (
 type workloadState struct {
 	condition               condition
 	replicas, readyReplicas int32
+	// wanted is how many replicas an adopted workload is to have.
+	wanted int32
 	// unwatched is true when no informer tells of changes.
 	unwatched bool
 }
@@ -249,11 +251,13 @@ func (r *Reconciler) adopted(ctx context.Context, app *v1alpha1.HTTPApp) (worklo
 	}
 	if workload.IsDeployment(ref) {
 		if obj, there, err := r.Deployments.GetStore().GetByKey(app.Namespace + "/" + ref.Name); err == nil && there {
-			return r.deploymentState(app, obj.(*appsv1.Deployment)), selector, nil
+			state := r.deploymentState(app, obj.(*appsv1.Deployment))
+			state.wanted = scale.Spec.Replicas
+			return state, selector, nil
 		}
 	}
 	ready, err := r.readyEndpoints(ctx, app)
-	state := workloadState{replicas: scale.Status.Replicas, readyReplicas: ready, unwatched: true}
+	state := workloadState{replicas: scale.Status.Replicas, readyReplicas: ready, wanted: scale.Spec.Replicas, unwatched: true}
 	switch {
 	case scale.Spec.Replicas == 0:
 		state.condition = yes(v1alpha1.ConditionWorkloadReady, v1alpha1.ReasonScaledToZero, "there is no pod; the next request makes one")

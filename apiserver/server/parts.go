@@ -59,6 +59,10 @@ func (p *parts) addHooks(server *genericserver.GenericAPIServer, scheme *runtime
 	if err != nil {
 		return err
 	}
+	loans, err := sleep.NewLoans(p.apps, clock.RealClock{})
+	if err != nil {
+		return err
+	}
 	status, err := newStatusWriter(p.loopback)
 	if err != nil {
 		return err
@@ -97,7 +101,7 @@ func (p *parts) addHooks(server *genericserver.GenericAPIServer, scheme *runtime
 		var sleeper *sleep.Sleeper
 		if err == nil {
 			sleeper, err = sleep.New(sleep.Config{
-				Counts: p.counts, Apps: p.apps, Deployments: deployments, Scales: p.scales, Events: recorder, Clock: clock.RealClock{},
+				Counts: p.counts, Apps: p.apps, Deployments: deployments, Scales: p.scales, Loans: loans, Events: recorder, Clock: clock.RealClock{},
 			})
 		}
 		if err == nil {

@@ -57,16 +57,17 @@ type Config struct {
 	// Apps is an informer of *v1alpha1.HTTPApp, Deployments one of workload.NewDeploymentInformer.
 	Apps, Deployments cache.SharedIndexInformer
 	Scales            Scales
-	Events            record.EventRecorder
-	Clock             clock.WithTicker
+	// Loans are of the same apps.
+	Loans  *Loans
+	Events record.EventRecorder
+	Clock  clock.WithTicker
 }
 
 // Sleeper puts apps to sleep.
 type Sleeper struct {
 	Config
 	// seen are the apps that are awake, as far as is known.
-	seen  map[types.NamespacedName]*state
-	loans map[types.NamespacedName]loan
+	seen map[types.NamespacedName]*state
 }
 
 type state struct {
@@ -81,10 +82,10 @@ func New(config Config) (*Sleeper, error) {
 	switch {
 	case config.Counts == nil || config.Scales == nil || config.Events == nil || config.Clock == nil:
 		return nil, errors.New("the sleeper needs counts, scales, a recorder of events and a clock")
-	case config.Apps == nil || config.Deployments == nil:
-		return nil, errors.New("the sleeper needs the informers of apps and of Deployments")
+	case config.Apps == nil || config.Deployments == nil || config.Loans == nil:
+		return nil, errors.New("the sleeper needs the informers of apps and of Deployments, and the loans")
 	}
-	return &Sleeper{Config: config, seen: map[types.NamespacedName]*state{}, loans: map[types.NamespacedName]loan{}}, nil
+	return &Sleeper{Config: config, seen: map[types.NamespacedName]*state{}}, nil
 }
 
 // Run puts idle apps to sleep until the context ends. It is called once. It counts the idle time from when it began, or from the
@@ -114,7 +115,6 @@ func (s *Sleeper) lookAtAll(ctx context.Context) {
 		}
 		name := nameOf(app)
 		replicas, known := s.replicas(app)
-		s.borrow(app, replicas)
 		if known && (replicas > 0) != mayRest(app) {
 			continue // as it should be: asleep, or one that never is
 		}
@@ -195,12 +195,14 @@ func (s *Sleeper) scale(ctx context.Context, app *v1alpha1.HTTPApp, seen *state,
 		return false, nil
 	}
 	if wanted == 0 {
+		if workload.IsLent(app) && app.Status.LentReplicas == 0 {
+			return false, nil // it is not yet written down what it gets back
+		}
 		// A request that came meanwhile goes first. One that comes now finds no replica a moment later, and wakes the app.
 		if seen.idle = s.idle(app, seen.idle); s.Clock.Now().Sub(seen.idle) < cooldownOf(app) {
 			return false, nil
 		}
 	}
-	s.borrow(app, scale.Spec.Replicas)
 	scale = &autoscalingv1.Scale{
 		// On the condition that nobody has scaled it since.
 		ObjectMeta: metav1.ObjectMeta{Namespace: app.Namespace, Name: ref.Name, UID: scale.UID, ResourceVersion: scale.ResourceVersion},

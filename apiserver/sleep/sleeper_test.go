@@ -122,10 +122,14 @@ func newWorld(t *testing.T, change ...func(*v1alpha1.HTTPApp)) *world {
 		sample: queue.Sample{Reporting: 2, Expected: 2, SampledAt: start},
 	}
 	informer := func() cache.SharedIndexInformer { return cache.NewSharedIndexInformer(nil, nil, 0, cache.Indexers{}) }
-	var err error
+	apps := informer()
+	loans, err := NewLoans(apps, w.clock)
+	if err != nil {
+		t.Fatal(err)
+	}
 	w.sleeper, err = New(Config{
 		Counts: w, Scales: w, Events: w.events, Clock: w.clock,
-		Apps: informer(), Deployments: informer(),
+		Apps: apps, Deployments: informer(), Loans: loans,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -257,9 +261,7 @@ func TestAFailureIsToldAndTriedAgainLater(t *testing.T) {
 }
 
 func TestAWorkloadThatNoInformerKnowsIsAskedRarely(t *testing.T) {
-	w := newWorld(t, func(a *v1alpha1.HTTPApp) {
-		a.Spec.WorkloadRef = &v1alpha1.WorkloadReference{APIVersion: "apps/v1", Kind: "StatefulSet", Name: "a"}
-	})
+	w := newWorld(t, lent("StatefulSet"))
 	w.pass(30)
 	w.wrote(0)
 	w.pass(300)
@@ -272,21 +274,89 @@ func TestAWorkloadThatNoInformerKnowsIsAskedRarely(t *testing.T) {
 	w.wrote(0, 0)
 }
 
-func TestAnAdoptedWorkloadIsNotLeftAtZeroWhenItsAppGoes(t *testing.T) {
-	w := newWorld(t, func(a *v1alpha1.HTTPApp) {
-		a.Spec.WorkloadRef = &v1alpha1.WorkloadReference{APIVersion: "apps/v1", Kind: "Deployment", Name: "a"}
-	})
-	w.pass(30)
-	w.wrote(0)
-	w.pass(5)
-	if err := w.sleeper.Apps.GetStore().Replace(nil, ""); err != nil {
-		t.Fatal(err)
+// lent lets the app adopt a workload, of which it is written down that it had two replicas.
+func lent(kind string) func(*v1alpha1.HTTPApp) {
+	return func(a *v1alpha1.HTTPApp) {
+		a.Spec.WorkloadRef = &v1alpha1.WorkloadReference{APIVersion: "apps/v1", Kind: kind, Name: "a"}
+		a.Status.LentReplicas = 2
 	}
-	w.pass(5)
-	w.wrote(0, 2)
-	w.scaled(0)
-	w.pass(5)
-	w.wrote(0, 2)
+}
+
+// The workload was put to sleep by a leader before: this one knows of it what the app's status says.
+func TestAnAdoptedWorkloadIsNotLeftAtZeroWhenItsAppGoes(t *testing.T) {
+	for what, goes := range map[string]func(*Loans, *v1alpha1.HTTPApp){
+		"it is deleted":                      func(l *Loans, a *v1alpha1.HTTPApp) { l.deleted(a) },
+		"it was deleted while nobody looked": func(l *Loans, a *v1alpha1.HTTPApp) { l.deleted(cache.DeletedFinalStateUnknown{Obj: a}) },
+		"another of its name came": func(l *Loans, a *v1alpha1.HTTPApp) {
+			l.updated(a, &v1alpha1.HTTPApp{ObjectMeta: metav1.ObjectMeta{UID: "another"}})
+		},
+		"it has another workload": func(l *Loans, a *v1alpha1.HTTPApp) {
+			now := a.DeepCopy()
+			now.Spec.WorkloadRef.Name = "b"
+			l.updated(a, now)
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			w := newWorld(t)
+			w.scaled(0)
+			app := &v1alpha1.HTTPApp{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "a"}}
+			app.Spec.Scaling.Autoscaler = v1alpha1.AutoscalerHPA
+			lent("Deployment")(app)
+			goes(w.sleeper.Loans, app)
+			w.refuse = errors.New("not now")
+			w.pass(5)
+			w.wrote()
+			w.refuse = nil
+			w.pass(5)
+			w.wrote(2)
+			w.scaled(0)
+			w.pass(5)
+			w.wrote(2)
+		})
+	}
+}
+
+func TestAnAdoptedWorkloadIsGivenBackOnlyByWhomItWasLentTo(t *testing.T) {
+	for what, change := range map[string]func(*v1alpha1.HTTPApp){
+		"another takes it to zero": func(a *v1alpha1.HTTPApp) { a.Spec.Scaling.Autoscaler = v1alpha1.AutoscalerKEDA },
+		"it was made for the app":  func(a *v1alpha1.HTTPApp) { a.Spec.WorkloadRef = nil },
+		"it never had a replica":   func(a *v1alpha1.HTTPApp) { a.Status.LentReplicas = 0 },
+	} {
+		t.Run(what, func(t *testing.T) {
+			w := newWorld(t)
+			w.scaled(0)
+			app := &v1alpha1.HTTPApp{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "a"}}
+			app.Spec.Scaling.Autoscaler = v1alpha1.AutoscalerHPA
+			lent("Deployment")(app)
+			change(app)
+			w.sleeper.Loans.deleted(app)
+			w.pass(5)
+			w.wrote()
+		})
+	}
+}
+
+func TestAReplicaThatNeverLeadsForgetsWhatIsDue(t *testing.T) {
+	w := newWorld(t)
+	app := &v1alpha1.HTTPApp{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "a"}}
+	app.Spec.Scaling.Autoscaler = v1alpha1.AutoscalerHPA
+	lent("Deployment")(app)
+	w.sleeper.Loans.deleted(app)
+	w.clock.Step(dueFor + time.Second)
+	lent("StatefulSet")(app)
+	w.sleeper.Loans.deleted(app)
+	if n := len(w.sleeper.Loans.due); n != 1 {
+		t.Errorf("%d loans are remembered", n)
+	}
+}
+
+func TestAnAdoptedWorkloadSleepsOnlyWhenItIsWrittenDownWhatItGetsBack(t *testing.T) {
+	w := newWorld(t, lent("Deployment"), func(a *v1alpha1.HTTPApp) { a.Status.LentReplicas = 0 })
+	w.pass(60)
+	w.wrote()
+	w.app(lent("Deployment"))
+	w.pass(60)
+	w.wrote(0)
 }
 
 func TestALeaderThatBeginsCountsTheIdleTimeItself(t *testing.T) {

@@ -34,6 +34,12 @@ func IsDeployment(ref v1alpha1.WorkloadReference) bool {
 	return ref.Kind == "Deployment" && ref.APIVersion == appsv1.SchemeGroupVersion.String()
 }
 
+// IsLent reports whether the workload was there before the app, and is taken to zero by us: whoever takes away the last replica sees to
+// it that it does not stay gone when the app goes. KEDA does that of what it scales.
+func IsLent(app *v1alpha1.HTTPApp) bool {
+	return app.Spec.WorkloadRef != nil && app.Spec.Scaling.Autoscaler == v1alpha1.AutoscalerHPA
+}
+
 // byWorkload is the index of apps by their workload.
 const byWorkload = "workload"
 

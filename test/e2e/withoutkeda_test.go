@@ -19,7 +19,7 @@ kind: HorizontalPodAutoscaler
 metadata:
   name: %[1]s
 spec:
-  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: %[1]s}
+  scaleTargetRef: {apiVersion: %[2]s, kind: %[3]s, name: %[1]s}
   minReplicas: 1
   maxReplicas: 3
   ` + quick + `
@@ -112,16 +112,31 @@ func TestWithoutKEDATheHPAIsMendedAndFollowsTheApp(t *testing.T) {
 	u.eventually(soon, "no HPA of an app that wants none", gone)
 }
 
+// It scales the app's Deployment, or the app itself.
 func TestWithoutKEDAAPlainHPAScalesByOurMetric(t *testing.T) {
 	u := newUser(t)
-	u.apply(manifest("plain", container, "  scaling: {autoscaler: None, minReplicas: 1, maxReplicas: 3, window: 5s}"))
-	u.routed("plain")
-	u.readyReplicas("plain", 1)
-	u.apply(fmt.Sprintf(hpa, "plain"))
-	stop := u.load("plain", 6, "/?delay=500ms")
-	u.readyReplicas("plain", 3)
-	stop()
-	u.waitReplicas("plain", 1, later)
+	targets := map[string]string{"apps/v1": "Deployment", "apps.http.keda.sh/v1alpha1": "HTTPApp"}
+	for version, kind := range targets {
+		app := "plain-" + strings.ToLower(kind)
+		u.apply(manifest(app, container, "  scaling: {autoscaler: None, minReplicas: 1, maxReplicas: 3, window: 5s}"))
+		u.apply(fmt.Sprintf(hpa, app, version, kind))
+	}
+	var stops []func()
+	for _, kind := range targets {
+		app := "plain-" + strings.ToLower(kind)
+		u.routed(app)
+		u.readyReplicas(app, 1)
+		stops = append(stops, u.load(app, 6, "/?delay=500ms"))
+	}
+	for _, kind := range targets {
+		u.readyReplicas("plain-"+strings.ToLower(kind), 3)
+	}
+	for _, stop := range stops {
+		stop()
+	}
+	for _, kind := range targets {
+		u.waitReplicas("plain-"+strings.ToLower(kind), 1, later)
+	}
 }
 
 func TestWithoutKEDAExternalMetricsAreThoseOfTheNamespacesApps(t *testing.T) {
@@ -239,9 +254,12 @@ func TestWithoutKEDAAnAdoptedWorkloadSleepsWakesAndIsNotLeftAtZero(t *testing.T)
 	if _, err := u.get("front", "/"); err != nil {
 		t.Fatalf("an adopted workload should wake: %v", err)
 	}
+	// Whoever leads next was not there when it was lent.
+	u.eventually(soon, "written down what is lent", func() error { return u.field("httpapp/front", "{.status.lentReplicas}", "1") })
 	u.waitReplicas("lent", 0, soon)
+	operator(t).kubectl("delete", "pod", u.leader(), "--wait=false")
 	u.kubectl("delete", "httpapp", "front")
-	u.waitReplicas("lent", 1, soon)
+	u.waitReplicas("lent", 1, later)
 }
 
 func TestWithoutKEDAExternalMetricsCanBeSwitchedOff(t *testing.T) {

@@ -982,6 +982,13 @@ func schema_apiserver_apis_apps_v1alpha1_HTTPAppStatus(ref common.ReferenceCallb
 							Ref:         ref(metav1.MicroTime{}.OpenAPIModelName()),
 						},
 					},
+					"lentReplicas": {
+						SchemaProps: spec.SchemaProps{
+							Description: "How many replicas an adopted workload was last to have while it was not at zero, if it is we who take it there: with the autoscaler HPA. When the app goes, a workload at zero gets them back.",
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
 					"traffic": {
 						SchemaProps: spec.SchemaProps{
 							Description: "The requests of this moment; absent while no interceptor has reported any. It is joined when an answer is made and never stored: watches in JSON do not move with it, watches in table form (kubectl get --watch) do.",

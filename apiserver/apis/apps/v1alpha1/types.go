@@ -410,6 +410,10 @@ type HTTPAppStatus struct {
 	// When the workload was last seen to have been scaled to no replica.
 	// +optional
 	LastScaleToZeroTime *metav1.MicroTime `json:"lastScaleToZeroTime,omitempty"`
+	// How many replicas an adopted workload was last to have while it was not at zero, if it is we who take it there: with the autoscaler
+	// HPA. When the app goes, a workload at zero gets them back.
+	// +optional
+	LentReplicas int32 `json:"lentReplicas,omitempty"`
 	// The requests of this moment; absent while no interceptor has reported any. It is joined when an answer is made and never
 	// stored: watches in JSON do not move with it, watches in table form (kubectl get --watch) do.
 	// +optional

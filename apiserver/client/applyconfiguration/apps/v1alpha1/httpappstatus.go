@@ -31,6 +31,9 @@ type HTTPAppStatusApplyConfiguration struct {
 	ReadyReplicas *int32 `json:"readyReplicas,omitempty"`
 	// When the workload was last seen to have been scaled to no replica.
 	LastScaleToZeroTime *metav1.MicroTime `json:"lastScaleToZeroTime,omitempty"`
+	// How many replicas an adopted workload was last to have while it was not at zero, if it is we who take it there: with the autoscaler
+	// HPA. When the app goes, a workload at zero gets them back.
+	LentReplicas *int32 `json:"lentReplicas,omitempty"`
 	// The requests of this moment; absent while no interceptor has reported any. It is joined when an answer is made and never
 	// stored: watches in JSON do not move with it, watches in table form (kubectl get --watch) do.
 	Traffic *TrafficApplyConfiguration `json:"traffic,omitempty"`
@@ -100,6 +103,14 @@ func (b *HTTPAppStatusApplyConfiguration) WithReadyReplicas(value int32) *HTTPAp
 // If called multiple times, the LastScaleToZeroTime field is set to the value of the last call.
 func (b *HTTPAppStatusApplyConfiguration) WithLastScaleToZeroTime(value metav1.MicroTime) *HTTPAppStatusApplyConfiguration {
 	b.LastScaleToZeroTime = &value
+	return b
+}
+
+// WithLentReplicas sets the LentReplicas field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the LentReplicas field is set to the value of the last call.
+func (b *HTTPAppStatusApplyConfiguration) WithLentReplicas(value int32) *HTTPAppStatusApplyConfiguration {
+	b.LentReplicas = &value
 	return b
 }
 
