@@ -9,18 +9,24 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
+
+	"github.com/kedahttp/kedahttp/interceptor/queue"
 )
 
 const (
 	// interval is the least time between two announcements of one app.
 	interval = time.Second
+	// lasting is how long all apps without a request must show other cells than before until that is announced: an interceptor
+	// that is replaced is missing for a moment, and ten thousand rows are a lot to say that with.
+	lasting = 5 * time.Second
 	// recent is how long an announcement is repeated to watches that begin: their clients listed the apps before, at most
 	// this long ago, and may have been shown the cells of then.
 	recent = 5 * time.Second
 )
 
 // hub announces the apps whose cells change to all watches. What moves is looked at once, however many watch, and only
-// what moves is remembered, however many apps there are.
+// what moves is remembered, however many apps there are. The others have the cells of no request at all, which change together
+// when interceptors go missing and come back.
 type hub struct {
 	view *View
 
@@ -52,6 +58,7 @@ func (h *hub) join(w *watcher, missed bool) {
 		clear(h.shown)
 		go h.run(ctx, h.view.source.Subscribe(), h.view.idle())
 	}
+	w.idle = h.view.idle()
 	if !missed {
 		return
 	}
@@ -76,6 +83,14 @@ func (h *hub) leave(w *watcher) {
 func (h *hub) run(ctx context.Context, changes Changes, idle Cells) {
 	defer changes.Close()
 	due := map[types.NamespacedName]struct{}{}
+	// latest is what the cells of no request are now, idle what they last were for long.
+	latest := idle
+	var lasts clock.Timer
+	defer func() {
+		if lasts != nil {
+			lasts.Stop()
+		}
+	}()
 	var timer clock.Timer
 	// rings is when the timer does.
 	var rings time.Time
@@ -87,19 +102,35 @@ func (h *hub) run(ctx context.Context, changes Changes, idle Cells) {
 	}
 	defer stop()
 	for {
-		var ring <-chan time.Time
+		var ring, lasted <-chan time.Time
 		if timer != nil {
 			ring = timer.C()
+		}
+		if lasts != nil {
+			lasted = lasts.C()
 		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-changes.Changed():
 			for _, app := range changes.Take() {
-				due[app] = struct{}{}
+				if app != queue.AllApps {
+					due[app] = struct{}{}
+					continue
+				}
+				if now := h.view.idle(); now != latest {
+					latest = now
+					if lasts != nil {
+						lasts.Stop()
+					}
+					lasts = h.view.clock.NewTimer(lasting)
+				}
 			}
 		case <-ring:
 			timer = nil
+		case <-lasted:
+			lasts, idle = nil, latest
+			h.announceAll(ctx, idle)
 		}
 		switch next := h.announce(ctx, due, idle); {
 		case next.IsZero():
@@ -147,6 +178,28 @@ func (h *hub) announce(ctx context.Context, due map[types.NamespacedName]struct{
 		}
 	}
 	return next
+}
+
+// announceAll announces the apps without a request to the watches that began when those had other cells.
+func (h *hub) announceAll(ctx context.Context, idle Cells) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if ctx.Err() != nil {
+		return
+	}
+	var others []types.NamespacedName
+	for _, app := range h.view.apps.Names() {
+		if _, announced := h.shown[app]; !announced {
+			others = append(others, app)
+		}
+	}
+	for w := range h.watchers {
+		if w.idle == idle {
+			continue
+		}
+		w.idle = idle
+		w.mark(others...)
+	}
 }
 
 // sorted are names in an order that is the same each time.

@@ -58,6 +58,18 @@ func (i Informed) Get(name types.NamespacedName) *v1alpha1.HTTPApp {
 	return app
 }
 
+// Names implements Apps.
+func (i Informed) Names() []types.NamespacedName {
+	keys := i.ListKeys()
+	names := make([]types.NamespacedName, 0, len(keys))
+	for _, key := range keys {
+		if namespace, name, err := cache.SplitMetaNamespaceKey(key); err == nil {
+			names = append(names, types.NamespacedName{Namespace: namespace, Name: name})
+		}
+	}
+	return names
+}
+
 // View is what clients see of the counts.
 type View struct {
 	source Source

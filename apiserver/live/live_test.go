@@ -1,7 +1,9 @@
 package live
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -13,6 +15,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	apiruntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	clocktesting "k8s.io/utils/clock/testing"
@@ -26,6 +29,8 @@ import (
 type counts struct {
 	mu      sync.Mutex
 	samples map[types.NamespacedName]queue.Sample
+	// missing is how many interceptors do not report of apps without a request.
+	missing int
 	subs    map[*subscription]struct{}
 }
 
@@ -45,7 +50,25 @@ func (c *counts) Sample(app types.NamespacedName, _ time.Duration) queue.Sample 
 	if s, ok := c.samples[app]; ok {
 		return s
 	}
-	return queue.Sample{SampledAt: start, Reporting: 1, Expected: 1}
+	return queue.Sample{SampledAt: start, Reporting: 1, Expected: 1 + c.missing}
+}
+
+// miss lets so many interceptors be missing.
+func (c *counts) miss(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.missing = n
+	for s := range c.subs {
+		s.mark(queue.AllApps)
+	}
+}
+
+func (s *subscription) mark(name types.NamespacedName) {
+	s.dirty[name] = struct{}{}
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
 }
 
 func (c *counts) Subscribe() Changes {
@@ -69,11 +92,7 @@ func (c *counts) pending(app string, n int64) {
 	defer c.mu.Unlock()
 	c.samples[name] = queue.Sample{Pending: n, SampledAt: start, Reporting: 1, Expected: 1}
 	for s := range c.subs {
-		s.dirty[name] = struct{}{}
-		select {
-		case s.wake <- struct{}{}:
-		default:
-		}
+		s.mark(name)
 	}
 }
 
@@ -109,6 +128,12 @@ func (k *known) Get(name types.NamespacedName) *v1alpha1.HTTPApp {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.apps[name]
+}
+
+func (k *known) Names() []types.NamespacedName {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.Collect(maps.Keys(k.apps))
 }
 
 func (k *known) set(apps ...*v1alpha1.HTTPApp) {
@@ -331,6 +356,64 @@ func TestWhatMovedBetweenTheListAndTheWatchIsShown(t *testing.T) {
 	first.Stop()
 	w.quiet()
 }
+
+func TestAppsWithoutARequestAreShownAgainWhenItLastsThatInterceptorsAreMissing(t *testing.T) {
+	w := from(t, 5, app("a", "1"), app("b", "1"))
+	waits := func() {
+		t.Helper()
+		for deadline := time.Now().Add(10 * time.Second); !w.clock.HasWaiters(); runtime.Gosched() {
+			if time.Now().After(deadline) {
+				t.Fatal("nothing waits")
+			}
+		}
+	}
+	all := func() {
+		t.Helper()
+		w.clock.Step(lasting)
+		w.want(watch.Modified, "a", "1")
+		w.want(watch.Modified, "b", "1")
+	}
+	w.counts.miss(1)
+	waits()
+	all()
+	// One that begins now is shown from the start what the others were told; and that it is over, as they are.
+	first := w.watch
+	w.open(Scope{From: 5, Matches: func(*v1alpha1.HTTPApp) bool { return true }})
+	w.counts.miss(0)
+	waits()
+	all()
+	second := w.watch
+	w.watch = first
+	w.want(watch.Modified, "a", "1")
+	w.want(watch.Modified, "b", "1")
+	w.watch = second
+	// What is over before it lasts is nobody's news.
+	w.counts.miss(1)
+	waits()
+	w.counts.miss(0)
+	w.clock.Step(lasting)
+	w.quiet()
+}
+
+func TestWhatIsWrittenOnceForAllClientsIsWrittenForEachWatch(t *testing.T) {
+	w := from(t, 5)
+	shared := app("a", "6")
+	w.stored.Add(cacheable{shared})
+	if got, ok := w.next().Object.(*v1alpha1.HTTPApp); !ok || got != shared {
+		t.Errorf("%T came", got)
+	}
+	w.counts.pending("a", 1)
+	w.want(watch.Modified, "a", "6")
+}
+
+// cacheable is an object that the library writes once for all watches.
+type cacheable struct{ *v1alpha1.HTTPApp }
+
+func (c cacheable) CacheEncode(apiruntime.Identifier, func(apiruntime.Object, io.Writer) error, io.Writer) error {
+	return errors.New("it was written for all")
+}
+
+func (c cacheable) GetObject() apiruntime.Object { return c.HTTPApp }
 
 func TestEveryWatchHearsOfAChange(t *testing.T) {
 	w := from(t, 5, app("a", "1"))

@@ -17,6 +17,8 @@ import (
 type Apps interface {
 	// Get returns an app, or nil. It must not be changed.
 	Get(app types.NamespacedName) *v1alpha1.HTTPApp
+	// Names returns the names of all, in no order.
+	Names() []types.NamespacedName
 }
 
 // Scope says what a watch is of.
@@ -60,6 +62,8 @@ type watcher struct {
 	results chan watch.Event
 	ctx     context.Context
 	cancel  context.CancelFunc
+	// idle are the cells that apps without a request were last shown with. It is the hub's, under its lock.
+	idle Cells
 
 	wake chan struct{}
 	mu   sync.Mutex
@@ -90,10 +94,12 @@ func (w *watcher) ResultChan() <-chan watch.Event { return w.results }
 // Stop implements watch.Interface.
 func (w *watcher) Stop() { w.cancel() }
 
-// mark is the hub's word that an app's cells changed. It does not block.
-func (w *watcher) mark(app types.NamespacedName) {
+// mark is the hub's word that the cells of apps changed. It does not block.
+func (w *watcher) mark(apps ...types.NamespacedName) {
 	w.mu.Lock()
-	w.due[app] = struct{}{}
+	for _, app := range apps {
+		w.due[app] = struct{}{}
+	}
 	w.mu.Unlock()
 	select {
 	case w.wake <- struct{}{}:

@@ -346,6 +346,7 @@ func (c *Collector) settle(changed changes) {
 	apps := changed.apps
 	if changed.all {
 		apps = c.ledger.known()
+		apps[AllApps] = struct{}{}
 		for app := range changed.apps {
 			apps[app] = struct{}{}
 		}
@@ -370,7 +371,8 @@ func (c *Collector) Sample(app types.NamespacedName, window time.Duration) Sampl
 	return c.ledger.sample(app, window, c.clock.Now())
 }
 
-// Subscribe returns a subscription to all apps whose sample changes, also those whose averages do as time goes on.
+// Subscribe returns a subscription to all apps whose sample changes, also those whose averages do as time goes on. When it changes who
+// reports, so that the samples of apps without any request change, too, it names AllApps.
 func (c *Collector) Subscribe() *Subscription {
 	s := newSubscription(func(s *Subscription) {
 		c.subsMu.Lock()
