@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/storage"
@@ -53,8 +52,9 @@ func (s *Store) translate(ctx context.Context, err error, key, name string) erro
 		return storage.NewKeyExistsError(key, 0)
 	case apierrors.IsConflict(err):
 		return storage.NewResourceVersionConflictsError(key, 0)
-	case apierrors.IsForbidden(err) && !apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause), apierrors.IsUnauthorized(err):
-		// It is this server that may not, not the user.
+	case apierrors.IsForbidden(err) && strings.Contains(status.Message, `" cannot `), apierrors.IsUnauthorized(err):
+		// The host's authorizer says who cannot do what. It is this server that may not, not the user. Everything else that is
+		// forbidden, by a policy, a quota or the end of the namespace, is so for the user.
 		return s.unavailable("the host cluster does not let this server at their records; look at its ServiceAccount's roles")
 	case apierrors.IsRequestEntityTooLargeError(err), strings.Contains(status.Message, "request is too large"):
 		return apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("%s %q is larger than the host cluster can store", s.Resource, name))

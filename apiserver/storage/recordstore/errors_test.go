@@ -3,6 +3,7 @@ package recordstore
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -80,14 +81,20 @@ func TestErrorsOfTheHostSpeakOfApps(t *testing.T) {
 		"the definition is not there":     {text(http.StatusNotFound), apierrors.IsServiceUnavailable},
 		"the definition is being deleted": {status(apierrors.NewMethodNotSupported(records, "create")), apierrors.IsServiceUnavailable},
 		"the record is there already":     {status(apierrors.NewAlreadyExists(records, "shop")), storage.IsExist},
-		"this server may not":             {status(apierrors.NewForbidden(records, "shop", nil)), apierrors.IsServiceUnavailable},
-		"the namespace is going":          {status(terminating), apierrors.IsForbidden},
-		"the object is too large":         {status(apierrors.NewRequestEntityTooLargeError("limit is 3145728")), apierrors.IsRequestEntityTooLargeError},
-		"something broke in the host":     {status(apierrors.NewInternalError(context.Canceled)), apierrors.IsInternalError},
-		"the host is busy":                {status(apierrors.NewTooManyRequests("busy", 3)), apierrors.IsTooManyRequests},
-		"the version is too old":          {status(apierrors.NewResourceExpired("too old")), apierrors.IsResourceExpired},
-		"the host does not find it well":  {status(apierrors.NewBadRequest("no " + records.String())), apierrors.IsBadRequest},
-		"something in between broke":      {text(http.StatusBadGateway), apierrors.IsInternalError},
+		"this server may not":             {status(apierrors.NewForbidden(records, "shop", errors.New(`User "system:serviceaccount:ns:server" cannot get resource "httpapprecords" in API group "storage.apps.http.keda.sh" in the namespace "ns"`))), apierrors.IsServiceUnavailable},
+		"a policy forbids it": {status(apierrors.NewForbidden(records, "shop", errors.New(`admission webhook "policy.example.com" denied the request: no`))), func(err error) bool {
+			return apierrors.IsForbidden(err) && strings.Contains(err.Error(), `"policy.example.com" denied the request: no`)
+		}},
+		"a quota is used up": {status(apierrors.NewForbidden(records, "shop", errors.New("exceeded quota: few"))), func(err error) bool {
+			return apierrors.IsForbidden(err) && strings.Contains(err.Error(), "exceeded quota: few")
+		}},
+		"the namespace is going":         {status(terminating), apierrors.IsForbidden},
+		"the object is too large":        {status(apierrors.NewRequestEntityTooLargeError("limit is 3145728")), apierrors.IsRequestEntityTooLargeError},
+		"something broke in the host":    {status(apierrors.NewInternalError(context.Canceled)), apierrors.IsInternalError},
+		"the host is busy":               {status(apierrors.NewTooManyRequests("busy", 3)), apierrors.IsTooManyRequests},
+		"the version is too old":         {status(apierrors.NewResourceExpired("too old")), apierrors.IsResourceExpired},
+		"the host does not find it well": {status(apierrors.NewBadRequest("no " + records.String())), apierrors.IsBadRequest},
+		"something in between broke":     {text(http.StatusBadGateway), apierrors.IsInternalError},
 		"a record that is not JSON": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
 			_, _ = w.Write([]byte("{"))
