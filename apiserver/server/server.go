@@ -131,7 +131,7 @@ func (p *parts) serve(config *genericserver.RecommendedConfig, scheme *runtime.S
 	if p.apps, err = p.storage.apps(p.loopback); err != nil {
 		return nil, err
 	}
-	config.AddReadyzChecks(appsCheck(p.apps))
+	config.AddReadyzChecks(appsCheck(p.apps), countsCheck(p.counts, clock.RealClock{}))
 	if proxies := config.Authentication.RequestHeaderConfig; proxies != nil {
 		config.AddReadyzChecks(proxiesCheck(proxies.CAContentProvider))
 	}
@@ -266,6 +266,21 @@ func appsCheck(apps cache.SharedIndexInformer) healthz.HealthChecker {
 	return healthz.NamedCheck("apps", func(*http.Request) error {
 		if !apps.HasSynced() {
 			return errors.New("the apps have not all been read yet")
+		}
+		return nil
+	})
+}
+
+// countsPatience is how long a server that could answer waits for the interceptors' counts before it says that it is ready.
+const countsPatience = 5 * time.Second
+
+// countsCheck says whether the server knows the counts of the interceptors that there are: before, it shows no numbers. That one
+// of them cannot be reached is no reason to serve nothing.
+func countsCheck(counts interface{ Synced() bool }, clock clock.PassiveClock) healthz.HealthChecker {
+	began := clock.Now()
+	return healthz.NamedCheck("counts", func(*http.Request) error {
+		if !counts.Synced() && clock.Since(began) < countsPatience {
+			return errors.New("the interceptors have not told their counts yet")
 		}
 		return nil
 	})
