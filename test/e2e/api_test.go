@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -169,6 +170,13 @@ func TestTheTableHasTheColumnsThatUsersRead(t *testing.T) {
 	cells := strings.Fields(rows[1])
 	if len(cells) != 10 || cells[0] != "columns" || !strings.HasPrefix(cells[1], "http://"+u.host("columns")) || cells[2] != "0/0" || cells[6] != "0" || cells[7] != "7" {
 		t.Errorf("the row is %v", cells)
+	}
+	rows = strings.Split(strings.TrimSpace(u.kubectl("get", "httpapps", "-o", "wide")), "\n")
+	if got, want := strings.Fields(rows[0])[10:], strings.Fields("WORKLOAD METRIC AUTOSCALER"); strings.Join(got, " ") != strings.Join(want, " ") {
+		t.Errorf("the further columns are %v, not %v", got, want)
+	}
+	if !regexp.MustCompile(`\s+Deployment/columns\s+concurrency[ /]100\s+KEDA$`).MatchString(rows[1]) {
+		t.Errorf("the wide row is %q", rows[1])
 	}
 }
 
