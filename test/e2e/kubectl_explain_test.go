@@ -79,6 +79,10 @@ func TestEveryFieldIsExplainedInASentence(t *testing.T) {
 			t.Errorf("explain --recursive does not name %s:\n%s", field, out)
 		}
 	}
+	// After an upgrade the host names the old document for a while.
+	if out := u.kubectl("get", "--raw", "/openapi/v3/apis/apps.http.keda.sh/v1alpha1?hash=OLD"); !strings.Contains(out, `"pathPrefix"`) {
+		t.Errorf("an older document is answered with\n%.500s", out)
+	}
 	if out := u.kubectl("explain", "ha.spec.routes", "--output=plaintext-openapiv2"); !strings.Contains(out, "pathPrefix") {
 		t.Errorf("explain by the older document says\n%s", out)
 	}

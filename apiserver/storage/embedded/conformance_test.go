@@ -20,11 +20,6 @@ import (
 	"github.com/kedahttp/kedahttp/apiserver/storage/conformance"
 )
 
-// skips are the tests that do not apply to the library's store on etcd, and why.
-var skips = map[string]string{
-	"RunTestOptionalWatchBookmarksWithCorrectResourceVersion": "optional: a store without a cache sends no bookmarks",
-}
-
 // ownEtcd are the tests that compact, which others would notice.
 var ownEtcd = map[string]bool{
 	"RunTestList": true, "RunTestListInconsistentContinuation": true, "RunTestCompactRevision": true, "RunTestWatchFromZero": true,
@@ -35,7 +30,7 @@ func TestStorageConformance(t *testing.T) {
 	shared, client := start(t, config)
 	t.Cleanup(func() { _ = client.Close(); shared.Close() })
 	count := 0
-	conformance.Run(t, skips, func(t *testing.T, name string) *conformance.Subject {
+	conformance.Run(t, conformance.EtcdSkips, func(t *testing.T, name string) *conformance.Subject {
 		e, client := shared, client
 		if ownEtcd[name] {
 			e, client = start(t, Config{Dir: t.TempDir(), ProgressInterval: time.Second})

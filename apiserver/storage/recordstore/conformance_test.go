@@ -29,32 +29,15 @@ import (
 	"github.com/kedahttp/kedahttp/apiserver/storage/record"
 )
 
-// skips are the tests that do not apply to records, and why. None is of plain behaviour.
-var skips = map[string]string{
-	"RunTestCreateWithTTL":                 noTTL,
-	"RunTestGuaranteedUpdateWithTTL":       noTTL,
-	"RunTestCompactRevision":               "compaction is the host's, which does not say to which version it compacted",
-	"RunTestTransformationFailure":         broken,
-	"RunTestWatchError":                    broken,
-	"RunWatchErrorIsBlockingFurtherEvents": broken,
-	"RunTestWatchWithUnsafeDelete":         broken,
-	"RunOptionalTestProgressNotify":        "optional, and for a cache above the store, which there is none of",
-}
-
-const (
-	noTTL  = "records do not expire, and the store refuses to pretend"
-	broken = "it wants one object that cannot be read to end every list and watch; here it is left out, so that it does not take all others with it"
-)
-
 // The suite of k8s.io/apiserver on a kube-apiserver of its own, with the product's definition of records: make conformance.
 func TestStorageConformance(t *testing.T) {
 	h := newHost(t)
 	t.Run("alone", func(t *testing.T) {
-		conformance.Run(t, skips, func(t *testing.T, test string) *conformance.Subject { return h.subject(t, test, false) })
+		conformance.Run(t, conformance.RecordSkips, func(t *testing.T, test string) *conformance.Subject { return h.subject(t, test, false) })
 	})
 	// As the server has it.
 	t.Run("sharing", func(t *testing.T) {
-		conformance.Run(t, skips, func(t *testing.T, test string) *conformance.Subject { return h.subject(t, test, true) })
+		conformance.Run(t, conformance.RecordSkips, func(t *testing.T, test string) *conformance.Subject { return h.subject(t, test, true) })
 	})
 }
 

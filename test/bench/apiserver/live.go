@@ -328,8 +328,8 @@ func (b *bench) restart(ctx context.Context) error {
 	if failed > 0 {
 		fmt.Fprintln(os.Stderr, "  the last GET that failed:", last)
 	}
-	if err := b.report.AtMost(0, "GETs that failed while all replicas were replaced", "of all", float64(failed), "all GETs", float64(gets)); err != nil {
+	if err := b.report.None("GETs that failed while all replicas were replaced", "of all", float64(failed), "all GETs", float64(gets)); err != nil {
 		return err
 	}
-	return b.report.AtMost(0, "times the APIService went unavailable meanwhile", "times", float64(<-unavailable), "all GETs", float64(gets))
+	return b.report.None("times the APIService went unavailable meanwhile", "times", float64(<-unavailable), "all GETs", float64(gets))
 }

@@ -53,6 +53,12 @@ func (r *Report) AtMost(goal float64, name, unit string, value float64, referenc
 	return r.add(f)
 }
 
+// None adds how often something happened that is not to happen, of so many times.
+func (r *Report) None(name, unit string, times float64, reference string, of float64) error {
+	reached := times == 0
+	return r.add(Figure{Name: name, Value: times, Unit: unit, Reference: reference, ReferenceValue: of, Ratio: times / of, Goal: "0", Reached: &reached})
+}
+
 // AtLeast adds a figure whose ratio to the reference should be at least so much; 0 is no goal.
 func (r *Report) AtLeast(goal float64, name, unit string, value float64, reference string, referenceValue float64) error {
 	f := Figure{Name: name, Value: value, Unit: unit, Reference: reference, ReferenceValue: referenceValue, Ratio: value / referenceValue}
