@@ -129,6 +129,10 @@ func TestALargeOneIsWhatTheComponentForKustomizeSays(t *testing.T) {
 	require.Equal(t, theirs[name].Object["spec"], hpa[name].Object["spec"])
 }
 
+func TestWithCertManagerItIsWhatTheComponentForKustomizeSays(t *testing.T) {
+	same(t, built(t, "cert-manager"), template(t, "--set", "certManager.enabled=true"))
+}
+
 // same compares what kustomize makes with what the chart does.
 func same(t *testing.T, want, got map[string]*unstructured.Unstructured) {
 	t.Helper()
