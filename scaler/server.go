@@ -217,8 +217,8 @@ func (s *Server) StreamIsActive(ref *externalscaler.ScaledObjectRef, stream grpc
 			next := max(patience-now.Sub(pendingSince), repeat-now.Sub(told))
 			timer = s.config.Clock.NewTimer(max(next, time.Millisecond))
 			due = timer.C()
-		case active:
-			// So that the next request after an idle time is an edge again.
+		case active && !sample.Waiting():
+			// So that the next request after an idle time is an edge again. While there are requests, nothing but a change makes it idle.
 			timer = s.config.Clock.NewTimer(max(t.activeFor-now.Sub(sample.LastRequest), time.Millisecond))
 			due = timer.C()
 		}

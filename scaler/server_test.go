@@ -398,6 +398,27 @@ func TestTheStreamTellsTheEdgeAndRepeatsItWhileRequestsWait(t *testing.T) {
 	require.ErrorIs(t, <-told, io.EOF)
 }
 
+func TestTheStreamOfAnAppWithALongRequestSleepsUntilSomethingChanges(t *testing.T) {
+	s := start(t)
+	s.say(func(c *queue.Sample) { c.InFlight, c.LastRequest = 1, s.clock.Now().Add(-time.Hour) })
+	stream, err := s.client.StreamIsActive(t.Context(), ref())
+	require.NoError(t, err)
+	_, err = stream.Recv()
+	require.NoError(t, err, "it begins with the news")
+	for range 3 {
+		before := s.looks()
+		s.say(func(*queue.Sample) {})
+		require.Eventually(t, func() bool { return s.looks() > before }, 20*time.Second, time.Millisecond, "a change wakes it")
+		require.Never(t, s.clock.HasWaiters, 20*time.Millisecond, time.Millisecond, "nothing is to be awaited but a change")
+	}
+	before := s.looks()
+	s.say(func(c *queue.Sample) { c.InFlight = 0 })
+	require.Eventually(t, func() bool { return s.looks() > before }, 20*time.Second, time.Millisecond, "it saw the idle app")
+	s.say(func(c *queue.Sample) { c.Pending, c.LastRequest = 1, s.clock.Now() })
+	_, err = stream.Recv()
+	require.NoError(t, err, "the next edge")
+}
+
 func TestTheStreamOfAnAppWithWaitingRequestsBeginsWithTheNews(t *testing.T) {
 	s := start(t)
 	s.say(func(c *queue.Sample) { c.Pending = 1 })
