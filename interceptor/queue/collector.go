@@ -21,6 +21,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
+	"k8s.io/utils/ptr"
 
 	"github.com/kedahttp/kedahttp/interceptor/queue/wire"
 )
@@ -167,7 +168,7 @@ func (c *Collector) Run(ctx context.Context) error {
 
 // list compares the interceptors there should be with those followed.
 func (c *Collector) list(ctx context.Context) {
-	addresses := map[string]struct{}{}
+	addresses := map[string]bool{}
 	for _, obj := range c.informer.GetStore().List() {
 		if slice, ok := obj.(*discoveryv1.EndpointSlice); ok {
 			addAddresses(addresses, slice)
@@ -200,7 +201,9 @@ func (c *Collector) list(ctx context.Context) {
 	c.settle(changed)
 }
 
-func addAddresses(addresses map[string]struct{}, slice *discoveryv1.EndpointSlice) {
+// addAddresses adds the interceptors of a slice, and whether they serve. The slice says of all that they are ready, as it is to say where
+// those are that end.
+func addAddresses(addresses map[string]bool, slice *discoveryv1.EndpointSlice) {
 	var port *int32
 	for _, p := range slice.Ports {
 		if p.Port != nil && (port == nil || p.Name != nil && *p.Name == countsPort) {
@@ -213,7 +216,8 @@ func addAddresses(addresses map[string]struct{}, slice *discoveryv1.EndpointSlic
 	for _, e := range slice.Endpoints {
 		// Whether it is ready does not matter: an interceptor that drains, or does not know all routes yet, counts.
 		if len(e.Addresses) > 0 {
-			addresses[net.JoinHostPort(e.Addresses[0], strconv.Itoa(int(*port)))] = struct{}{}
+			serves := ptr.Deref(e.Conditions.Serving, ptr.Deref(e.Conditions.Ready, true)) || ptr.Deref(e.Conditions.Terminating, false)
+			addresses[net.JoinHostPort(e.Addresses[0], strconv.Itoa(int(*port)))] = serves
 		}
 	}
 }

@@ -46,6 +46,8 @@ type view struct {
 	epoch string
 	// listed says that the interceptor is one that there should be.
 	listed bool
+	// serves says that requests come to it, or did until it was told to end.
+	serves bool
 	// known says that a snapshot arrived.
 	known bool
 	// connected says that its stream is open; lostAt is when it was lost otherwise.
@@ -106,8 +108,8 @@ func (c *changes) add(app types.NamespacedName) {
 	c.apps[app] = struct{}{}
 }
 
-// list says which interceptors there are.
-func (l *ledger) list(addresses map[string]struct{}, now time.Time) (c changes) {
+// list says which interceptors there are, and whether each serves.
+func (l *ledger) list(addresses map[string]bool, now time.Time) (c changes) {
 	for address, v := range l.views {
 		if _, ok := addresses[address]; !ok && v.listed {
 			v.listed = false
@@ -117,15 +119,14 @@ func (l *ledger) list(addresses map[string]struct{}, now time.Time) (c changes) 
 			}
 		}
 	}
-	for address := range addresses {
-		switch v := l.views[address]; {
-		case v == nil:
-			l.views[address] = &view{listed: true, added: now}
-			c.all = true
-		case !v.listed:
-			v.listed = true
-			c.all = true
+	for address, serves := range addresses {
+		v := l.views[address]
+		if v == nil {
+			v = &view{added: now}
+			l.views[address] = v
 		}
+		c.all = c.all || !v.listed || v.serves != serves
+		v.listed, v.serves = true, serves
 	}
 	return c
 }
@@ -146,7 +147,7 @@ func (l *ledger) update(address string, u *wire.Update, now time.Time) (c change
 		if v.known && v.epoch != u.GetEpoch() {
 			// Another process: nothing of the old one is left but the past.
 			c.all = true
-			fresh := &view{listed: v.listed, added: v.added}
+			fresh := &view{listed: v.listed, serves: v.serves, added: v.added}
 			l.end(v, now)
 			l.views[address], v = fresh, fresh
 		}
@@ -324,7 +325,7 @@ func (l *ledger) tick(now time.Time) (c changes) {
 		if v.known && !v.connected && now.Sub(v.lostAt) >= l.grace {
 			l.end(v, now)
 			if v.listed {
-				l.views[address] = &view{listed: true, added: v.added}
+				l.views[address] = &view{listed: true, serves: v.serves, added: v.added}
 			} else {
 				delete(l.views, address)
 			}
@@ -376,10 +377,11 @@ func (l *ledger) known() map[types.NamespacedName]struct{} {
 }
 
 // reporting says how many interceptors are current, of how many. One that is gone from the list counts for as long as its
-// numbers do.
+// numbers do. One that is listed and was never heard, or not for longer than its numbers count, is expected only if it serves: one that starts
+// has no requests yet, and one that crashes again and again has none left.
 func (l *ledger) reporting() (reporting, expected int) {
 	for _, v := range l.views {
-		if v.finished {
+		if v.finished || !v.known && !v.serves {
 			continue
 		}
 		expected++

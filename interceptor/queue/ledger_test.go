@@ -55,9 +55,9 @@ func sec(s float64) time.Time { return t0.Add(time.Duration(s * float64(time.Sec
 
 func ledgerOf(addresses ...string) *ledger {
 	l := newLedger(30 * time.Second)
-	set := map[string]struct{}{}
+	set := map[string]bool{}
 	for _, a := range addresses {
-		set[a] = struct{}{}
+		set[a] = true
 	}
 	l.list(set, t0)
 	return l
@@ -268,7 +268,7 @@ func TestWhoeverIsNotListedAnyMoreIsExpectedOnlyWhileItsCountsAreUsed(t *testing
 	i := &teller{epoch: "1"}
 	i.becomes(5, t0)
 	l.update("a", i.update(true, t0), t0)
-	l.list(map[string]struct{}{"b": {}}, sec(1))
+	l.list(map[string]bool{"b": true}, sec(1))
 	require.Equal(t, 2, l.sample(shop, time.Second, sec(1)).Expected, "it drains")
 	l.lose("a", sec(2))
 	require.Equal(t, 2, l.sample(shop, time.Second, sec(3)).Expected)
@@ -276,8 +276,35 @@ func TestWhoeverIsNotListedAnyMoreIsExpectedOnlyWhileItsCountsAreUsed(t *testing
 	s := l.sample(shop, time.Second, sec(33))
 	require.Equal(t, 1, s.Expected)
 	require.False(t, s.Waiting())
-	l.list(map[string]struct{}{}, sec(34))
+	l.list(nil, sec(34))
 	require.Zero(t, l.sample(shop, time.Second, sec(34)).Expected)
+}
+
+func TestWhoeverCannotHaveRequestsIsNotExpected(t *testing.T) {
+	l := ledgerOf("a")
+	expected := func(reporting, expected int, now time.Time) {
+		t.Helper()
+		s := l.sample(shop, time.Second, now)
+		require.Equal(t, []int{reporting, expected}, []int{s.Reporting, s.Expected})
+	}
+	both := func(b bool, now time.Time) { l.list(map[string]bool{"a": true, "b": b}, now) }
+	both(false, t0)
+	expected(0, 1, t0) // b starts
+	i := &teller{epoch: "1"}
+	l.update("b", i.update(true, t0), t0)
+	expected(1, 2, t0)
+	l.lose("b", sec(1))
+	require.True(t, l.list(map[string]bool{"a": true, "b": true}, sec(1)).all)
+	l.tick(sec(31))
+	expected(0, 2, sec(31)) // it cannot be reached from here, and serves
+	both(false, sec(32))
+	expected(0, 1, sec(32)) // it crashed
+	i = &teller{epoch: "2"}
+	l.update("b", i.update(true, sec(33)), sec(33))
+	l.lose("b", sec(34))
+	expected(0, 2, sec(35)) // its counts are used
+	l.tick(sec(64))
+	expected(0, 1, sec(64)) // it crashed again
 }
 
 func TestAnAppThatNeverHadARequestMayGo(t *testing.T) {

@@ -26,7 +26,7 @@ type Sample struct {
 	LastColdStart *ColdStart
 	// SampledAt is when the oldest of the counts in this sample was taken; zero when no interceptor has reported.
 	SampledAt time.Time
-	// Reporting interceptors have counts that are current; Expected is how many there are. While Reporting < Expected the
+	// Reporting interceptors have counts that are current; Expected is how many there are that may have requests. While Reporting < Expected the
 	// numbers are those of the reporting ones and, for a grace period, the last known of the others.
 	Reporting, Expected int
 }

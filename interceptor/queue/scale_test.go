@@ -45,9 +45,9 @@ func TestAHundredInterceptorsWithTenThousandAppsAreBounded(t *testing.T) {
 	for i := range names {
 		names[i] = types.NamespacedName{Namespace: "default", Name: fmt.Sprintf("app-%d", i)}
 	}
-	addresses := map[string]struct{}{}
+	addresses := map[string]bool{}
 	for i := range interceptors {
-		addresses[fmt.Sprint("10.0.0.", i)] = struct{}{}
+		addresses[fmt.Sprint("10.0.0.", i)] = true
 	}
 	requests := make([]int64, pairs)
 	integral := make([]float64, pairs)
