@@ -124,7 +124,9 @@ func (s *Server) ignorant(sample queue.Sample) error {
 	switch {
 	case !s.config.Source.Synced():
 		return status.Error(codes.Unavailable, "the counts of the interceptors are not known yet")
-	case sample.Reporting == 0 && sample.Expected > 0:
+	case sample.Expected == 0:
+		return status.Error(codes.Unavailable, "there is no interceptor")
+	case sample.Reporting == 0:
 		return status.Errorf(codes.Unavailable, "none of the %d interceptors reports its counts", sample.Expected)
 	}
 	return nil
@@ -145,7 +147,8 @@ func (s *Server) active(sample queue.Sample, t trigger) bool {
 	return s.config.Clock.Since(sample.LastRequest) < t.activeFor
 }
 
-// IsActive reports whether the app has requests, or had one a moment ago. How long it stays up without any is KEDA's cooldown.
+// IsActive reports whether the app has requests, or had one a moment ago. How long it stays up without any is KEDA's cooldown. That it
+// has none takes every interceptor to know: those that do not report may hold its connections. KEDA takes nothing to zero after an error.
 func (s *Server) IsActive(_ context.Context, ref *externalscaler.ScaledObjectRef) (*externalscaler.IsActiveResponse, error) {
 	t, err := s.trigger(ref)
 	if err != nil {
@@ -157,6 +160,9 @@ func (s *Server) IsActive(_ context.Context, ref *externalscaler.ScaledObjectRef
 	}
 	if err := s.ignorant(sample); err != nil {
 		return nil, err
+	}
+	if sample.Reporting < sample.Expected {
+		return nil, status.Errorf(codes.Unavailable, "only %d of %d interceptors report their counts, and those know of no request", sample.Reporting, sample.Expected)
 	}
 	return &externalscaler.IsActiveResponse{}, nil
 }
@@ -286,17 +292,22 @@ func (s *Server) GetMetrics(_ context.Context, req *externalscaler.GetMetricsReq
 		return nil, err
 	}
 	g := s.goal(t)
-	if name := req.GetMetricName(); name != "" {
-		g.metric = name
-	}
-	if err := s.ignorant(s.config.Source.Sample(t.app, g.window)); err != nil {
+	sample := s.config.Source.Sample(t.app, g.window)
+	if err := s.ignorant(sample); err != nil {
 		return nil, err
+	}
+	var least float64
+	if sample.Reporting < sample.Expected {
+		least = s.held(t, g, sample)
+	}
+	if name := req.GetMetricName(); name != "" && name != g.metric {
+		g.metric, least = name, 0
 	}
 	var v float64
 	switch g.metric {
 	case metricInterceptors:
 		// Not what an app's load is made of: it takes longer to start an interceptor than for a rush to pass.
-		v = s.config.Source.Sample(queue.AllApps, g.window).Concurrency
+		v = sample.Concurrency
 	case metricConcurrency:
 		v = queue.Load(s.config.Source, t.app, queue.Concurrency, g.window)
 	case metricRequestRate:
@@ -304,10 +315,24 @@ func (s *Server) GetMetrics(_ context.Context, req *externalscaler.GetMetricsReq
 	default:
 		return nil, status.Error(codes.InvalidArgument, fmt.Sprintf("there is no metric %q: there are %s and %s", g.metric, metricConcurrency, metricRequestRate))
 	}
+	v = max(v, least)
 	// KEDA keeps three decimals; less than that is nothing. Never an integer beside a float of zero, which would be taken
 	// instead.
 	v = math.Round(v*1000) / 1000
 	return &externalscaler.GetMetricsResponse{MetricValues: []*externalscaler.MetricValue{{
 		MetricName: g.metric, MetricValue: int64(math.Ceil(v)), MetricValueFloat: v,
 	}}}, nil
+}
+
+// held is the value that calls for as many replicas as there are. It is the least that an autoscaler is told while interceptors are
+// missing: they may know of more.
+func (s *Server) held(t trigger, g goal, sample queue.Sample) float64 {
+	if t.app == queue.AllApps {
+		return g.target * float64(sample.Expected)
+	}
+	app := s.config.Apps.Get(t.app)
+	if app == nil {
+		return 0
+	}
+	return g.target * float64(app.Status.Replicas)
 }

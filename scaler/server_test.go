@@ -259,7 +259,9 @@ func TestNothingIsSaidFromIgnorance(t *testing.T) {
 	}
 	s.say(func(c *queue.Sample) { c.Reporting = 0 })
 	refused()
-	s.say(func(c *queue.Sample) { c.Reporting = 2 })
+	s.say(func(c *queue.Sample) { c.Expected = 0 })
+	refused()
+	s.say(func(c *queue.Sample) { c.Reporting, c.Expected = 2, 2 })
 	s.mu.Lock()
 	s.unsynced = true
 	s.mu.Unlock()
@@ -270,11 +272,53 @@ func TestNothingIsSaidFromIgnorance(t *testing.T) {
 	require.True(t, res.GetResult(), "that is known")
 }
 
-func TestSomeInterceptorsAreEnoughForAnAnswer(t *testing.T) {
+// KEDA scales to zero at the first false after its cooldown, and leaves the replicas alone after an error.
+func TestAnAppIsIdleOnlyWhenAllInterceptorsSaySo(t *testing.T) {
 	s := start(t)
-	s.say(func(c *queue.Sample) { c.Reporting = 1 })
-	_, err := s.client.GetMetrics(t.Context(), &externalscaler.GetMetricsRequest{ScaledObjectRef: ref(), MetricName: metricConcurrency})
+	active := func() (bool, error) {
+		res, err := s.client.IsActive(t.Context(), ref())
+		return res.GetResult(), err
+	}
+	now, err := active()
 	require.NoError(t, err)
+	require.False(t, now)
+	s.say(func(c *queue.Sample) { c.Reporting = 1 })
+	_, err = active()
+	require.Equal(t, codes.Unavailable, status.Code(err), "the other may have its requests")
+	require.ErrorContains(t, err, "1 of 2 interceptors")
+	s.say(func(c *queue.Sample) { c.InFlight = 1 })
+	now, err = active()
+	require.NoError(t, err)
+	require.True(t, now, "one is enough to know that")
+}
+
+// Of what is missing it is not known that it is nothing: the replicas stay at least as many as they are.
+func TestNoReplicaIsTakenAwayForWhatIsNotKnown(t *testing.T) {
+	s := start(t)
+	app := scaledBy("", "10", time.Minute)
+	app.Status.Replicas = 4
+	s.specs.set(app)
+	s.averages, s.lately = map[time.Duration]float64{time.Minute: 15}, 15
+	get := func(metric string, r *externalscaler.ScaledObjectRef) float64 {
+		t.Helper()
+		res, err := s.client.GetMetrics(t.Context(), &externalscaler.GetMetricsRequest{ScaledObjectRef: r, MetricName: metric})
+		require.NoError(t, err)
+		return res.GetMetricValues()[0].GetMetricValueFloat()
+	}
+	require.Equal(t, 15.0, get(metricConcurrency, ref()))
+	s.say(func(c *queue.Sample) { c.Reporting = 1 })
+	require.Equal(t, 40.0, get(metricConcurrency, ref()), "four replicas of ten each")
+	require.Equal(t, 150.0, get(metricRequestRate, ref()), "of what it is not scaled by, the number alone")
+	s.averages, s.lately = map[time.Duration]float64{time.Minute: 55}, 55
+	require.Equal(t, 55.0, get(metricConcurrency, ref()), "what is known may call for more")
+	s.specs.set(nil)
+	require.Equal(t, 55.0, get(metricConcurrency, ref()))
+
+	interceptors := &externalscaler.ScaledObjectRef{Name: "so", Namespace: "default", ScalerMetadata: map[string]string{"interceptorTarget": "200"}}
+	s.mu.Lock()
+	s.all = 90
+	s.mu.Unlock()
+	require.Equal(t, 400.0, get(metricInterceptors, interceptors), "nor one of the two interceptors")
 }
 
 func TestTheTargetIsKnownFromTheFirstMomentAndFollowsTheApp(t *testing.T) {

@@ -155,8 +155,19 @@ func (p *Provider) value(app *v1alpha1.HTTPApp, metric string) (*external_metric
 		number = queue.Load(p.counts, name, queue.RequestRate, window)
 		value.WindowSeconds = ptr.To(int64(window.Seconds()))
 	}
+	if sample.Reporting < sample.Expected && metric == scaledBy(app) {
+		number = max(number, demand.Held(app))
+	}
 	value.Value = *resource.NewMilliQuantity(int64(math.Round(number*1000)), resource.DecimalSI)
 	return value, nil
+}
+
+// scaledBy is the metric that an app's autoscaler asks for.
+func scaledBy(app *v1alpha1.HTTPApp) string {
+	if app.Spec.Scaling.Metric == v1alpha1.MetricRequestRate {
+		return RequestRate
+	}
+	return Concurrency
 }
 
 // known returns an error while nothing is known.

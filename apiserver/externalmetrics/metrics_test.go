@@ -57,7 +57,8 @@ func providerOf(t *testing.T, c *counts) *Provider {
 	source := cachetesting.NewFakeControllerSource()
 	for _, app := range []*v1alpha1.HTTPApp{
 		{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "busy", Labels: map[string]string{"tier": "front", "httpapp": "idle"}},
-			Spec: v1alpha1.HTTPAppSpec{Scaling: v1alpha1.Scaling{Window: &metav1.Duration{Duration: 30 * time.Second}}}},
+			Spec: v1alpha1.HTTPAppSpec{Scaling: v1alpha1.Scaling{Window: &metav1.Duration{Duration: 30 * time.Second}}},
+			Status: v1alpha1.HTTPAppStatus{Replicas: 2}},
 		{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "idle", Labels: map[string]string{"tier": "back"}}},
 		{ObjectMeta: metav1.ObjectMeta{Namespace: "other", Name: "busy"}},
 	} {
@@ -92,6 +93,22 @@ func TestEachMetricIsThatOfTheApp(t *testing.T) {
 		}
 		if (v.WindowSeconds == nil) != (want.window == 0) || v.WindowSeconds != nil && *v.WindowSeconds != want.window {
 			t.Errorf("the window of %s is %v, not %d", metric, v.WindowSeconds, want.window)
+		}
+	}
+}
+
+// Of what is missing it is not known that it is nothing: the replicas stay at least as many as they are.
+func TestNoReplicaIsTakenAwayForWhatIsNotKnown(t *testing.T) {
+	c := served()
+	c.sample.Reporting = 1
+	p := providerOf(t, c)
+	for metric, want := range map[string]string{Concurrency: "200", RequestRate: "42500m", Pending: "3"} {
+		list, err := p.GetExternalMetric(t.Context(), "shop", labels.Set{AppLabel: "busy"}.AsSelector(), provider.ExternalMetricInfo{Metric: metric})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := list.Items[0].Value.String(); got != want {
+			t.Errorf("%s is %s, not %s", metric, got, want)
 		}
 	}
 }

@@ -32,6 +32,10 @@ func For(app *v1alpha1.HTTPApp, value float64) int32 {
 	return int32(min(wanted, float64(most)))
 }
 
+// Held returns the value of the app's metric that calls for the replicas that it has. An autoscaler is told no less while interceptors do not
+// report: they may know of more.
+func Held(app *v1alpha1.HTTPApp) float64 { return Target(app) * float64(app.Status.Replicas) }
+
 // Rise returns the replicas that an app is to be scaled up to at once, and none if that is for its autoscaler to see to. One at
 // zero, or that is still starting, gets what the requests of this moment call for. One that serves, when those of the last two seconds
 // call for twice as many as it has: that is a rush, for which an autoscaler that looks each 15 s is too slow. An app that says itself how
