@@ -57,7 +57,7 @@ func providerOf(t *testing.T, c *counts) *Provider {
 	source := cachetesting.NewFakeControllerSource()
 	for _, app := range []*v1alpha1.HTTPApp{
 		{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "busy", Labels: map[string]string{"tier": "front", "httpapp": "idle"}},
-			Spec: v1alpha1.HTTPAppSpec{Scaling: v1alpha1.Scaling{Window: &metav1.Duration{Duration: 30 * time.Second}}},
+			Spec:   v1alpha1.HTTPAppSpec{Scaling: v1alpha1.Scaling{Window: &metav1.Duration{Duration: 30 * time.Second}}},
 			Status: v1alpha1.HTTPAppStatus{Replicas: 2}},
 		{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "idle", Labels: map[string]string{"tier": "back"}}},
 		{ObjectMeta: metav1.ObjectMeta{Namespace: "other", Name: "busy"}},

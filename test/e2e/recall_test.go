@@ -24,22 +24,28 @@ import (
 func (u user) cutOff(pod corev1.Pod) (back func()) {
 	u.Helper()
 	port := operator(u.T).kubectl("get", "endpointslice", "kubernetes", "-n", "default", "-o", "jsonpath={.ports[0].port}")
-	rule := func(op string) error {
-		out, err := exec.Command("nsenter", "--net="+os.Getenv("KEDAHTTP_NETNS"), "iptables", "--wait", op, "INPUT",
-			"--source", pod.Status.PodIP, "--protocol", "tcp", "--dport", port, "--jump", "REJECT", "--reject-with", "tcp-reset").CombinedOutput()
+	return u.filter("INPUT", "--source", pod.Status.PodIP, "--protocol", "tcp", "--dport", port, "--jump", "REJECT", "--reject-with", "tcp-reset")
+}
+
+// filter has the node follow a rule of iptables, until the returned function is called or the test ends.
+func (u user) filter(chain string, rule ...string) (back func()) {
+	u.Helper()
+	change := func(op string) error {
+		args := append([]string{"--net=" + os.Getenv("KEDAHTTP_NETNS"), "iptables", "--wait", op, chain}, rule...)
+		out, err := exec.Command("nsenter", args...).CombinedOutput()
 		if err != nil {
-			return fmt.Errorf("iptables %s: %w: %s", op, err, out)
+			err = fmt.Errorf("iptables %s: %w: %s", op, err, out)
 		}
-		return nil
+		return err
 	}
-	if err := rule("--insert"); err != nil {
+	if err := change("--insert"); err != nil {
 		u.Fatal(err)
 	}
 	is := true
 	back = func() {
 		if is {
 			is = false
-			if err := rule("--delete"); err != nil {
+			if err := change("--delete"); err != nil {
 				u.Error(err)
 			}
 		}
