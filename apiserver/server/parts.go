@@ -120,7 +120,6 @@ func (p *parts) addHooks(server *genericserver.GenericAPIServer, scheme *runtime
 		"kedahttp-storage":      p.storage.run,
 		"kedahttp-apps":         forever(p.apps.RunWithContext),
 		"kedahttp-deployments":  forever(deployments.RunWithContext),
-		"kedahttp-counts":       p.counts.Run,
 		"kedahttp-activation":   activator.Run,
 		"kedahttp-reconciler":   func(ctx context.Context) error { return election.Run(ctx, led) },
 		"kedahttp-events": func(ctx context.Context) error {

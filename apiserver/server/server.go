@@ -169,6 +169,12 @@ func (p *parts) serve(config *genericserver.RecommendedConfig, scheme *runtime.S
 // Run serves until the context ends.
 func (s *Server) Run(ctx context.Context) error {
 	defer s.parts.storage.close()
+	// Watches that are sent elsewhere one after the other are shown what there is to the last: what runs as a hook ends before them.
+	counting, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	if err := inBackground("kedahttp-counts", s.parts.counts.Run)(genericserver.PostStartHookContext{Context: counting}); err != nil {
+		return err
+	}
 	return s.generic.PrepareRun().RunWithContext(ctx)
 }
 
