@@ -46,8 +46,8 @@ test-e2e-chart: bin/cluster bin/kubectl-http bin/tools/helm ## The Helm chart: i
 	go test -tags e2e,chart -count 1 -timeout 20m -run '^TestChart' ./test/e2e
 
 .PHONY: test-long
-test-long: bin/cluster bin/kubectl-http ## Rows of 50 cold starts, and the first requests after half an hour without any. E2E_CLUSTER as above.
-	go test -tags e2e,long -count 1 -timeout 90m -v -run '$(or $(RUN),^TestLong)' ./test/e2e
+test-long: bin/cluster bin/kubectl-http ## Rows of 50 cold starts, the first requests after half an hour without any, and informers that watch for 20 minutes. E2E_CLUSTER as above.
+	E2E_INFORMERS_FOR=$(or $(E2E_INFORMERS_FOR),20m) go test -tags e2e,long -count 1 -timeout 90m -v -run '$(or $(RUN),^TestLong|^TestInformersHearEveryChange)' ./test/e2e
 
 .PHONY: test-exposed
 test-exposed: bin/cluster bin/kubectl-http bin/tools/traefik ## Requests through a real Ingress controller and Gateway, Traefik, which takes minutes to build. E2E_CLUSTER as above.
