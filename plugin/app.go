@@ -37,7 +37,7 @@ func (c *clients) get(ctx context.Context, name string) (*v1alpha1.HTTPApp, erro
 
 // isMissing says that an object is not there, where its API is.
 func isMissing(err error) bool {
-	return apierrors.IsNotFound(err) && detailsOf(err).Name != ""
+	return apierrors.IsNotFound(err) && detailsOf(err).Name != "" && !isNotServed(err)
 }
 
 // missingError says that there is no such app.

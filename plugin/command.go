@@ -5,13 +5,10 @@ import (
 	"log/slog"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
-	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 	cmdutil "k8s.io/kubectl/pkg/cmd/util"
@@ -53,15 +50,7 @@ func NewCommand(calledAs string, streams genericiooptions.IOStreams) *cobra.Comm
 	rest.SetDefaultWarningHandler(rest.NewWarningWriter(streams.ErrOut, rest.WarningWriterOptions{Deduplicate: true}))
 	klog.SetSlogLogger(slog.New(slog.DiscardHandler))
 	flags := genericclioptions.NewConfigFlags(true).WithDeprecatedPasswordFlag()
-	s := &session{
-		IOStreams: streams,
-		factory:   cmdutil.NewFactory(flags),
-		calledAs:  calledAs,
-		now:       time.Now,
-	}
-	s.connect = func() (*clients, error) { return connect(s.factory) }
-	s.anything = func() (dynamic.Interface, meta.ResettableRESTMapper, error) { return anything(s.factory) }
-	return newCommand(s, flags)
+	return newCommand(newSession(calledAs, streams, flags), flags)
 }
 
 func newCommand(s *session, flags *genericclioptions.ConfigFlags) *cobra.Command {

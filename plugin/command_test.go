@@ -15,7 +15,6 @@ import (
 	"k8s.io/client-go/dynamic"
 	dynamicfake "k8s.io/client-go/dynamic/fake"
 	"k8s.io/client-go/kubernetes/fake"
-	cmdutil "k8s.io/kubectl/pkg/cmd/util"
 
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 	appsfake "github.com/kedahttp/kedahttp/apiserver/client/versioned/fake"
@@ -65,7 +64,8 @@ func (p *plugin) complete(args ...string) (stdout string, err error) {
 	p.Helper()
 	streams, _, out, errOut := genericiooptions.NewTestIOStreams()
 	flags := genericclioptions.NewConfigFlags(true)
-	s := &session{IOStreams: streams, factory: cmdutil.NewFactory(flags), calledAs: "kubectl http", now: func() time.Time { return noon }}
+	s := newSession("kubectl http", streams, flags)
+	s.now = noonNow
 	s.connect = func() (*clients, error) {
 		return &clients{namespace: "shop", apps: p.apps.AppsV1alpha1(), kubernetes: p.kubernetes}, nil
 	}

@@ -69,7 +69,7 @@ func (o *curlOptions) validate() error {
 }
 
 func (o *curlOptions) run(ctx context.Context) error {
-	curl, err := exec.LookPath("curl")
+	curl, err := o.program("curl")
 	if err != nil {
 		return fmt.Errorf("there is no curl here: %w; port-forward lets any client ask", err)
 	}

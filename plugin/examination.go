@@ -130,9 +130,9 @@ func (e *examination) api(ctx context.Context) {
 	default:
 		e.apiService(service)
 	}
-	began := time.Now()
+	began := e.now()
 	_, err = e.clients.apps.HTTPApps(e.clients.namespace).List(ctx, metav1.ListOptions{Limit: 1})
-	switch took := time.Since(began); {
+	switch took := e.now().Sub(began); {
 	case apierrors.IsForbidden(err):
 		e.say(warn, "apps", "ask who administers the namespace for the role view", "you may not list apps in namespace %s", e.clients.namespace)
 	case err != nil:
@@ -320,7 +320,7 @@ func (e *examination) askReady(ctx context.Context, pod *corev1.Pod) error {
 	if !ok {
 		return errors.New("it has no port admin")
 	}
-	t, err := e.clients.forward(ctx, pod, port)
+	t, err := e.forward(ctx, e.clients, pod, port)
 	if err != nil {
 		return err
 	}
@@ -386,7 +386,7 @@ func (e *examination) dns(ctx context.Context, host string) {
 	if h, p, err := net.SplitHostPort(host); err == nil {
 		name, port = h, p
 	}
-	addresses, err := net.DefaultResolver.LookupHost(ctx, name)
+	addresses, err := e.lookup(ctx, name)
 	if err != nil {
 		e.say(warn, "DNS", "let the name, or a wildcard of its domain, lead to the Service kedahttp-interceptor; until then: "+e.calledAs+" curl and port-forward", "%s leads nowhere: %v", name, err)
 		return

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -55,7 +56,7 @@ func (s *session) explain(err error) error {
 		return err
 	case errors.As(err, &missing):
 		return next("All apps of the namespace: %s list -n %s", s.calledAs, missing.namespace)
-	case apierrors.IsNotFound(err) && detailsOf(err).Group == v1alpha1.GroupName && detailsOf(err).Kind == resource && detailsOf(err).Name != "":
+	case isMissing(err) && detailsOf(err).Group == v1alpha1.GroupName && detailsOf(err).Kind == resource:
 		return next("All apps: %s list -A", s.calledAs)
 	case apierrors.IsNotFound(err) && detailsOf(err).Group == "" && detailsOf(err).Kind == "namespaces":
 		return next("Make it: kubectl create namespace %s. Or choose another: -n NAMESPACE", detailsOf(err).Name)
@@ -102,7 +103,10 @@ func noCluster(err error) bool {
 
 // isNotServed says that the API itself is not there, not only an object.
 func isNotServed(err error) bool {
-	return apierrors.IsNotFound(err) && detailsOf(err).Name == "" && (detailsOf(err).Group == v1alpha1.GroupName || detailsOf(err).Group == "")
+	details := detailsOf(err)
+	// Whoever serves an API says what is missing in words of its own.
+	nobody := slices.ContainsFunc(details.Causes, func(c metav1.StatusCause) bool { return c.Type == metav1.CauseTypeUnexpectedServerResponse })
+	return apierrors.IsNotFound(err) && (details.Name == "" || nobody) && (details.Group == v1alpha1.GroupName || details.Group == "")
 }
 
 func hostOf(address string) string {

@@ -68,7 +68,7 @@ func (s *session) openTunnel(ctx context.Context, c *clients, system string, sec
 	if !ok {
 		return nil, fmt.Errorf("pod %s/%s has no port %s", namespace, pod.Name, name)
 	}
-	return c.forward(ctx, pod, port)
+	return s.forward(ctx, c, pod, port)
 }
 
 func isReady(pod *corev1.Pod) bool {
@@ -89,7 +89,7 @@ func portNamed(pod *corev1.Pod, name string) (int32, bool) {
 }
 
 // forward leads a port of the loopback to a pod's, as kubectl port-forward does: by a WebSocket, or by SPDY where that is older.
-func (c *clients) forward(ctx context.Context, pod *corev1.Pod, port int32) (*tunnel, error) {
+func forward(ctx context.Context, c *clients, pod *corev1.Pod, port int32) (*tunnel, error) {
 	target := c.kubernetes.CoreV1().RESTClient().Post().Resource("pods").Namespace(pod.Namespace).Name(pod.Name).SubResource("portforward").URL()
 	roundTripper, upgrader, err := spdy.RoundTripperFor(c.config)
 	if err != nil {

@@ -199,11 +199,11 @@ func (o *loadOptions) drive(ctx context.Context, ask func(context.Context) answe
 		callers.Go(func() {
 			for at := range due {
 				if at.IsZero() {
-					at = time.Now()
+					at = o.now()
 				}
 				a := ask(ctx)
 				if ctx.Err() == nil {
-					r.add(a, time.Since(at))
+					r.add(a, o.now().Sub(at))
 				}
 			}
 		})
@@ -215,13 +215,13 @@ func (o *loadOptions) drive(ctx context.Context, ask func(context.Context) answe
 		over.Reset(o.duration)
 	}
 	defer over.Stop()
-	began := time.Now()
+	began := o.now()
 	for i := 0; o.requests == 0 || i < o.requests; i++ {
 		var at time.Time
 		if o.rate > 0 {
 			at = began.Add(time.Duration(float64(i) / o.rate * float64(time.Second)))
 			select {
-			case <-time.After(time.Until(at)):
+			case <-time.After(at.Sub(o.now())):
 			case <-over.C:
 				return nil
 			case <-ctx.Done():
@@ -256,12 +256,12 @@ func (o *loadOptions) coldStarts(ctx context.Context, c *clients, app *v1alpha1.
 		if err != nil {
 			return err
 		}
-		began := time.Now()
+		began := o.now()
 		a := ask(ctx)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		took := time.Since(began)
+		took := o.now().Sub(began)
 		r.add(a, took)
 		switch {
 		case a.err != nil:

@@ -13,12 +13,10 @@ import (
 type openOptions struct {
 	*session
 	oneApp
-	// show opens a URL.
-	show func(url string) error
 }
 
 func newOpenCommand(s *session) *cobra.Command {
-	o := &openOptions{session: s, show: browse}
+	o := &openOptions{session: s}
 	return &cobra.Command{
 		Use:               "open NAME",
 		Short:             "Open an app in the browser",
@@ -42,11 +40,11 @@ func (o *openOptions) run(ctx context.Context) error {
 	if _, err := fmt.Fprintln(o.Out, url); err != nil {
 		return err
 	}
-	return o.show(url)
+	return o.browse(url)
 }
 
 // browse opens a URL with what the desktop has for it.
-func browse(url string) error {
+func (s *session) browse(url string) error {
 	var name string
 	var args []string
 	switch runtime.GOOS {
@@ -57,7 +55,7 @@ func browse(url string) error {
 	default:
 		name = "xdg-open"
 	}
-	path, err := exec.LookPath(name)
+	path, err := s.program(name)
 	if err != nil {
 		return errors.New("there is no " + name + " to open it with")
 	}

@@ -62,8 +62,8 @@ func TestALoadSendsAsManyRequestsAsItIsTo(t *testing.T) {
 	}))
 	defer server.Close()
 	for name, o := range map[string]*loadOptions{
-		"as fast as they are answered": {concurrency: 3, requests: 50},
-		"at a rate":                    {concurrency: 3, requests: 50, rate: 1000},
+		"as fast as they are answered": {session: &session{now: time.Now}, concurrency: 3, requests: 50},
+		"at a rate":                    {session: &session{now: time.Now}, concurrency: 3, requests: 50, rate: 1000},
 	} {
 		got.Store(0)
 		r := newReport()
@@ -87,7 +87,7 @@ func TestAtARateTimesCountFromWhenARequestWasDue(t *testing.T) {
 		turn <- struct{}{}
 		return answer{status: 200}
 	}
-	o := &loadOptions{concurrency: 1, requests: 10, rate: 1000}
+	o := &loadOptions{session: &session{now: time.Now}, concurrency: 1, requests: 10, rate: 1000}
 	if err := o.drive(t.Context(), slow, r); err != nil {
 		t.Fatal(err)
 	}

@@ -3,10 +3,13 @@ package plugin
 import (
 	"context"
 	"errors"
+	"net"
+	"os/exec"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
@@ -29,6 +32,27 @@ type session struct {
 	connect func() (*clients, error)
 	// anything makes what objects of any kind are read and written with.
 	anything func() (dynamic.Interface, meta.ResettableRESTMapper, error)
+	// forward leads a port of the loopback to a pod's.
+	forward func(ctx context.Context, c *clients, pod *corev1.Pod, port int32) (*tunnel, error)
+	// lookup asks the DNS for a host.
+	lookup func(ctx context.Context, host string) ([]string, error)
+	// program finds a program of this machine.
+	program func(name string) (string, error)
+}
+
+func newSession(calledAs string, streams genericiooptions.IOStreams, flags *genericclioptions.ConfigFlags) *session {
+	s := &session{
+		IOStreams: streams,
+		factory:   cmdutil.NewFactory(flags),
+		calledAs:  calledAs,
+		now:       time.Now,
+		forward:   forward,
+		lookup:    net.DefaultResolver.LookupHost,
+		program:   exec.LookPath,
+	}
+	s.connect = func() (*clients, error) { return connect(s.factory) }
+	s.anything = func() (dynamic.Interface, meta.ResettableRESTMapper, error) { return anything(s.factory) }
+	return s
 }
 
 // clients are those of one cluster, and the namespace that the user works in.

@@ -149,7 +149,7 @@ func readingOf(app *v1alpha1.HTTPApp, now time.Time) reading {
 	state, _ := stateOf(app)
 	r := reading{Time: now, Namespace: app.Namespace, Name: app.Name, State: state, Replicas: app.Status.Replicas, ReadyReplicas: app.Status.ReadyReplicas}
 	if t := app.Status.Traffic; t != nil {
-		r.Pending, r.InFlight, r.RequestRate, r.ColdStarts = t.Pending, t.InFlight, t.RequestRate.AsApproximateFloat64(), t.ColdStarts
+		r.Pending, r.InFlight, r.RequestRate, r.ColdStarts = t.Pending, t.InFlight, float64(t.RequestRate.MilliValue())/1000, t.ColdStarts
 	}
 	return r
 }
