@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -32,6 +33,9 @@ func notYet(kind, reason, message string) condition {
 // setConditions writes the parts, and what follows from them: the app is ready when all of them are.
 func setConditions(status *v1alpha1.HTTPAppStatus, generation int64, parts ...condition) {
 	ready := yes(v1alpha1.ConditionReady, "Ready", "requests to the app's URL are answered, after waking it if it has no replica")
+	if slices.Contains(parts, paused) {
+		ready.message = "requests to the app's URL are answered while it has a replica; it is paused, and none wakes it"
+	}
 	for _, part := range parts {
 		set(status, generation, part)
 		if part.status == metav1.ConditionFalse && ready.status != metav1.ConditionFalse ||

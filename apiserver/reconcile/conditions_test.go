@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -36,6 +37,17 @@ func TestAnAppIsReadyWhenAllItsPartsAre(t *testing.T) {
 				t.Errorf("there are %d conditions", len(status.Conditions))
 			}
 		})
+	}
+}
+
+func TestOfAnAppThatIsPausedIsNotSaidThatRequestsWakeIt(t *testing.T) {
+	var status v1alpha1.HTTPAppStatus
+	for _, scaler := range []condition{paused, yes(v1alpha1.ConditionScalerReady, "C", "")} {
+		setConditions(&status, 7, yes(v1alpha1.ConditionWorkloadReady, "B", ""), scaler)
+		message := find(status.Conditions, v1alpha1.ConditionReady).Message
+		if wakes := strings.Contains(message, "after waking it"); wakes == (scaler == paused) {
+			t.Errorf("when its scaler is %s, it says: %s", scaler.reason, message)
+		}
 	}
 }
 
