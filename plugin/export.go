@@ -214,5 +214,8 @@ func defaulted(object map[string]any) (*v1alpha1.HTTPApp, error) {
 		return nil, err
 	}
 	v1alpha1.SetObjectDefaults_HTTPApp(app)
+	if app.Spec.Template != nil {
+		defaultPods(app.Spec.Template)
+	}
 	return app, nil
 }
