@@ -12,21 +12,15 @@ import (
 
 // applying is how an edition comes into the cluster.
 type applying struct {
-	strategy    cmdutil.DryRunStrategy
+	writing
 	noWait      bool
 	waitTimeout time.Duration
 }
 
 func (a *applying) addFlags(cmd *cobra.Command) {
-	cmdutil.AddDryRunFlag(cmd)
-	completeWords(cmd, "dry-run", "none", "server", "client")
+	a.writing.addFlags(cmd)
 	cmd.Flags().BoolVar(&a.noWait, "no-wait", false, "Do not wait until it answers.")
 	cmd.Flags().DurationVar(&a.waitTimeout, "wait-timeout", 5*time.Minute, "How long to wait; exit code 3 if it takes longer.")
-}
-
-func (a *applying) complete(cmd *cobra.Command) (err error) {
-	a.strategy, err = cmdutil.GetDryRunStrategy(cmd)
-	return err
 }
 
 // finish waits until what was applied answers, and removes what is left of an earlier version.

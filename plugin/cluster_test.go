@@ -360,7 +360,13 @@ func (c *cluster) answer(a ask) (any, error) {
 		}
 		return there, nil
 	case a.verb == "delete":
-		if !a.dryRun() {
+		var opts struct{ DryRun []string }
+		if len(body) > 0 {
+			if err := json.Unmarshal(body, &opts); err != nil {
+				return nil, err
+			}
+		}
+		if len(opts.DryRun) == 0 {
 			delete(c.objects, a.key())
 			c.note(a, watch.Deleted, there)
 		}
@@ -626,13 +632,18 @@ func (c *cluster) list(a ask) (any, error) {
 func table(resource string, objects []*unstructured.Unstructured) *metav1.Table {
 	t := &metav1.Table{TypeMeta: metav1.TypeMeta{Kind: "Table", APIVersion: "meta.k8s.io/v1"}, ColumnDefinitions: []metav1.TableColumnDefinition{{Name: "Name", Type: "string", Format: "name"}}}
 	if resource == "httpapps" {
-		t.ColumnDefinitions = append(t.ColumnDefinitions, metav1.TableColumnDefinition{Name: "URL", Type: "string"}, metav1.TableColumnDefinition{Name: "Ready", Type: "string"})
+		t.ColumnDefinitions = append(t.ColumnDefinitions, metav1.TableColumnDefinition{Name: "Ready", Type: "string"}, metav1.TableColumnDefinition{Name: "Status", Type: "string"}, metav1.TableColumnDefinition{Name: "Age", Type: "string"})
 	}
 	for _, o := range objects {
 		cells := []any{o.GetName()}
 		if resource == "httpapps" {
-			url, _, _ := unstructured.NestedString(o.Object, "status", "url")
-			cells = append(cells, url, readyOf(o))
+			ready, _, _ := unstructured.NestedInt64(o.Object, "status", "readyReplicas")
+			replicas, _, _ := unstructured.NestedInt64(o.Object, "status", "replicas")
+			word := map[string]string{"True": "Ready", "Unknown": "Progressing", "False": "CrashLoopBackOff"}[readyOf(o)]
+			if word == "Ready" && replicas == 0 {
+				word = "Idle"
+			}
+			cells = append(cells, fmt.Sprintf("%d/%d", ready, replicas), word, "60m")
 		}
 		t.Rows = append(t.Rows, metav1.TableRow{Cells: cells, Object: runtime.RawExtension{Object: &metav1.PartialObjectMetadata{
 			TypeMeta:   metav1.TypeMeta{Kind: "PartialObjectMetadata", APIVersion: "meta.k8s.io/v1"},

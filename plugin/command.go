@@ -5,8 +5,10 @@ import (
 	"log/slog"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/client-go/rest"
@@ -110,7 +112,20 @@ func newCommand(s *session, flags *genericclioptions.ConfigFlags) *cobra.Command
 	}
 	root.AddCommand(newCompletionCommand(s), newOptionsCommand())
 	root.CompletionOptions.DisableDefaultCmd = true
+	shortenDefaults(root)
 	return root
+}
+
+// shortenDefaults lets the help say 2m instead of 2m0s.
+func shortenDefaults(cmd *cobra.Command) {
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if d, err := time.ParseDuration(f.DefValue); err == nil && f.Value.Type() == "duration" {
+			f.DefValue = brief(d)
+		}
+	})
+	for _, sub := range cmd.Commands() {
+		shortenDefaults(sub)
+	}
 }
 
 // usageTemplate is cobra's own, without the flags of the connection, which are many and the same everywhere.

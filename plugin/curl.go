@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -24,6 +25,7 @@ type curlOptions struct {
 	path   string
 	args   []string
 	direct bool
+	output string
 	system string
 }
 
@@ -34,8 +36,10 @@ func newCurlCommand(s *session) *cobra.Command {
 		Short: "Send an app a request with curl, through an interceptor, and say whether it was cold",
 		Long: "Send an app a request with curl, and say whether it was cold or warm, and where a cold start's time went.\n\n" +
 			"The request goes to an interceptor by a port-forward, so that neither a name in the DNS nor an ingress is needed; with --direct to the\n" +
-			"app's URL, as everybody's. The exit code is curl's own if curl fails.",
-		Example: s.examples("curl hello", "curl hello /api/items -- -X POST -d @item.json", "curl hello --direct"),
+			"app's URL, as everybody's. The exit code is curl's own if curl fails.\n\n" +
+			"What follows -- is curl's own, its -o too. Before it, -o json or yaml prints what became of the request in the place of the response:\n" +
+			"its URL, status and seconds, whether it was cold, the stages of the cold start, and the request's ID.",
+		Example: s.examples("curl hello", "curl hello /api/items -- -X POST -d @item.json", "curl hello --direct", "curl hello -o json", "curl hello /image.png -- -o image.png"),
 		Args: func(cmd *cobra.Command, args []string) error {
 			if dash := cmd.ArgsLenAtDash(); len(args) < 2 || dash >= 0 && dash < 2 {
 				return exactly("NAME")(cmd, args)
@@ -46,6 +50,7 @@ func newCurlCommand(s *session) *cobra.Command {
 		RunE:              s.runs(o),
 	}
 	cmd.Flags().BoolVar(&o.direct, "direct", false, "Send it to the app's URL, without a port-forward.")
+	addOutput(cmd, &o.output)
 	addSystemFlag(cmd, &o.system)
 	return cmd
 }
@@ -65,7 +70,7 @@ func (o *curlOptions) validate() error {
 	if o.path != "" && !strings.HasPrefix(o.path, "/") {
 		return fmt.Errorf("%q is no path: it begins with /", o.path)
 	}
-	return o.oneApp.validate()
+	return errors.Join(o.oneApp.validate(), validateOutput(o.output))
 }
 
 func (o *curlOptions) run(ctx context.Context) error {
@@ -101,13 +106,23 @@ func (o *curlOptions) run(ctx context.Context) error {
 		args = append(args, "--connect-to", "::"+t.address)
 	}
 	args = append(args, o.args...)
-	args = append(args, addressOf(to.url, o.path))
+	address := addressOf(to.url, o.path)
+	args = append(args, address)
 	cmd := exec.CommandContext(ctx, curl, args...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = o.In, o.Out, o.ErrOut
+	if o.output != "" {
+		cmd.Stdout = nil
+	}
 	began := o.now()
 	failed := cmd.Run()
 	took := o.now().Sub(began)
-	if status, header, ok := lastResponse(headers.Name()); ok {
+	switch status, header, ok := lastResponse(headers.Name()); {
+	case !ok:
+	case o.output != "":
+		if err := printAs(o.Out, o.output, exchangeOf(address, status, header, took.Seconds())); err != nil {
+			return err
+		}
+	default:
 		fmt.Fprintf(o.ErrOut, "%s\n", verdict(status, header, took.Seconds()))
 	}
 	var exit *exec.ExitError
@@ -154,6 +169,36 @@ func lastResponse(file string) (status string, header http.Header, ok bool) {
 		_, status, _ = strings.Cut(line, " ")
 		header, ok = http.Header(h), true
 	}
+}
+
+// exchange is a request and what became of it, for other programs.
+type exchange struct {
+	URL     string  `json:"url"`
+	Status  int     `json:"status"`
+	Seconds float64 `json:"seconds"`
+	Cold    bool    `json:"cold"`
+	// AnsweredBy is the fallback or the placeholder, if one of them answered while the app wakes.
+	AnsweredBy string `json:"answeredBy,omitempty"`
+	// Stages of a cold start are in seconds after the request came.
+	Stages    map[string]float64 `json:"stages,omitempty"`
+	RequestID string             `json:"requestID,omitempty"`
+}
+
+func exchangeOf(url, status string, header http.Header, seconds float64) exchange {
+	cold := header.Get(coldStartHeader)
+	e := exchange{URL: url, Seconds: seconds, Cold: cold != "", RequestID: header.Get("X-Request-Id")}
+	code, _, _ := strings.Cut(strings.TrimSpace(status), " ")
+	e.Status, _ = strconv.Atoi(code) // 0 is no status either
+	if cold == "fallback" || cold == "placeholder" {
+		e.AnsweredBy = cold
+	}
+	for _, s := range parseStages(cold) {
+		if e.Stages == nil {
+			e.Stages = map[string]float64{}
+		}
+		e.Stages[s.name] = s.after.Seconds()
+	}
+	return e
 }
 
 // verdict says what a response tells of how the app was.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -30,10 +31,12 @@ type deleteOptions struct {
 	cmd     *cobra.Command
 	names   []string
 	keep    bool
+	// writing is what is printed of the apps as they were, which kubectl does not.
+	writing
 }
 
 func newDeleteCommand(s *session) *cobra.Command {
-	o := &deleteOptions{session: s, flags: delete.NewDeleteCommandFlags("")}
+	o := &deleteOptions{session: s, flags: delete.NewDeleteCommandFlags(""), writing: newWriting("deleted")}
 	cmd := &cobra.Command{
 		Use:     "delete NAME...",
 		Aliases: []string{"rm"},
@@ -52,7 +55,8 @@ func newDeleteCommand(s *session) *cobra.Command {
 		}
 	}
 	cmdutil.AddDryRunFlag(cmd)
-	completeOutput(cmd, []string{"name"})
+	cmd.Flags().Lookup("output").Usage = "json, yaml or name, of the apps as they were."
+	completeOutput(cmd, []string{"json", "yaml", "name"})
 	completeWords(cmd, "dry-run", "none", "server", "client")
 	completeWords(cmd, "cascade", "background", "orphan", "foreground")
 	cmd.Flags().BoolVar(&o.keep, "keep-workload", false, "Keep the Deployment and the Service.")
@@ -61,8 +65,11 @@ func newDeleteCommand(s *session) *cobra.Command {
 
 func (o *deleteOptions) complete(cmd *cobra.Command, args []string) (err error) {
 	o.cmd, o.names = cmd, args
-	o.kubectl, err = o.flags.ToOptions(nil, o.IOStreams)
-	return err
+	if o.kubectl, err = o.flags.ToOptions(nil, o.IOStreams); err != nil {
+		return err
+	}
+	o.print.OutputFormat = &o.kubectl.Output
+	return o.writing.complete(cmd)
 }
 
 func (o *deleteOptions) validate() error {
@@ -74,8 +81,8 @@ func (o *deleteOptions) validate() error {
 		return errors.New("apps are named or selected, not both")
 	case o.keep && selected:
 		return errors.New("--keep-workload is for apps that are named")
-	case o.kubectl.Output != "" && o.kubectl.Output != "name":
-		return fmt.Errorf("--output is %q; of what is deleted only the name can be printed", o.kubectl.Output)
+	case !slices.Contains([]string{"", "json", "yaml", "name"}, o.kubectl.Output):
+		return fmt.Errorf("--output is %q; it can be json, yaml or name", o.kubectl.Output)
 	}
 	return nil
 }
@@ -84,21 +91,65 @@ func (o *deleteOptions) run(ctx context.Context) error {
 	if o.keep {
 		return o.keepWorkloads(ctx)
 	}
+	apps, err := o.whole(ctx)
+	if err != nil {
+		return err
+	}
 	if err := o.kubectl.Complete(o.factory, ofApps(o.names), o.cmd); err != nil {
 		return err
 	}
 	if err := o.kubectl.Validate(); err != nil {
 		return usageError(err)
 	}
-	return o.kubectl.RunDelete(o.factory)
+	if err := o.kubectl.RunDelete(o.factory); err != nil {
+		return err
+	}
+	for i := range apps {
+		if err := o.tell(o.Out, &apps[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// whole are the apps that are to be deleted, if they are to be printed: kubectl's own command, which is silent then, prints names only.
+func (o *deleteOptions) whole(ctx context.Context) ([]v1alpha1.HTTPApp, error) {
+	if !o.asked() || o.kubectl.Output == "name" {
+		return nil, nil
+	}
+	o.print.OutputFormat = ptr.To(o.kubectl.Output)
+	o.kubectl.Output, o.kubectl.Quiet = "", true
+	c, err := o.connect()
+	if err != nil {
+		return nil, err
+	}
+	if len(o.names) == 0 {
+		namespace := c.namespace
+		if o.kubectl.DeleteAllNamespaces {
+			namespace = metav1.NamespaceAll
+		}
+		list, err := c.apps.HTTPApps(namespace).List(ctx, metav1.ListOptions{LabelSelector: o.kubectl.LabelSelector, FieldSelector: o.kubectl.FieldSelector})
+		if err != nil {
+			return nil, err
+		}
+		return list.Items, nil
+	}
+	var apps []v1alpha1.HTTPApp
+	for _, name := range o.names {
+		app, err := c.get(ctx, name)
+		switch {
+		case isMissing(err) && o.kubectl.IgnoreNotFound:
+		case err != nil:
+			return nil, err
+		default:
+			apps = append(apps, *app)
+		}
+	}
+	return apps, nil
 }
 
 // keepWorkloads deletes apps and leaves what runs.
 func (o *deleteOptions) keepWorkloads(ctx context.Context) error {
-	strategy, err := cmdutil.GetDryRunStrategy(o.cmd)
-	if err != nil {
-		return usageError(err)
-	}
 	c, err := o.connect()
 	if err != nil {
 		return err
@@ -112,24 +163,22 @@ func (o *deleteOptions) keepWorkloads(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		switch strategy {
+		switch o.strategy {
 		case cmdutil.DryRunNone:
 			err = c.orphan(ctx, app)
 		case cmdutil.DryRunServer:
-			err = c.apps.HTTPApps(app.Namespace).Delete(ctx, name, metav1.DeleteOptions{DryRun: serverDryRun(strategy), PropagationPolicy: ptr.To(metav1.DeletePropagationOrphan)})
+			err = c.apps.HTTPApps(app.Namespace).Delete(ctx, name, metav1.DeleteOptions{DryRun: serverDryRun(o.strategy), PropagationPolicy: ptr.To(metav1.DeletePropagationOrphan)})
 		}
 		if err != nil {
 			return err
 		}
-		if strategy == cmdutil.DryRunNone {
+		if o.strategy == cmdutil.DryRunNone {
 			if err := removeScaling(ctx, dynamic, app); err != nil {
 				return err
 			}
 		}
-		if o.kubectl.Output == "name" {
-			fmt.Fprintf(o.Out, "httpapp.%s/%s\n", v1alpha1.GroupName, name)
-		} else {
-			fmt.Fprintf(o.Out, "httpapp.%s/%s deleted%s\n", v1alpha1.GroupName, name, dryRunNote(strategy))
+		if err := o.tell(o.Out, app); err != nil {
+			return err
 		}
 		ref := workloadOf(app)
 		fmt.Fprintf(o.ErrOut, "%s %s stays, with %d replicas; nothing scales it any more\n", ref.Kind, ref.Name, app.Status.Replicas)

@@ -43,17 +43,17 @@ func when(e corev1.Event) time.Time {
 	}
 }
 
-func describe(out io.Writer, app *v1alpha1.HTTPApp, trouble []string, events []corev1.Event, now time.Time) error {
+func describe(out io.Writer, app *v1alpha1.HTTPApp, trouble []string, events []corev1.Event, now time.Time, colors palette) error {
 	state, why := stateOf(app)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "%s/%s\t%s: %s\n", app.Namespace, app.Name, state, why)
+	fmt.Fprintf(w, "%s/%s\t%s: %s\n", app.Namespace, app.Name, colors.state(state, string(state)), why)
 	fmt.Fprintf(w, "URL\t%s\n", urlOf(app))
 	fmt.Fprintf(w, "Replicas\t%d ready of %d%s\n", app.Status.ReadyReplicas, app.Status.Replicas, bounds(app.Spec.Scaling))
 	if t := app.Status.Traffic; t == nil {
 		fmt.Fprintf(w, "Requests\tunknown: no interceptor has reported\n")
 	} else {
 		fmt.Fprintf(w, "Requests\t%d pending, %d in flight, %s/s, %s at a time on average%s\n",
-			t.Pending, t.InFlight, t.RequestRate.String(), t.Concurrency.String(), completeness(t))
+			t.Pending, t.InFlight, number(valueOf(t.RequestRate)), number(valueOf(t.Concurrency)), completeness(t))
 		if t.LastRequestTime != nil {
 			fmt.Fprintf(w, "Last request\t%s ago; %d cold starts\n", duration.HumanDuration(now.Sub(t.LastRequestTime.Time)), t.ColdStarts)
 		}

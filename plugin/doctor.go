@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -34,6 +33,7 @@ type doctorOptions struct {
 	output string
 	report string
 	system string
+	coloring
 }
 
 func newDoctorCommand(s *session) *cobra.Command {
@@ -58,6 +58,7 @@ func newDoctorCommand(s *session) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&o.host, "host", "", "The host that the DNS is asked for. Default: that of the app.")
 	cmd.Flags().StringVar(&o.report, "report", "", "Write what was found to this archive.")
+	o.coloring.addFlags(cmd)
 	addOutput(cmd, &o.output)
 	addSystemFlag(cmd, &o.system)
 	return cmd
@@ -70,7 +71,9 @@ func (o *doctorOptions) complete(_ *cobra.Command, args []string) error {
 	return nil
 }
 
-func (o *doctorOptions) validate() error { return validateOutput(o.output) }
+func (o *doctorOptions) validate() error {
+	return errors.Join(validateOutput(o.output), o.coloring.validate())
+}
 
 func (o *doctorOptions) run(ctx context.Context) error {
 	c, err := o.connect()
@@ -96,7 +99,7 @@ func (o *doctorOptions) run(ctx context.Context) error {
 	if o.output != "" {
 		err = printAs(o.Out, o.output, e.found)
 	} else {
-		err = printChecks(o.Out, e.found)
+		err = printChecks(o.Out, e.found, o.palette(o.session, o.Out))
 	}
 	if o.report != "" {
 		if writeErr := e.writeReport(ctx, o.report); writeErr != nil {
@@ -111,13 +114,16 @@ func (o *doctorOptions) run(ctx context.Context) error {
 	return err
 }
 
-func printChecks(out io.Writer, found []check) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+func printChecks(out io.Writer, found []check, colors palette) (err error) {
+	width := 0
 	for _, c := range found {
-		fmt.Fprintf(w, "%s\t%s\t%s\n", c.Verdict, c.Name, c.Found)
+		width = max(width, len(c.Name))
+	}
+	for _, c := range found {
+		_, err = fmt.Fprintf(out, "%s  %-*s  %s\n", colors.verdict(c.Verdict), width, c.Name, c.Found)
 		if c.Next != "" {
-			fmt.Fprintf(w, "\t\t→ %s\n", c.Next)
+			_, err = fmt.Fprintf(out, "      %-*s  → %s\n", width, "", c.Next)
 		}
 	}
-	return w.Flush()
+	return err
 }

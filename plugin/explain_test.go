@@ -134,9 +134,9 @@ func TestSeveralAppsAreSeparated(t *testing.T) {
 	}
 }
 
-func TestOfWhatIsDeletedAndKeptOnlyTheNameIsPrinted(t *testing.T) {
+func TestWhatIsDeletedIsPrintedInNoOtherWay(t *testing.T) {
 	p := newPlugin(t, hello())
-	if _, err := p.call("delete", "hello", "--keep-workload", "-o", "yaml"); ExitCode(err) != ExitUsage {
+	if _, err := p.call("delete", "hello", "--keep-workload", "-o", "wide"); ExitCode(err) != ExitUsage {
 		t.Errorf("-o yaml: %v", err)
 	}
 }

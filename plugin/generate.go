@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -11,6 +12,7 @@ import (
 type generateOptions struct {
 	*session
 	edition
+	output string
 }
 
 func newGenerateCommand(s *session) *cobra.Command {
@@ -23,6 +25,8 @@ func newGenerateCommand(s *session) *cobra.Command {
 		Args:    exactly(), RunE: s.runs(o),
 	}
 	o.edition.addFlags(cmd)
+	cmd.Flags().StringVarP(&o.output, "output", "o", "yaml", "yaml or json.")
+	completeOutput(cmd, []string{"yaml", "json"})
 	return cmd
 }
 
@@ -30,7 +34,9 @@ func (o *generateOptions) complete(cmd *cobra.Command, _ []string) error {
 	return o.edition.complete(cmd)
 }
 
-func (o *generateOptions) validate() error { return o.edition.validate(domainNeeded) }
+func (o *generateOptions) validate() error {
+	return errors.Join(o.edition.validate(domainNeeded), validateOutput(o.output))
+}
 
 func (o *generateOptions) run(context.Context) error {
 	objects, err := o.objects()
@@ -38,6 +44,12 @@ func (o *generateOptions) run(context.Context) error {
 		return err
 	}
 	for i, object := range objects {
+		if o.output == "json" {
+			if err := printAs(o.Out, "json", object.Object); err != nil {
+				return err
+			}
+			continue
+		}
 		text, err := yaml.Marshal(object.Object)
 		if err != nil {
 			return err

@@ -33,6 +33,8 @@ type scene struct {
 	stdin string
 	// until interrupts the command when it has said so.
 	until string
+	// terminal says whether an output is one; nil: none is.
+	terminal func(io.Writer) bool
 }
 
 // What every command says, on stdout and on stderr, and how it ends, is written in testdata/COMMAND.golden; go test -update writes it anew.
@@ -143,6 +145,9 @@ func (s scene) call(c *cluster, words []string) (stdout, stderr string, err erro
 	flags := genericclioptions.NewConfigFlags(true)
 	session := newSession("kubectl http", genericiooptions.IOStreams{In: strings.NewReader(s.stdin), Out: out, ErrOut: errOut}, flags)
 	session.now = noonNow
+	if s.terminal != nil {
+		session.terminal = s.terminal
+	}
 	session.lookup = func(_ context.Context, host string) ([]string, error) {
 		if strings.HasSuffix(host, ".nowhere.test") {
 			return nil, fmt.Errorf("lookup %s: no such host", host)

@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -14,7 +15,7 @@ type installOptions struct {
 }
 
 func newInstallCommand(s *session) *cobra.Command {
-	o := &installOptions{session: s}
+	o := &installOptions{session: s, applying: applying{writing: newWriting("applied")}}
 	cmd := &cobra.Command{
 		Use:   "install --domain DOMAIN",
 		Short: "Install kedahttp into the cluster",
@@ -32,10 +33,12 @@ func (o *installOptions) complete(cmd *cobra.Command, _ []string) error {
 	if err := o.edition.complete(cmd); err != nil {
 		return err
 	}
-	return o.applying.complete(cmd)
+	return o.writing.complete(cmd)
 }
 
-func (o *installOptions) validate() error { return o.edition.validate(domainNeeded) }
+func (o *installOptions) validate() error {
+	return errors.Join(o.edition.validate(domainNeeded), o.writing.validate())
+}
 
 func (o *installOptions) run(ctx context.Context) error {
 	c, err := o.connect()
@@ -53,7 +56,7 @@ func (o *installOptions) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	i, err := o.newInstaller(o.strategy)
+	i, err := o.newInstaller(&o.writing)
 	if err != nil {
 		return err
 	}

@@ -94,7 +94,8 @@ func TestAnUpgradeKeepsTheDomainAndLosesNoFlagUnasked(t *testing.T) {
 func TestADryRunOfUninstallSaysThatItIsOne(t *testing.T) {
 	p, out := newPlugin(t, hello()), &bytes.Buffer{}
 	s := &session{calledAs: "kubectl http", IOStreams: genericiooptions.IOStreams{Out: out, ErrOut: out}, now: noonNow}
-	o := &uninstallOptions{session: s, yes: true, strategy: cmdutil.DryRunServer}
+	o := &uninstallOptions{session: s, yes: true, writing: newWriting("deleted")}
+	o.strategy = cmdutil.DryRunServer
 	c := &clients{namespace: "shop", apps: p.apps.AppsV1alpha1(), kubernetes: p.kubernetes}
 	err := o.removeApps(t.Context(), c, o.newProgress())
 	if want := "httpapp.apps.http.keda.sh/hello of namespace shop deleted (server dry run)\n"; err != nil || out.String() != want {
@@ -108,7 +109,7 @@ func TestUninstallRemovesNoAppUnasked(t *testing.T) {
 	if err != nil || len(objects) < 15 {
 		t.Fatalf("%d objects (%v)", len(objects), err)
 	}
-	o := &uninstallOptions{session: &session{calledAs: "kubectl http", IOStreams: discardStreams(), now: noonNow}}
+	o := &uninstallOptions{session: &session{calledAs: "kubectl http", IOStreams: discardStreams(), now: noonNow}, writing: newWriting("deleted")}
 	c := &clients{namespace: "shop", apps: p.apps.AppsV1alpha1(), kubernetes: p.kubernetes}
 	if err := o.removeApps(t.Context(), c, o.newProgress()); err == nil || !strings.Contains(err.Error(), "there are 1 apps, such as shop/hello") {
 		t.Errorf("it says %v", err)
@@ -146,7 +147,7 @@ func TestAReportHasNoSecret(t *testing.T) {
 
 func TestChecksSayWhatToDoNext(t *testing.T) {
 	var out strings.Builder
-	err := printChecks(&out, []check{{Name: "cluster", Verdict: pass, Found: "Kubernetes v1.36"}, {Name: "KEDA", Verdict: warn, Found: "it is not installed", Next: "install it"}})
+	err := printChecks(&out, []check{{Name: "cluster", Verdict: pass, Found: "Kubernetes v1.36"}, {Name: "KEDA", Verdict: warn, Found: "it is not installed", Next: "install it"}}, palette{})
 	const want = "pass  cluster  Kubernetes v1.36\nwarn  KEDA     it is not installed\n               → install it\n"
 	if err != nil || out.String() != want {
 		t.Errorf("got\n%q\nwant\n%q", out.String(), want)

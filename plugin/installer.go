@@ -24,15 +24,15 @@ import (
 // installer brings objects into a cluster, and out of it.
 type installer struct {
 	*session
+	*writing
 	client   dynamic.Interface
 	mapper   meta.ResettableRESTMapper
-	strategy cmdutil.DryRunStrategy
 	progress *progress
 }
 
-func (s *session) newInstaller(strategy cmdutil.DryRunStrategy) (*installer, error) {
+func (s *session) newInstaller(w *writing) (*installer, error) {
 	client, mapper, err := s.anything()
-	return &installer{s, client, mapper, strategy, s.newProgress()}, err
+	return &installer{s, w, client, mapper, s.newProgress()}, err
 }
 
 // anything makes a client of objects of all kinds, and what knows the kinds that the cluster has.
@@ -85,25 +85,25 @@ func (i *installer) apply(ctx context.Context, objects []*unstructured.Unstructu
 				continue
 			}
 			if i.strategy == cmdutil.DryRunClient {
-				fmt.Fprintf(i.Out, "%s applied (dry run)\n", describeObject(o))
+				if err := i.tellDone(i.Out, "applied", o); err != nil {
+					return err
+				}
 				continue
 			}
 			resource, err := i.resource(o)
 			if err != nil {
 				return err
 			}
-			_, err = resource.Apply(ctx, o.GetName(), o, metav1.ApplyOptions{FieldManager: fieldManager, Force: true, DryRun: serverDryRun(i.strategy)})
+			applied, err := resource.Apply(ctx, o.GetName(), o, metav1.ApplyOptions{FieldManager: fieldManager, Force: true, DryRun: serverDryRun(i.strategy)})
 			if i.strategy == cmdutil.DryRunServer && isMissing(err) && o.GetNamespace() != "" {
-				err = nil // its namespace would be there
+				applied, err = o, nil // its namespace would be there
 			}
 			if err != nil {
 				return fmt.Errorf("%s: %w", describeObject(o), err)
 			}
-			done := "applied"
-			if i.strategy == cmdutil.DryRunServer {
-				done += " (server dry run)"
+			if err := i.tellDone(i.Out, "applied", applied); err != nil {
+				return err
 			}
-			fmt.Fprintf(i.Out, "%s %s\n", describeObject(o), done)
 		}
 	}
 	return nil
@@ -134,7 +134,8 @@ func (i *installer) remove(ctx context.Context, objects []*unstructured.Unstruct
 		if err != nil {
 			return err
 		}
-		if i.strategy != cmdutil.DryRunClient {
+		there, err := resource.Get(ctx, o.GetName(), metav1.GetOptions{})
+		if err == nil && i.strategy != cmdutil.DryRunClient {
 			err = resource.Delete(ctx, o.GetName(), metav1.DeleteOptions{DryRun: serverDryRun(i.strategy), PropagationPolicy: ptr.To(metav1.DeletePropagationForeground)})
 		}
 		switch {
@@ -143,7 +144,9 @@ func (i *installer) remove(ctx context.Context, objects []*unstructured.Unstruct
 		case err != nil:
 			return fmt.Errorf("%s: %w", describeObject(o), err)
 		}
-		fmt.Fprintf(i.Out, "%s deleted%s\n", describeObject(o), dryRunNote(i.strategy))
+		if err := i.tellDone(i.Out, "deleted", there); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"context"
+	"errors"
 
 	"github.com/spf13/cobra"
 	"k8s.io/kubectl/pkg/cmd/get"
@@ -14,6 +15,7 @@ import (
 type listOptions struct {
 	*session
 	*get.GetOptions
+	coloring
 	args []string
 }
 
@@ -30,6 +32,7 @@ func newListCommand(s *session) *cobra.Command {
 	}
 	flags := cmd.Flags()
 	o.PrintFlags.AddFlags(cmd)
+	o.coloring.addFlags(cmd)
 	flags.BoolVarP(&o.Watch, "watch", "w", false, "Go on listing what changes, the requests included.")
 	flags.BoolVar(&o.WatchOnly, "watch-only", false, "List what changes, without what there is.")
 	flags.BoolVarP(&o.AllNamespaces, "all-namespaces", "A", false, "The apps of all namespaces.")
@@ -47,9 +50,15 @@ func ofApps(names []string) []string {
 
 func (o *listOptions) complete(cmd *cobra.Command, args []string) error {
 	o.args = ofApps(args)
+	if colors := o.palette(o.session, o.session.Out); colors.colored {
+		o.GetOptions.Out = &statusColumn{palette: colors, out: o.session.Out}
+	}
 	return o.Complete(o.factory, cmd, o.args)
 }
 
-func (o *listOptions) validate() error { return o.Validate() }
+func (o *listOptions) validate() error {
+	_, err := o.PrintFlags.ToPrinter() // which kubectl asks when the cluster has answered
+	return errors.Join(err, o.coloring.validate(), o.Validate())
+}
 
 func (o *listOptions) run(context.Context) error { return o.Run(o.factory, o.args) }

@@ -51,7 +51,8 @@ func newLoadCommand(s *session) *cobra.Command {
 			"whether or not the app keeps up, and times count from when each was due.\n\n" +
 			"With --cold the app is put to sleep before each of the --requests (5 unless said), which tells how long its cold starts take, stage by stage.\n\n" +
 			"Requests go to an interceptor by a port-forward, which takes its time; with --direct to the app's URL. The exit code is 1 when a\n" +
-			"request was not answered, or with a 5xx.",
+			"request was not answered, or with a 5xx.\n\n" +
+			"-n is the namespace here, as in all of kubectl: the number of requests is --requests.",
 		Example: s.examples("load hello --requests 1000 -c 20", "load hello /slow -z 1m --rate 50", "load hello --cold --requests 10", "load hello -o json"),
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) < 2 {
@@ -64,7 +65,7 @@ func newLoadCommand(s *session) *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.IntVarP(&o.concurrency, "concurrency", "c", 10, "How many requests at a time, at most.")
-	flags.IntVar(&o.requests, "requests", 0, "How many requests. Default: 200, or as many as fit into -z.")
+	flags.IntVar(&o.requests, "requests", 0, "How many requests; not -n, which is the namespace. Default: 200, or as many as fit into -z.")
 	flags.DurationVarP(&o.duration, "duration", "z", 0, "For how long, at most 30m.")
 	flags.Float64Var(&o.rate, "rate", 0, "How many requests per second, whether or not the app keeps up.")
 	flags.BoolVar(&o.cold, "cold", false, "Measure cold starts: put the app to sleep before each request.")
@@ -99,7 +100,7 @@ func (o *loadOptions) validate() error {
 	case o.requests < 0 || o.requests > mostRequests || o.requests == 0 && o.duration == 0:
 		return fmt.Errorf("--requests is %d; it goes from 1 to %d", o.requests, mostRequests)
 	case o.duration < 0 || o.duration > longestLoad:
-		return fmt.Errorf("-z is %v; it goes up to %v", o.duration, longestLoad)
+		return fmt.Errorf("-z is %v; it goes up to %s", o.duration, brief(longestLoad))
 	case o.rate < 0:
 		return fmt.Errorf("--rate is %v; it is positive", o.rate)
 	case o.cold && (o.rate > 0 || o.duration > 0):

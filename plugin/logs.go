@@ -25,6 +25,7 @@ type logsOptions struct {
 	since                             time.Duration
 	tail                              int64
 	container                         string
+	output                            string
 	system                            string
 }
 
@@ -36,8 +37,9 @@ func newLogsCommand(s *session) *cobra.Command {
 		Long: "Print what all replicas of an app write. With --follow it goes on when replicas go and new ones come, and waits while there is none.\n" +
 			"Of several replicas or containers each line begins with where it is from.\n\n" +
 			"With --interceptor it is the access log of this app's requests instead, one line of JSON each. What is logged is decided by the\n" +
-			"interceptors' flag --access-log; it is off by default.",
-		Example: s.examples("logs hello", "logs hello -f --since 10m", "logs hello --previous", "logs hello --interceptor -f"),
+			"interceptors' flag --access-log; it is off by default.\n\n" +
+			"With -o json each line is an object: pod, container, time, line.",
+		Example: s.examples("logs hello", "logs hello -f --since 10m", "logs hello --previous", "logs hello --interceptor -f", "logs hello -o json"),
 		Args:    exactly("NAME"), ValidArgsFunction: s.completeApp(1), RunE: s.runs(o),
 	}
 	flags := cmd.Flags()
@@ -48,6 +50,8 @@ func newLogsCommand(s *session) *cobra.Command {
 	flags.StringVarP(&o.container, "container", "c", "", "This container. Default: the first, which is the only one of most apps.")
 	flags.BoolVar(&o.all, "all", false, "All containers.")
 	flags.BoolVar(&o.timestamps, "timestamps", false, "Begin each line with its time.")
+	flags.StringVarP(&o.output, "output", "o", "", "json: an object for each line.")
+	completeOutput(cmd, []string{"json"})
 	flags.BoolVar(&o.interceptor, "interceptor", false, "The access log of the app's requests.")
 	addSystemFlag(cmd, &o.system)
 	return cmd
@@ -61,6 +65,8 @@ func (o *logsOptions) validate() error {
 		return errors.New("--all and --container contradict each other")
 	case o.since < 0:
 		return errors.New("--since cannot be negative")
+	case o.output != "" && o.output != "json":
+		return fmt.Errorf("--output is %q; it can be json", o.output)
 	case o.interceptor && (o.previous || o.all || o.container != ""):
 		return errors.New("--interceptor is for what the interceptors write, not the app's containers")
 	}
@@ -78,7 +84,7 @@ func (o *logsOptions) run(ctx context.Context) error {
 	}
 	t := &tailer{
 		clients: c, out: o.Out, errOut: o.ErrOut, namespace: app.Namespace, follow: o.follow, previous: o.previous,
-		prefix: true, timestamps: o.timestamps, now: o.now, containers: o.containers,
+		prefix: true, timestamps: o.timestamps, asJSON: o.output == "json", now: o.now, containers: o.containers,
 	}
 	if o.since > 0 {
 		t.since = o.now().Add(-o.since)

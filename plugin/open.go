@@ -13,19 +13,27 @@ import (
 type openOptions struct {
 	*session
 	oneApp
+	output string
 }
 
 func newOpenCommand(s *session) *cobra.Command {
 	o := &openOptions{session: s}
-	return &cobra.Command{
-		Use:               "open NAME",
-		Short:             "Open an app in the browser",
-		Long:              "Open an app in the browser, at its URL. Where that leads nowhere, because the cluster has no ingress, see port-forward.",
+	cmd := &cobra.Command{
+		Use:   "open NAME",
+		Short: "Open an app in the browser",
+		Long: "Open an app in the browser, at its URL. Where that leads nowhere, because the cluster has no ingress, see port-forward. With -o the URL is\n" +
+			"printed for other programs, and nothing is opened.",
 		Example:           s.examples("open hello"),
 		Args:              exactly("NAME"),
 		ValidArgsFunction: s.completeApp(1),
 		RunE:              s.runs(o),
 	}
+	addOutput(cmd, &o.output)
+	return cmd
+}
+
+func (o *openOptions) validate() error {
+	return errors.Join(o.oneApp.validate(), validateOutput(o.output))
 }
 
 func (o *openOptions) run(ctx context.Context) error {
@@ -36,6 +44,9 @@ func (o *openOptions) run(ctx context.Context) error {
 	url, err := c.url(ctx, o.name)
 	if err != nil {
 		return err
+	}
+	if o.output != "" {
+		return printAs(o.Out, o.output, map[string]string{"url": url})
 	}
 	if _, err := fmt.Fprintln(o.Out, url); err != nil {
 		return err

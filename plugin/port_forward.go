@@ -20,6 +20,7 @@ type portForwardOptions struct {
 	oneApp
 	local   int
 	listen  string
+	output  string
 	system  string
 	started func(address string) // for tests
 }
@@ -44,6 +45,7 @@ func newPortForwardCommand(s *session) *cobra.Command {
 		RunE:              s.runs(o),
 	}
 	cmd.Flags().StringVar(&o.listen, "address", "127.0.0.1", "The address to listen on.")
+	addOutput(cmd, &o.output)
 	addSystemFlag(cmd, &o.system)
 	return cmd
 }
@@ -56,6 +58,10 @@ func (o *portForwardOptions) complete(_ *cobra.Command, args []string) (err erro
 		}
 	}
 	return nil
+}
+
+func (o *portForwardOptions) validate() error {
+	return errors.Join(o.oneApp.validate(), validateOutput(o.output))
 }
 
 func (o *portForwardOptions) run(ctx context.Context) error {
@@ -88,7 +94,12 @@ func (o *portForwardOptions) run(ctx context.Context) error {
 		<-ctx.Done()
 		server.Close() //nolint:errcheck // it is over
 	}()
-	fmt.Fprintf(o.Out, "http://%s%s\n", listener.Addr(), to.url.Path)
+	here := fmt.Sprintf("http://%s%s", listener.Addr(), to.url.Path)
+	if o.output == "" {
+		fmt.Fprintln(o.Out, here)
+	} else if err := printAs(o.Out, o.output, map[string]string{"url": here, "app": to.url.String()}); err != nil {
+		return errors.Join(err, server.Close(), listener.Close())
+	}
 	fmt.Fprintf(o.ErrOut, "requests go to %s as %s; Ctrl-C ends it\n", app.Name, to.url.Host)
 	if o.started != nil {
 		o.started(listener.Addr().String())

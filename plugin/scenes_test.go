@@ -57,7 +57,7 @@ var scenes = map[string][]scene{
 	"status": {
 		{shows: "an app that serves", args: "hello"},
 		{shows: "an app at zero", args: "hello", given: asleep},
-		{shows: "an app that is paused at zero", args: "hello", given: func(c *cluster) { asleep(c); c.app(func(app *v1alpha1.HTTPApp) { app.Spec.Scaling.Paused = true }) }},
+		{shows: "an app that is paused at zero", args: "hello", given: pausedAtZero},
 		{shows: "an app that crashes", args: "hello", given: crashes},
 		{shows: "an app that is held", args: "hello", given: func(c *cluster) {
 			c.app(func(app *v1alpha1.HTTPApp) { _ = hold{By: "wake", Until: noon.Add(time.Hour)}.begin(app) })
@@ -143,6 +143,7 @@ var scenes = map[string][]scene{
 	"delete": {
 		{shows: "an app", args: "hello"},
 		{shows: "apps by labels", args: "-l team=web --dry-run=server"},
+		{shows: "an app that there is not, which is no error", args: "nobody --ignore-not-found -o yaml"},
 		{shows: "an app, and its workload stays", args: "hello --keep-workload"},
 		{shows: "its workload would stay", args: "hello --keep-workload --dry-run=client"},
 		{shows: "no such app", args: "nobody"},
@@ -158,12 +159,14 @@ var scenes = map[string][]scene{
 	},
 	"open": {
 		{shows: "an app in the browser", args: "hello"},
+		{shows: "only where it is", args: "hello -o json"},
 		{shows: "an app that is nowhere", args: "hello", given: nowhere},
 	},
 	"curl": {
 		{shows: "an app that is warm", args: "hello"},
 		{shows: "a path, cold, with arguments of curl's", args: "hello /cold -- -X POST"},
 		{shows: "the URL itself", args: "hello --direct"},
+		{shows: "what became of it, for other programs", args: "hello /cold -o json"},
 		{shows: "curl fails", args: "hello -- --max-time=0"},
 		{shows: "no interceptor", args: "hello", given: func(c *cluster) { c.lacks("pods") }},
 		{shows: "no path", args: "hello items"},
@@ -172,6 +175,7 @@ var scenes = map[string][]scene{
 	},
 	"port-forward": {
 		{shows: "a free port", args: "hello", until: "Ctrl-C"},
+		{shows: "for other programs", args: "hello -o json", until: "Ctrl-C"},
 		{shows: "no interceptor", args: "hello 0", given: func(c *cluster) { c.lacks("pods") }},
 		{shows: "no port", args: "hello http"},
 		{shows: "no such app", args: "nobody"},
@@ -183,6 +187,9 @@ var scenes = map[string][]scene{
 		{shows: "before the last crash", args: "hello --previous", given: func(c *cluster) { c.logs["previous hello-1/app"] = "panic: no\n" }},
 		{shows: "all that comes", args: "hello -f", until: "/slow"},
 		{shows: "the access log", args: "hello --interceptor"},
+		{shows: "an object for each line", args: "hello -o json"},
+		{shows: "the access log with times, as objects", args: "hello --interceptor -o json"},
+		{shows: "the access log with times", args: "hello --interceptor --timestamps"},
 		{shows: "no replica", args: "hello", given: func(c *cluster) { c.lacks("pods") }},
 		{shows: "no right", args: "hello", given: forbid("list pods")},
 		{shows: "no right to logs", args: "hello", given: forbid("get pods/log")},
@@ -209,6 +216,7 @@ var scenes = map[string][]scene{
 	"install": {
 		{shows: "an edition of one's own", args: "-k testdata/edition", given: func(c *cluster) { c.lacks("deployments") }},
 		{shows: "a try", args: "-k testdata/edition --dry-run=server", given: func(c *cluster) { c.lacks("deployments") }},
+		{shows: "names", args: "-k testdata/edition --dry-run=client -o name", given: func(c *cluster) { c.lacks("deployments") }},
 		{shows: "what is there already", args: "--domain apps.test"},
 		{shows: "no right", args: "-k testdata/edition", given: func(c *cluster) { c.lacks("deployments"); forbid("patch namespaces")(c) }},
 		{shows: "no domain"},
@@ -224,6 +232,7 @@ var scenes = map[string][]scene{
 		{shows: "all of it", args: "-k testdata/edition --yes"},
 		{shows: "a try", args: "-k testdata/edition --yes --dry-run=server"},
 		{shows: "what would be", args: "-k testdata/edition --yes --dry-run=client"},
+		{shows: "names", args: "-k testdata/edition --yes --dry-run=server -o name"},
 		{shows: "nothing there", args: "-k testdata/edition", given: func(c *cluster) { away(http.StatusNotFound)(c); clear(c.objects) }},
 		{shows: "Helm's", args: "-k testdata/edition", given: func(c *cluster) {
 			d := installed()
@@ -235,6 +244,7 @@ var scenes = map[string][]scene{
 	},
 	"generate": {
 		{shows: "an edition of one's own", args: "-k testdata/edition"},
+		{shows: "the same for other programs", args: "-k testdata/edition -o json"},
 		{shows: "no domain"},
 	},
 	"doctor": {
@@ -338,7 +348,8 @@ var bundle = sync.OnceValue(func() []byte {
 // theAPIService is that of the apps.
 func theAPIService() *unstructured.Unstructured {
 	return &unstructured.Unstructured{Object: map[string]any{
-		"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": map[string]any{"name": apiServiceName},
+		"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService",
+		"metadata": map[string]any{"name": apiServiceName, "labels": map[string]any{"app.kubernetes.io/part-of": "kedahttp"}},
 		"spec": map[string]any{
 			"caBundle": base64.StdEncoding.EncodeToString(bundle()),
 			"service":  map[string]any{"namespace": usualNamespace, "name": "kedahttp-apiserver"},
@@ -358,6 +369,11 @@ func asleep(c *cluster) {
 		app.Status.Traffic.InFlight, app.Status.Traffic.RequestRate = 0, apiresource.Quantity{}
 	})
 	c.lacks("pods")
+}
+
+func pausedAtZero(c *cluster) {
+	asleep(c)
+	c.app(func(app *v1alpha1.HTTPApp) { app.Spec.Scaling.Paused = true })
 }
 
 // adopts lets the app have the pods of the Deployment hello.

@@ -3,6 +3,7 @@ package plugin
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"os/exec"
 	"strings"
@@ -38,6 +39,8 @@ type session struct {
 	lookup func(ctx context.Context, host string) ([]string, error)
 	// program finds a program of this machine.
 	program func(name string) (string, error)
+	// terminal says whether somebody looks at what is written.
+	terminal func(io.Writer) bool
 }
 
 func newSession(calledAs string, streams genericiooptions.IOStreams, flags *genericclioptions.ConfigFlags) *session {
@@ -49,6 +52,7 @@ func newSession(calledAs string, streams genericiooptions.IOStreams, flags *gene
 		forward:   forward,
 		lookup:    net.DefaultResolver.LookupHost,
 		program:   exec.LookPath,
+		terminal:  isTerminal,
 	}
 	s.connect = func() (*clients, error) { return connect(s.factory) }
 	s.anything = func() (dynamic.Interface, meta.ResettableRESTMapper, error) { return anything(s.factory) }

@@ -55,9 +55,9 @@ func stateOf(app *v1alpha1.HTTPApp) (state, string) {
 }
 
 // headline is how an app is, in one line.
-func headline(app *v1alpha1.HTTPApp) string {
+func headline(app *v1alpha1.HTTPApp, colors palette) string {
 	state, why := stateOf(app)
-	line := fmt.Sprintf("%s: %s", state, why)
+	line := fmt.Sprintf("%s: %s", colors.state(state, string(state)), why)
 	if t := app.Status.Traffic; t != nil {
 		line += fmt.Sprintf("; %d pending, %d in flight", t.Pending, t.InFlight)
 	}

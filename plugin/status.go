@@ -21,6 +21,7 @@ type statusOptions struct {
 	oneApp
 	print *genericclioptions.PrintFlags
 	watch bool
+	coloring
 }
 
 func newStatusCommand(s *session) *cobra.Command {
@@ -38,6 +39,7 @@ func newStatusCommand(s *session) *cobra.Command {
 		RunE:              s.runs(o),
 	}
 	cmd.Flags().BoolVarP(&o.watch, "watch", "w", false, "Go on, and tell what changes.")
+	o.coloring.addFlags(cmd)
 	o.print.AddFlags(cmd)
 	completeOutput(cmd, o.print.AllowedFormats())
 	return cmd
@@ -45,7 +47,7 @@ func newStatusCommand(s *session) *cobra.Command {
 
 func (o *statusOptions) validate() error {
 	_, err := o.print.ToPrinter()
-	return errors.Join(o.oneApp.validate(), err)
+	return errors.Join(o.oneApp.validate(), o.coloring.validate(), err)
 }
 
 func (o *statusOptions) run(ctx context.Context) error {
@@ -85,7 +87,7 @@ func (o *statusOptions) tell(ctx context.Context, c *clients, app *v1alpha1.HTTP
 	if state, _ := stateOf(app); state == failing || state == waking || state == starting {
 		trouble = c.trouble(ctx, app, o.now())
 	}
-	return describe(out, app, trouble, events, o.now())
+	return describe(out, app, trouble, events, o.now(), o.palette(o.session, o.Out))
 }
 
 // follow tells the status again whenever it changes. On a terminal each takes the place of the one before; elsewhere there is a line
@@ -107,7 +109,7 @@ func (o *statusOptions) follow(ctx context.Context, c *clients) error {
 		switch {
 		case *o.print.OutputFormat != "":
 			return o.tell(ctx, c, app, o.Out)
-		case isTerminal(o.Out):
+		case o.terminal(o.Out):
 			var screen bytes.Buffer
 			if err := o.tell(ctx, c, app, &screen); err != nil {
 				return err
@@ -115,7 +117,7 @@ func (o *statusOptions) follow(ctx context.Context, c *clients) error {
 			_, err := fmt.Fprintf(o.Out, "\033[H\033[2J%s", &screen)
 			return err
 		}
-		if line := headline(app); line != last {
+		if line := headline(app, o.palette(o.session, o.Out)); line != last {
 			last = line
 			_, err := fmt.Fprintf(o.Out, "%s  %s\n", o.now().Format(time.TimeOnly), line)
 			return err

@@ -62,13 +62,13 @@ func TestStatusSaysAllThatIsKnown(t *testing.T) {
 	}
 	events := []corev1.Event{{Reason: "Waking", Message: "scaled to 1", LastTimestamp: metav1.NewTime(now.Add(-time.Minute))}}
 	var out bytes.Buffer
-	if err := describe(&out, app, []string{"The last lines of container app of pod hello-1:", "  panic: no"}, events, now); err != nil {
+	if err := describe(&out, app, []string{"The last lines of container app of pod hello-1:", "  panic: no"}, events, now, palette{}); err != nil {
 		t.Fatal(err)
 	}
 	const want = `shop/hello       serving: 1 of 2 replicas are ready
 URL              http://hello.shop.example.com
 Replicas         1 ready of 2, between 0 and 5
-Requests         1 pending, 2 in flight, 7/s, 2500m at a time on average (at least: only 1 of 2 interceptors report)
+Requests         1 pending, 2 in flight, 7/s, 2.5 at a time on average (at least: only 1 of 2 interceptors report)
 Last request     2s ago; 3 cold starts
 Last cold start  60s ago, in 612ms: address 401ms, probe 596ms
 Ready            True  Ready: requests are answered

@@ -3,6 +3,7 @@ package plugin
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -26,10 +27,12 @@ type tailer struct {
 	namespace, selector string
 	follow, previous    bool
 	prefix, timestamps  bool
-	since               time.Time
-	tail                *int64
-	now                 func() time.Time
-	containers          func(*corev1.Pod) []string
+	// asJSON makes an object of each line.
+	asJSON     bool
+	since      time.Time
+	tail       *int64
+	now        func() time.Time
+	containers func(*corev1.Pod) []string
 	// keep tells which lines are printed; nil: all.
 	keep func(line string) bool
 
@@ -170,7 +173,7 @@ var errBroken = errors.New("the log broke off")
 
 // stream prints one stream of lines, and returns when it was last read.
 func (t *tailer) stream(ctx context.Context, pod, container string, since time.Time, tail *int64) (last time.Time, err error) {
-	opts := &corev1.PodLogOptions{Container: container, Follow: t.follow, Previous: t.previous, TailLines: tail, Timestamps: t.timestamps}
+	opts := &corev1.PodLogOptions{Container: container, Follow: t.follow, Previous: t.previous, TailLines: tail, Timestamps: t.timestamps || t.asJSON}
 	if !since.IsZero() {
 		opts.SinceTime = ptr.To(metav1.NewTime(since))
 	}
@@ -182,8 +185,8 @@ func (t *tailer) stream(ctx context.Context, pod, container string, since time.T
 	lines := bufio.NewReader(stream)
 	for {
 		line, err := lines.ReadString('\n')
-		if line != "" && (t.keep == nil || t.keep(line)) {
-			t.write(pod, container, line)
+		if line != "" {
+			t.take(pod, container, line)
 		}
 		last = t.now()
 		switch {
@@ -192,6 +195,31 @@ func (t *tailer) stream(ctx context.Context, pod, container string, since time.T
 		case err != nil:
 			return last, errors.Join(errBroken, err)
 		}
+	}
+}
+
+// logLine is a line for other programs.
+type logLine struct {
+	Pod       string `json:"pod"`
+	Container string `json:"container"`
+	Time      string `json:"time"`
+	Line      string `json:"line"`
+}
+
+// take prints a line as it came, with its time in front if that was asked for, unless it is not to be kept.
+func (t *tailer) take(pod, container, line string) {
+	at, text := "", line
+	if t.timestamps || t.asJSON {
+		at, text, _ = strings.Cut(line, " ")
+	}
+	switch {
+	case t.keep != nil && !t.keep(text):
+	case t.asJSON:
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		_ = json.NewEncoder(t.out).Encode(logLine{pod, container, at, strings.TrimSuffix(text, "\n")}) // as with lines of text
+	default:
+		t.write(pod, container, line)
 	}
 }
 

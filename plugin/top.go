@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"slices"
 	"time"
 
 	tea "charm.land/bubbletea/v2"
@@ -24,8 +22,8 @@ type topOptions struct {
 	all    bool
 	labels string
 	output string
-	color  string
 	once   bool
+	coloring
 }
 
 func newTopCommand(s *session) *cobra.Command {
@@ -49,10 +47,9 @@ func newTopCommand(s *session) *cobra.Command {
 	cmd.Flags().BoolVarP(&o.all, "all-namespaces", "A", false, "The apps of all namespaces.")
 	cmd.Flags().StringVarP(&o.labels, "selector", "l", "", "The apps with these labels.")
 	cmd.Flags().StringVarP(&o.output, "output", "o", "", "json: an object for each change, each on a line.")
-	cmd.Flags().StringVar(&o.color, "color", "auto", "auto (on a terminal, unless NO_COLOR is set), always or never.")
 	cmd.Flags().BoolVar(&o.once, "once", false, "Tell how it is now, and end.")
 	completeOutput(cmd, []string{"json"})
-	completeWords(cmd, "color", "auto", "always", "never")
+	o.coloring.addFlags(cmd)
 	return cmd
 }
 
@@ -67,17 +64,10 @@ func (o *topOptions) validate() error {
 	switch {
 	case o.output != "" && o.output != "json":
 		return fmt.Errorf("--output is %q; it can be json", o.output)
-	case !slices.Contains([]string{"auto", "always", "never"}, o.color):
-		return fmt.Errorf("--color is %q; it can be auto, always or never", o.color)
 	case o.name != "" && (o.all || o.labels != ""):
 		return errors.New("one app is named, or several are selected, not both")
 	}
-	return nil
-}
-
-// colored says whether there are to be colours.
-func (o *topOptions) colored() bool {
-	return o.color == "always" || o.color == "auto" && isTerminal(o.Out) && os.Getenv("NO_COLOR") == ""
+	return o.coloring.validate()
 }
 
 func (o *topOptions) run(ctx context.Context) error {
@@ -95,7 +85,7 @@ func (o *topOptions) run(ctx context.Context) error {
 		}
 		f.opts.FieldSelector = fields.OneTermEqualSelector(v1alpha1.FieldName, o.name).String()
 	}
-	if o.output == "" && !o.once && isTerminal(o.Out) {
+	if o.output == "" && !o.once && o.terminal(o.Out) {
 		return o.screen(ctx, f)
 	}
 	return o.lines(ctx, f)
@@ -109,7 +99,7 @@ func (o *topOptions) screen(ctx context.Context, f *feed) error {
 	if f.namespace == "" {
 		scope = "all namespaces"
 	}
-	model := newTopModel(scope, o.colored(), o.now)
+	model := newTopModel(scope, o.palette(o.session, o.Out), o.now)
 	if o.name != "" {
 		model.opened = types.NamespacedName{Namespace: f.namespace, Name: o.name}
 	}
@@ -149,14 +139,14 @@ func readingOf(app *v1alpha1.HTTPApp, now time.Time) reading {
 	state, _ := stateOf(app)
 	r := reading{Time: now, Namespace: app.Namespace, Name: app.Name, State: state, Replicas: app.Status.Replicas, ReadyReplicas: app.Status.ReadyReplicas}
 	if t := app.Status.Traffic; t != nil {
-		r.Pending, r.InFlight, r.RequestRate, r.ColdStarts = t.Pending, t.InFlight, float64(t.RequestRate.MilliValue())/1000, t.ColdStarts
+		r.Pending, r.InFlight, r.RequestRate, r.ColdStarts = t.Pending, t.InFlight, valueOf(t.RequestRate), t.ColdStarts
 	}
 	return r
 }
 
-func (r reading) String() string {
-	return fmt.Sprintf("%s  %s/%s  %s  %d pending, %d in flight, %.3g/s, %d/%d ready, %d cold starts", r.Time.Format(time.TimeOnly),
-		r.Namespace, r.Name, r.State, r.Pending, r.InFlight, r.RequestRate, r.ReadyReplicas, r.Replicas, r.ColdStarts)
+func (r reading) line(p palette) string {
+	return fmt.Sprintf("%s  %s/%s  %s  %d pending, %d in flight, %s/s, %d/%d ready, %d cold starts", r.Time.Format(time.TimeOnly),
+		r.Namespace, r.Name, p.state(r.State, string(r.State)), r.Pending, r.InFlight, number(r.RequestRate), r.ReadyReplicas, r.Replicas, r.ColdStarts)
 }
 
 // errEnough ends a feed of which enough was seen.
@@ -164,7 +154,7 @@ var errEnough = errors.New("enough was seen")
 
 // lines tells each change on a line.
 func (o *topOptions) lines(ctx context.Context, f *feed) error {
-	last := map[types.NamespacedName]reading{}
+	last, p := map[types.NamespacedName]reading{}, o.palette(o.session, o.Out)
 	err := f.run(ctx, func(u update) error {
 		for i := range u.apps {
 			r := readingOf(&u.apps[i], o.now())
@@ -179,7 +169,7 @@ func (o *topOptions) lines(ctx context.Context, f *feed) error {
 			if o.output == "json" {
 				err = json.NewEncoder(o.Out).Encode(r)
 			} else {
-				_, err = fmt.Fprintln(o.Out, r)
+				_, err = fmt.Fprintln(o.Out, r.line(p))
 			}
 			if err != nil {
 				return err

@@ -29,7 +29,7 @@ func busy(name string, pending, inFlight, rate int64, replicas int32) v1alpha1.H
 
 // screen is a top of 100 by 9 with three apps and the keys that were pressed.
 func screen(keys ...string) *topModel {
-	m := newTopModel("namespace shop", false, func() time.Time { return noon })
+	m := newTopModel("namespace shop", palette{}, func() time.Time { return noon })
 	m.Update(tea.WindowSizeMsg{Width: 100, Height: 9})
 	m.Update(update{apps: []v1alpha1.HTTPApp{busy("quiet", 0, 0, 0, 0), busy("fast", 0, 1, 40, 2), busy("full", 7, 2, 9, 1)}})
 	for range 3 {
@@ -110,7 +110,7 @@ func TestTopsKeysSortFilterAndOpen(t *testing.T) {
 
 func TestTopFitsIntoEveryScreen(t *testing.T) {
 	m := screen()
-	m.colored = true
+	m.palette.colored = true
 	for i := range 50 {
 		m.Update(update{apps: []v1alpha1.HTTPApp{busy(fmt.Sprintf("an-app-with-a-long-name-%02d", i), int64(i), 0, 0, 1)}})
 	}
@@ -148,7 +148,7 @@ func TestAChosenAppIsOnTheScreen(t *testing.T) {
 
 func TestAReadingIsALine(t *testing.T) {
 	app := busy("hello", 1, 2, 3, 4)
-	if got, want := readingOf(&app, noon).String(), "12:00:00  shop/hello  serving  1 pending, 2 in flight, 3/s, 4/4 ready, 0 cold starts"; got != want {
+	if got, want := readingOf(&app, noon).line(palette{}), "12:00:00  shop/hello  serving  1 pending, 2 in flight, 3/s, 4/4 ready, 0 cold starts"; got != want {
 		t.Errorf("it is %q, not %q", got, want)
 	}
 }

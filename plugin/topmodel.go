@@ -24,9 +24,9 @@ type topRow struct {
 
 // topModel is what top shows, and what its keys change.
 type topModel struct {
-	scope   string
-	colored bool
-	now     func() time.Time
+	palette
+	scope string
+	now   func() time.Time
 
 	rows   map[types.NamespacedName]*topRow
 	sorted string // one of orders
@@ -43,8 +43,8 @@ type topModel struct {
 // orders are what apps can be sorted by.
 var orders = []string{"queue", "requests", "replicas", "cold starts", "name"}
 
-func newTopModel(scope string, colored bool, now func() time.Time) *topModel {
-	return &topModel{scope: scope, colored: colored, now: now, rows: map[types.NamespacedName]*topRow{}, sorted: orders[0], width: 80, height: 24}
+func newTopModel(scope string, colors palette, now func() time.Time) *topModel {
+	return &topModel{palette: colors, scope: scope, now: now, rows: map[types.NamespacedName]*topRow{}, sorted: orders[0], width: 80, height: 24}
 }
 
 // second is the message that a second is over.

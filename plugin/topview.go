@@ -3,9 +3,7 @@ package plugin
 import (
 	"bytes"
 	"fmt"
-	"math"
 	"slices"
-	"strconv"
 	"strings"
 
 	tea "charm.land/bubbletea/v2"
@@ -66,7 +64,7 @@ func (m *topModel) list() []string {
 			marker = "> "
 		}
 		lines = append(lines, fmt.Sprintf("%s%-*s  %s %7d %9d %7s  %s  %7s %6d", marker, names, ansi.Truncate(m.label(row), names, "…"),
-			m.paint(row.now.State), row.now.Pending, row.now.InFlight, number(row.now.RequestRate), sparkline(row.history, past, requests),
+			m.state(row.now.State, fmt.Sprintf("%-8s", row.now.State)), row.now.Pending, row.now.InFlight, number(row.now.RequestRate), sparkline(row.history, past, requests),
 			fmt.Sprintf("%d/%d", row.now.ReadyReplicas, row.now.Replicas), row.now.ColdStarts))
 	}
 	if len(rows) == 0 {
@@ -95,11 +93,10 @@ func (m *topModel) label(row *topRow) string {
 // page is one app: its past, and what status says of it.
 func (m *topModel) page(row *topRow) []string {
 	var text bytes.Buffer
-	if err := describe(&text, &row.app, nil, nil, m.now()); err != nil {
+	if err := describe(&text, &row.app, nil, nil, m.now(), m.palette); err != nil {
 		text.WriteString(err.Error())
 	}
 	lines := strings.Split(strings.TrimRight(text.String(), "\n"), "\n")
-	lines[0] = m.bold(lines[0])
 	past := min(remembered, max(10, m.width-24))
 	lines = append(lines, "")
 	for _, p := range []struct {
@@ -142,33 +139,4 @@ func sparkline(history []reading, width int, of func(reading) float64) string {
 		line.WriteRune(sparks[level])
 	}
 	return line.String()
-}
-
-// number is a rate with as many digits as it has room for.
-func number(v float64) string {
-	switch {
-	case v < 10 && v != math.Trunc(v):
-		return strconv.FormatFloat(v, 'f', 1, 64)
-	}
-	return strconv.FormatFloat(v, 'f', 0, 64)
-}
-
-func (m *topModel) code(code, text string) string {
-	if !m.colored {
-		return text
-	}
-	return "\033[" + code + "m" + text + "\033[0m"
-}
-
-func (m *topModel) bold(text string) string { return m.code("1", text) }
-func (m *topModel) dim(text string) string  { return m.code("2", text) }
-
-// paint is a state in its colour, as wide as its column.
-func (m *topModel) paint(s state) string {
-	code := map[state]string{serving: "32", waking: "33", starting: "33", failing: "31", paused: "35"}[s]
-	text := fmt.Sprintf("%-8s", s)
-	if code == "" {
-		return m.dim(text)
-	}
-	return m.code(code, text)
 }

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -21,13 +23,13 @@ import (
 type uninstallOptions struct {
 	*session
 	edition
-	strategy cmdutil.DryRunStrategy
-	yes      bool
-	timeout  time.Duration
+	writing
+	yes     bool
+	timeout time.Duration
 }
 
 func newUninstallCommand(s *session) *cobra.Command {
-	o := &uninstallOptions{session: s}
+	o := &uninstallOptions{session: s, writing: newWriting("deleted")}
 	cmd := &cobra.Command{
 		Use:   "uninstall",
 		Short: "Remove kedahttp from the cluster",
@@ -37,23 +39,21 @@ func newUninstallCommand(s *session) *cobra.Command {
 		Args:    exactly(),
 		RunE:    s.runs(o),
 	}
-	cmdutil.AddDryRunFlag(cmd)
-	completeWords(cmd, "dry-run", "none", "server", "client")
+	o.writing.addFlags(cmd)
 	cmd.Flags().BoolVar(&o.yes, "yes", false, "Remove the apps, too.")
 	cmd.Flags().StringVarP(&o.overlay, "kustomize", "k", "", "The folder with the kustomization that it was installed by, if there was one.")
 	cmd.Flags().DurationVar(&o.timeout, "timeout", 3*time.Minute, "How long to wait for the apps to be gone.")
 	return cmd
 }
 
-func (o *uninstallOptions) complete(cmd *cobra.Command, _ []string) (err error) {
-	o.strategy, err = cmdutil.GetDryRunStrategy(cmd)
-	return err
+func (o *uninstallOptions) complete(cmd *cobra.Command, _ []string) error {
+	return o.writing.complete(cmd)
 }
 
 func (o *uninstallOptions) validate() error {
 	// They are in no name.
 	o.registry, o.tag, o.domain = "kedahttp", "none", "example.com"
-	return nil
+	return o.writing.validate()
 }
 
 func (o *uninstallOptions) run(ctx context.Context) error {
@@ -65,7 +65,7 @@ func (o *uninstallOptions) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	i, err := o.newInstaller(o.strategy)
+	i, err := o.newInstaller(&o.writing)
 	if err != nil {
 		return err
 	}
@@ -78,7 +78,7 @@ func (o *uninstallOptions) run(ctx context.Context) error {
 	if err := i.remove(ctx, objects); err != nil {
 		return err
 	}
-	return i.removeClaimed(ctx)
+	return i.removeClaimed(ctx, objects)
 }
 
 // removeApps deletes all apps and waits until they are gone. While the API server answers, what it holds of them is let go.
@@ -99,19 +99,19 @@ func (o *uninstallOptions) removeApps(ctx context.Context, c *clients, progress 
 		return fmt.Errorf("there are %d apps, such as %s/%s\nSee them: %s list -A. Keep them for later: %s export --all -n NAMESPACE. Remove them, too: %s uninstall --yes",
 			len(list.Items), first.Namespace, first.Name, o.calledAs, o.calledAs, o.calledAs)
 	}
-	if o.strategy == cmdutil.DryRunClient {
-		fmt.Fprintf(o.Out, "%d apps deleted (dry run)\n", len(list.Items))
-		return nil
-	}
 	for i := range list.Items {
 		app := &list.Items[i]
-		err := c.apps.HTTPApps(app.Namespace).Delete(ctx, app.Name, metav1.DeleteOptions{
-			PropagationPolicy: ptr.To(metav1.DeletePropagationForeground), DryRun: serverDryRun(o.strategy),
-		})
-		if err != nil && !apierrors.IsNotFound(err) {
+		if o.strategy != cmdutil.DryRunClient {
+			err := c.apps.HTTPApps(app.Namespace).Delete(ctx, app.Name, metav1.DeleteOptions{
+				PropagationPolicy: ptr.To(metav1.DeletePropagationForeground), DryRun: serverDryRun(o.strategy),
+			})
+			if err != nil && !apierrors.IsNotFound(err) {
+				return err
+			}
+		}
+		if err := o.tellApp(app); err != nil {
 			return err
 		}
-		fmt.Fprintf(o.Out, "httpapp.%s/%s of namespace %s deleted%s\n", v1alpha1.GroupName, app.Name, app.Namespace, dryRunNote(o.strategy))
 	}
 	if o.strategy != cmdutil.DryRunNone {
 		return nil
@@ -134,19 +134,37 @@ func (o *uninstallOptions) removeApps(ctx context.Context, c *clients, progress 
 	return err
 }
 
+// tellApp says of which namespace an app was, or prints it as it was.
+func (o *uninstallOptions) tellApp(app *v1alpha1.HTTPApp) error {
+	if o.asked() {
+		return o.tell(o.Out, app)
+	}
+	_, err := fmt.Fprintf(o.Out, "httpapp.%s/%s of namespace %s deleted%s\n", v1alpha1.GroupName, app.Name, app.Namespace, dryRunNote(o.strategy))
+	return err
+}
+
 // removeClaimed deletes the APIServices that the API server has made for itself, and that it cannot take back any more.
-func (i *installer) removeClaimed(ctx context.Context) error {
+func (i *installer) removeClaimed(ctx context.Context, objects []*unstructured.Unstructured) error {
 	services := i.client.Resource(schema.GroupVersionResource{Group: "apiregistration.k8s.io", Version: "v1", Resource: "apiservices"})
 	list, err := services.List(ctx, metav1.ListOptions{LabelSelector: labels.Set{"app.kubernetes.io/part-of": "kedahttp"}.String()})
-	if err != nil || i.strategy == cmdutil.DryRunClient {
+	if err != nil {
 		return err
 	}
 	for n := range list.Items {
-		name := list.Items[n].GetName()
-		if err := services.Delete(ctx, name, metav1.DeleteOptions{DryRun: serverDryRun(i.strategy)}); err != nil && !apierrors.IsNotFound(err) {
+		one := &list.Items[n]
+		if slices.ContainsFunc(objects, func(o *unstructured.Unstructured) bool {
+			return o.GetKind() == one.GetKind() && o.GetName() == one.GetName()
+		}) {
+			continue // it was spoken of
+		}
+		if i.strategy != cmdutil.DryRunClient {
+			if err := services.Delete(ctx, one.GetName(), metav1.DeleteOptions{DryRun: serverDryRun(i.strategy)}); err != nil && !apierrors.IsNotFound(err) {
+				return err
+			}
+		}
+		if err := i.tellDone(i.Out, "deleted", one); err != nil {
 			return err
 		}
-		fmt.Fprintf(i.Out, "%s deleted%s\n", describeObject(&list.Items[n]), dryRunNote(i.strategy))
 	}
 	return nil
 }

@@ -23,7 +23,7 @@ type upgradeOptions struct {
 }
 
 func newUpgradeCommand(s *session) *cobra.Command {
-	o := &upgradeOptions{session: s}
+	o := &upgradeOptions{session: s, applying: applying{writing: newWriting("applied")}}
 	cmd := &cobra.Command{
 		Use:   "upgrade",
 		Short: "Bring the kedahttp in the cluster to the plugin's version",
@@ -44,10 +44,12 @@ func (o *upgradeOptions) complete(cmd *cobra.Command, _ []string) error {
 	if err := o.edition.complete(cmd); err != nil {
 		return err
 	}
-	return o.applying.complete(cmd)
+	return o.writing.complete(cmd)
 }
 
-func (o *upgradeOptions) validate() error { return o.edition.validate(domainKept) }
+func (o *upgradeOptions) validate() error {
+	return errors.Join(o.edition.validate(domainKept), o.writing.validate())
+}
 
 func (o *upgradeOptions) run(ctx context.Context) error {
 	c, err := o.connect()
@@ -75,7 +77,7 @@ func (o *upgradeOptions) run(ctx context.Context) error {
 			return err
 		}
 	}
-	i, err := o.newInstaller(o.strategy)
+	i, err := o.newInstaller(&o.writing)
 	if err != nil {
 		return err
 	}

@@ -84,7 +84,7 @@ func (w *waiting) until(ctx context.Context, app *v1alpha1.HTTPApp, what string,
 		case <-ctx.Done():
 			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 				_, why := check(last)
-				return nil, timeoutError(fmt.Errorf("httpapp %s/%s is not %s after %v: %s%s", app.Namespace, app.Name, what, w.timeout, why, w.diagnosis(last)))
+				return nil, timeoutError(fmt.Errorf("httpapp %s/%s is not %s after %s: %s%s", app.Namespace, app.Name, what, brief(w.timeout), why, w.diagnosis(last)))
 			}
 			return nil, errors.New("interrupted; what was written stays")
 		case <-giveUp.C:

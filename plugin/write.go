@@ -1,11 +1,13 @@
 package plugin
 
 import (
+	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/printers"
@@ -69,6 +71,15 @@ func (w *writing) tell(out io.Writer, object runtime.Object) error {
 		}
 	}
 	return w.printer.PrintObj(object, out)
+}
+
+// tellDone is tell for commands that do several things, such as applied and deleted.
+func (w *writing) tellDone(out io.Writer, done string, object *unstructured.Unstructured) error {
+	if w.asked() {
+		return w.tell(out, object)
+	}
+	_, err := fmt.Fprintf(out, "%s %s%s\n", describeObject(object), done, dryRunNote(w.strategy))
+	return err
 }
 
 func completeOutput(cmd *cobra.Command, formats []string) { completeWords(cmd, "output", formats...) }
