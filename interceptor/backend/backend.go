@@ -42,6 +42,8 @@ type Backend struct {
 
 	settings atomic.Pointer[Settings]
 	trouble  atomic.Pointer[Trouble]
+	// off says that the app has no pod and is not to be woken by requests.
+	off atomic.Bool
 	// judging is held so that the last judgment is the one that stands.
 	judging  sync.Mutex
 	fallback atomic.Pointer[Fallback]

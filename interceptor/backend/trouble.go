@@ -13,6 +13,9 @@ import (
 // ErrFailing says that the app has no ready pod and will have none as it is: to wait for one is of no use.
 var ErrFailing = errors.New("the app cannot start")
 
+// ErrAsleep says that the app has no pod, and that requests are not to wake it.
+var ErrAsleep = errors.New("the app is not woken by requests")
+
 // Trouble is why an app's pods do not start.
 type Trouble struct {
 	// Reason is that of the app's condition WorkloadReady. It tells less than the condition's message, which is not for strangers.
@@ -40,6 +43,11 @@ func (b *Backend) Trouble() *Trouble { return b.trouble.Load() }
 // look takes in what the app's status says.
 func (b *Backend) look(app *v1alpha1.HTTPApp) {
 	b.trouble.Store(troubleOf(app))
+	if c := meta.FindStatusCondition(app.Status.Conditions, v1alpha1.ConditionWorkloadReady); c != nil {
+		asleep := c.Reason == v1alpha1.ReasonScaledToZero
+		b.starter.Sleeps(asleep)
+		b.off.Store(asleep && app.Spec.Scaling.Activation == v1alpha1.ActivationNever)
+	}
 	b.judge()
 }
 
@@ -47,9 +55,13 @@ func (b *Backend) look(app *v1alpha1.HTTPApp) {
 func (b *Backend) judge() {
 	b.judging.Lock()
 	defer b.judging.Unlock()
-	if t := b.Trouble(); t != nil && t.Certain && b.Pods.Ready() == 0 {
+	t, none := b.Trouble(), b.Pods.Ready() == 0
+	switch {
+	case none && b.off.Load():
+		b.Line.Refuse(ErrAsleep)
+	case none && t != nil && t.Certain:
 		b.Line.Refuse(ErrFailing)
-	} else {
+	default:
 		b.Line.Refuse(nil)
 	}
 }

@@ -19,8 +19,11 @@ const (
 
 // The stages of a cold start. They are labels of a metric: there are no others.
 const (
+	// Decided is when it was known here, by the app's status, that somebody had asked for pods: it was decided a moment before. It is
+	// missing when the status did not say, since the request came or before, that there were to be none.
+	Decided = "decided"
 	// Created and Scheduled are when the pod was made and when it got a node, by the cluster's clock and in whole seconds: it
-	// was then or up to a second later.
+	// was then or up to a second later. Nobody tells it more exactly whom an interceptor may ask.
 	Created   = "created"
 	Scheduled = "scheduled"
 	// Address is when the pod's address was known here.

@@ -36,6 +36,9 @@ type Starter struct {
 	usable  int
 	asked   int
 	start   *Start
+	// asleep says that the app is to have no pod, and decided is when it was known here that it is to have some again.
+	asleep  bool
+	decided time.Time
 	// template is whose pods the plan is for; see templateOf.
 	template string
 	plan     *plan
@@ -46,8 +49,9 @@ type address struct {
 	endpoints.Endpoint
 	// since is when it was first known, and usableSince since when it takes requests.
 	since, usableSince time.Time
-	// created and scheduled are known of pods that were asked.
+	// created and scheduled are known of pods that were asked, once reading is closed.
 	created, scheduled time.Time
+	reading            chan struct{}
 	// wasReady says that the slice said so once.
 	wasReady bool
 	// proven says that it answered, which counts until then.
@@ -90,6 +94,19 @@ func (s *Starter) Set(all []endpoints.Endpoint) {
 	}
 	s.known = known
 	s.update()
+}
+
+// Sleeps says whether the app is to have no pod.
+func (s *Starter) Sleeps(asleep bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case asleep:
+		s.decided = time.Time{}
+	case s.asleep:
+		s.decided = s.clock.Now()
+	}
+	s.asleep = asleep
 }
 
 // Enter says that a request begins to wait. It returns the cold start that it waits for, if it does: nil when there are pods.
@@ -150,8 +167,8 @@ func (s *Starter) ask() {
 		switch {
 		case wanted && a.stop == nil:
 			ctx, cancel := context.WithCancel(context.Background())
-			a.stop = cancel
-			go s.run(ctx, a, a.Pod)
+			a.stop, a.reading = cancel, make(chan struct{})
+			go s.run(ctx, a, a.Address, a.Pod)
 		case !wanted && a.stop != nil:
 			a.stop()
 			a.stop = nil
@@ -159,8 +176,8 @@ func (s *Starter) ask() {
 	}
 }
 
-// run asks a pod until it answers or the context ends.
-func (s *Starter) run(ctx context.Context, a *address, pod string) {
+// run asks a pod at its address until it answers or the context ends.
+func (s *Starter) run(ctx context.Context, a *address, at, pod string) {
 	plan := s.planFor(ctx, a, pod)
 	if plan == nil {
 		return
@@ -168,9 +185,9 @@ func (s *Starter) run(ctx context.Context, a *address, pod string) {
 	timeout := newPatience(plan.timeout)
 	began := s.clock.Now()
 	for {
-		at := s.clock.Now()
+		asking := s.clock.Now()
 		attempt, cancel := context.WithTimeout(ctx, timeout.now)
-		err := s.prober.ask(attempt, plan, a.Address)
+		err := s.prober.ask(attempt, plan, at)
 		timedOut := attempt.Err() != nil
 		cancel()
 		if err == nil {
@@ -178,11 +195,11 @@ func (s *Starter) run(ctx context.Context, a *address, pod string) {
 			return
 		}
 		now := s.clock.Now()
-		timeout.learn(err, timedOut, now.Sub(at))
+		timeout.learn(err, timedOut, now.Sub(asking))
 		s.mu.Lock()
 		asked := s.asked
 		s.mu.Unlock()
-		if !s.sleep(ctx, pause(now.Sub(began), asked)-now.Sub(at)) {
+		if !s.sleep(ctx, pause(now.Sub(began), asked)-now.Sub(asking)) {
 			return
 		}
 	}
@@ -233,29 +250,51 @@ type Start struct {
 }
 
 // FirstByte says that the response to a request that waited for the start begins, and by which address. It returns the stages, as
-// the request saw them, and whether this is the start's first response.
-func (c *Start) FirstByte(at string, arrived time.Time) (stages Stages, first bool) {
+// the request saw them and as far as they are known by now. If this is the start's first response, complete gets all, as soon as they
+// are known.
+func (c *Start) FirstByte(at string, arrived time.Time, complete func(Stages)) Stages {
 	s := c.starter
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	first = !c.answered
+	now, decided, first := s.clock.Now(), s.decided, !c.answered
 	c.answered = true
-	now := s.clock.Now()
-	add := func(name string, t time.Time) {
-		if !t.IsZero() {
-			stages = append(stages, Stage{Name: name, After: max(t.Sub(arrived), 0)})
+	var pod address
+	a := s.known[at]
+	if a != nil {
+		pod = *a
+	}
+	s.mu.Unlock()
+	known := stagesOf(decided, pod, arrived, now)
+	switch {
+	case !first:
+	case pod.reading == nil:
+		complete(known)
+	default:
+		go func() {
+			<-pod.reading
+			s.mu.Lock()
+			pod.created, pod.scheduled = a.created, a.scheduled
+			s.mu.Unlock()
+			complete(stagesOf(decided, pod, arrived, now))
+		}()
+	}
+	return known
+}
+
+// stagesOf are the stages of a start that ended by a pod, as far as they are known, as a request saw them.
+func stagesOf(decided time.Time, pod address, arrived, firstByte time.Time) (stages Stages) {
+	ready := Ready
+	if pod.proven {
+		ready = Probe
+	}
+	for _, reached := range []struct {
+		name string
+		at   time.Time
+	}{
+		{Decided, decided}, {Created, pod.created}, {Scheduled, pod.scheduled}, {Address, pod.since}, {ready, pod.usableSince}, {FirstByte, firstByte},
+	} {
+		if !reached.at.IsZero() {
+			stages = append(stages, Stage{Name: reached.name, After: max(reached.at.Sub(arrived), 0)})
 		}
 	}
-	if a := s.known[at]; a != nil {
-		add(Created, a.created)
-		add(Scheduled, a.scheduled)
-		add(Address, a.since)
-		if a.proven {
-			add(Probe, a.usableSince)
-		} else {
-			add(Ready, a.usableSince)
-		}
-	}
-	add(FirstByte, now)
-	return stages, first
+	return stages
 }

@@ -37,6 +37,8 @@ type app struct {
 	read     atomic.Int64
 	template *corev1.Pod
 	fails    atomic.Pointer[error]
+	// slow is what a pod's reading waits for.
+	slow atomic.Pointer[chan struct{}]
 
 	mu     sync.Mutex
 	usable []string
@@ -63,6 +65,9 @@ func newApp(t *testing.T, clk clock.WithTicker, transport http.RoundTripper) *ap
 		}
 		if err := a.fails.Load(); err != nil {
 			return nil, *err
+		}
+		if slow := a.slow.Load(); slow != nil {
+			<-*slow
 		}
 		pod := a.template.DeepCopy()
 		pod.Name = name
@@ -298,13 +303,15 @@ func TestTheStagesOfAColdStart(t *testing.T) {
 	a.Set([]endpoints.Endpoint{notReady(a.at, "shop-5f6d-aaaaa")})
 	a.is("it answered", a.at)
 	clk.Step(50 * time.Millisecond)
-	stages, first := start.FirstByte(a.at, arrived)
-	require.True(t, first)
+	told := make(chan Stages, 1)
+	all := func(stages Stages) { told <- stages }
+	none := func(Stages) { t.Error("it is not the first response") }
+	stages := start.FirstByte(a.at, arrived, all)
 	require.Equal(t, "total=1.050, created=0.750, scheduled=0.000, address=1.000, probe=1.000, first-byte=1.050", stages.String())
-	stages, first = start.FirstByte(a.at, arrived.Add(time.Second))
-	require.False(t, first)
+	require.Equal(t, stages, <-told)
+	stages = start.FirstByte(a.at, arrived.Add(time.Second), none)
 	require.Equal(t, "total=0.050, created=0.000, scheduled=0.000, address=0.000, probe=0.000, first-byte=0.050", stages.String())
-	stages, _ = start.FirstByte("10.0.0.1:80", arrived)
+	stages = start.FirstByte("10.0.0.1:80", arrived, none)
 	require.Equal(t, "total=1.050, first-byte=1.050", stages.String(), "a pod that is gone already")
 	a.Leave()
 	a.Leave()
@@ -314,9 +321,51 @@ func TestTheStagesOfAColdStart(t *testing.T) {
 	require.NotSame(t, start, other)
 	clk.Step(2 * time.Second)
 	a.Set([]endpoints.Endpoint{ready("10.0.0.1:80")})
-	stages, first = other.FirstByte("10.0.0.1:80", clk.Now().Add(-3*time.Second))
-	require.True(t, first)
+	stages = other.FirstByte("10.0.0.1:80", clk.Now().Add(-3*time.Second), all)
 	require.Equal(t, "total=3.000, address=3.000, ready=3.000, first-byte=3.000", stages.String())
+	require.Equal(t, stages, <-told)
+}
+
+// The response does not wait for what only tells of it.
+func TestWhatIsNotKnownYetWithTheFirstByteIsToldLater(t *testing.T) {
+	clk := clocktesting.NewFakeClock(time.Unix(1000, 0))
+	a := newApp(t, clk, http.DefaultTransport)
+	a.answers.Store(true)
+	a.Enter()
+	a.Set([]endpoints.Endpoint{notReady(a.at, "shop-5f6d-aaaaa")})
+	a.is("it answered, and its template is known", a.at)
+	a.Leave()
+	a.Set(nil)
+	a.Sleeps(false)
+	a.Sleeps(true)
+
+	slow := make(chan struct{})
+	a.slow.Store(&slow)
+	a.template.CreationTimestamp = metav1.Unix(1000, 0)
+	arrived := clk.Now()
+	start := a.Enter()
+	clk.Step(30 * time.Millisecond)
+	a.Sleeps(false)
+	clk.Step(300 * time.Millisecond)
+	a.Set([]endpoints.Endpoint{notReady(a.at, "shop-5f6d-bbbbb")})
+	a.is("it answered", a.at)
+	told := make(chan Stages, 1)
+	stages := start.FirstByte(a.at, arrived, func(stages Stages) { told <- stages })
+	require.Equal(t, "total=0.330, decided=0.030, address=0.330, probe=0.330, first-byte=0.330", stages.String())
+	require.Empty(t, told)
+	clk.Step(time.Minute)
+	close(slow)
+	require.Equal(t, "total=0.330, decided=0.030, created=0.000, address=0.330, probe=0.330, first-byte=0.330", (<-told).String())
+}
+
+func TestAPodIsAskedWhileItsSliceIsHeard(t *testing.T) {
+	a := newApp(t, clock.RealClock{}, http.DefaultTransport)
+	a.Enter()
+	defer a.Leave()
+	a.eventually("it is asked again and again, and its slice changes all the time", func() bool {
+		a.Set([]endpoints.Endpoint{notReady(a.at, "shop-5f6d-aaaaa")})
+		return a.asked.Load() > 5
+	})
 }
 
 func TestAStartThatTookLongTellsWhenItsPodWasMade(t *testing.T) {
@@ -335,6 +384,6 @@ func TestAStartThatTookLongTellsWhenItsPodWasMade(t *testing.T) {
 	a.template.CreationTimestamp = metav1.Unix(1060, 0)
 	a.Set([]endpoints.Endpoint{notReady(a.at, "shop-5f6d-bbbbb")})
 	a.is("it answered", a.at)
-	stages, _ := start.FirstByte(a.at, arrived)
+	stages := start.FirstByte(a.at, arrived, func(Stages) {})
 	require.Equal(t, "total=61.000, created=60.000, address=61.000, probe=61.000, first-byte=61.000", stages.String())
 }

@@ -31,16 +31,20 @@ const (
 // of the same ReplicaSet as the last is not waited for to be read: it has the same probes.
 func (s *Starter) planFor(ctx context.Context, a *address, name string) *plan {
 	s.mu.Lock()
-	plan := s.plan
+	plan, read := s.plan, a.reading
 	known := plan != nil && len(name) > suffix && name[:len(name)-suffix] == s.template
 	long := s.start != nil && s.clock.Since(s.start.began) >= tellingAfter
 	s.mu.Unlock()
-	switch {
-	case known && long:
-		s.readStages(ctx, a, name, tellingTimeout)
+	if known && !long {
+		go func() {
+			defer close(read)
+			s.readStages(context.Background(), a, name, readTimeout)
+		}()
 		return plan
-	case known:
-		go s.readStages(context.Background(), a, name, readTimeout)
+	}
+	defer close(read)
+	if known {
+		s.readStages(ctx, a, name, tellingTimeout)
 		return plan
 	}
 	for wait := readAgain; ; wait = min(2*wait, readSeldom) {

@@ -137,12 +137,8 @@ func (a *asked) begins() (way http1.Way) {
 		way.RequestID = a.own.RequestID
 	}
 	if a.start != nil {
-		stages, first := a.start.FirstByte(a.pod.Address, a.arrived)
-		way.Name, way.Value = coldstart.Header, stages.String()
-		a.story.waited.Stages = stages
-		if first {
-			a.backend.Started(stages)
-		}
+		a.story.waited.Stages = a.start.FirstByte(a.pod.Address, a.arrived, a.backend.Started)
+		way.Name, way.Value = coldstart.Header, a.story.waited.Stages.String()
 	}
 	return way
 }

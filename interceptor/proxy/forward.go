@@ -222,12 +222,8 @@ func (h *Handler) send(ctx context.Context, x *exchange, r *http.Request, pod *b
 			x.writer.Header().Set("Connection", "close")
 		}
 	case x.start != nil:
-		stages, first := x.start.FirstByte(pod.Address, x.arrived)
-		res.Header.Set(coldstart.Header, stages.String())
-		x.story.waited.Stages = stages
-		if first {
-			x.backend.Started(stages)
-		}
+		x.story.waited.Stages = x.start.FirstByte(pod.Address, x.arrived, x.backend.Started)
+		res.Header.Set(coldstart.Header, x.story.waited.Stages.String())
 	}
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		x.upgraded = true

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
@@ -17,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
+	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 	"github.com/kedahttp/kedahttp/test/bench/report"
 )
 
@@ -54,13 +54,12 @@ func (b *bench) coldStarts(ctx context.Context) error {
 		if max(took, took2) > time.Second {
 			fmt.Fprintf(os.Stderr, "  at %s: %v with %s; the floor then: %v\n", sent.Format(time.StampMilli), took, header.Get("X-KedaHTTP-Cold-Start"), took2)
 		}
-		for stage := range strings.SplitSeq(header.Get("X-KedaHTTP-Cold-Start"), ", ") {
-			name, after, _ := strings.Cut(stage, "=")
-			seconds, err := strconv.ParseFloat(after, 64)
-			if err != nil {
-				return fmt.Errorf("the stages are told as %q", header.Get("X-KedaHTTP-Cold-Start"))
-			}
-			stages[name] = append(stages[name], time.Duration(seconds*float64(time.Second)))
+		start, err := b.told(ctx, "cold", sent)
+		if err != nil {
+			return err
+		}
+		for _, stage := range start.Stages {
+			stages[stage.Name] = append(stages[stage.Name], stage.After.Duration)
 		}
 	}
 	for _, figure := range []struct {
@@ -84,15 +83,33 @@ func (b *bench) coldStarts(ctx context.Context) error {
 	if err := b.report.AtMost(0, "coldstart-p95, beside the floor", "ms", ours.Quantile(.95), "coldstart-floor-p95", floor.Quantile(.95)); err != nil {
 		return err
 	}
-	for _, name := range []string{"created", "scheduled", "address", "probe", "ready", "first-byte"} {
-		if times := stages[name]; len(times) > 0 {
-			what := fmt.Sprintf("coldstart-stage-%s-p50, of %d", name, len(times))
-			if err := b.report.AtMost(0, what, "ms", times.Quantile(.5), "coldstart-p50", ours.Quantile(.5)); err != nil {
-				return err
-			}
+	for _, name := range []string{"decided", "created", "scheduled", "address", "probe or ready", "first-byte"} {
+		var times report.Times
+		for one := range strings.SplitSeq(name, " or ") {
+			times = append(times, stages[one]...)
+		}
+		if len(times) != b.rounds {
+			return fmt.Errorf("the stage %s is told of %d of %d cold starts", name, len(times), b.rounds)
+		}
+		what := fmt.Sprintf("coldstart-stage-%s-p50, of %d", strings.ReplaceAll(name, " ", "-"), len(times))
+		if err := b.report.AtMost(0, what, "ms", times.Quantile(.5), "coldstart-p50", ours.Quantile(.5)); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// told is the app's last cold start as its status tells of it, once that is one since the given time.
+func (b *bench) told(ctx context.Context, name string, since time.Time) (start *v1alpha1.CompleteColdStart, err error) {
+	err = b.until(ctx, name+"'s status tells of its cold start", func(ctx context.Context) (bool, error) {
+		app, err := b.apps.AppsV1alpha1().HTTPApps(namespace).Get(ctx, name, metav1.GetOptions{})
+		if err != nil || app.Status.Traffic == nil {
+			return false, nil
+		}
+		start = app.Status.Traffic.LastColdStart
+		return start != nil && start.Time.After(since), nil
+	})
+	return start, err
 }
 
 // makeFloor makes the workload that is scaled by hand, if it is not there.

@@ -20,7 +20,7 @@ type CompleteColdStartApplyConfiguration struct {
 	Time *v1.MicroTime `json:"time,omitempty"`
 	// How long the request took until then.
 	Total *v1.Duration `json:"total,omitempty"`
-	// What was reached on the way, in this order: created, scheduled, address, probe or ready, first-byte.
+	// What was reached on the way, in this order: decided, created, scheduled, address, probe or ready, first-byte.
 	Stages []ColdStartStageApplyConfiguration `json:"stages,omitempty"`
 }
 
