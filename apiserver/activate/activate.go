@@ -243,7 +243,7 @@ func (a *Activator) need(name types.NamespacedName) (*v1alpha1.HTTPApp, demanded
 		return nil, demanded{}
 	}
 	app, ok := obj.(*v1alpha1.HTTPApp)
-	if !ok || app.DeletionTimestamp != nil || app.Spec.Scaling.Paused || !a.routes.Owns(name) {
+	if !ok || app.DeletionTimestamp != nil || app.Spec.Scaling.Paused || app.Spec.Scaling.Activation == v1alpha1.ActivationNever || !a.routes.Owns(name) {
 		return nil, demanded{}
 	}
 	wanted := demanded{app: app, now: demand.Replicas(app, sample.Pending, sample.InFlight), pending: sample.Pending}

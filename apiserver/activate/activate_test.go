@@ -328,6 +328,7 @@ func TestAnAppThatServesIsLeftToTheAutoscaler(t *testing.T) {
 func TestWhoMayNotBeWokenIsNot(t *testing.T) {
 	for name, change := range map[string]func(*v1alpha1.HTTPApp){
 		"a paused app":               func(a *v1alpha1.HTTPApp) { a.Spec.Scaling.Paused = true },
+		"an app that none wakes":     func(a *v1alpha1.HTTPApp) { a.Spec.Scaling.Activation = v1alpha1.ActivationNever },
 		"an app that is deleted":     func(a *v1alpha1.HTTPApp) { a.DeletionTimestamp = ptr.To(metav1.Now()) },
 		"an app whose route is lost": func(a *v1alpha1.HTTPApp) { a.Spec.Routes[0].Hosts = []string{"owned.example.com"} },
 	} {

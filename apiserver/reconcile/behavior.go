@@ -2,7 +2,9 @@ package reconcile
 
 import (
 	"math"
+	"time"
 
+	kedav1alpha1 "github.com/kedacore/keda/v2/apis/keda/v1alpha1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/utils/ptr"
@@ -31,6 +33,26 @@ func behaviorOf(app *v1alpha1.HTTPApp) *autoscalingv2.HorizontalPodAutoscalerBeh
 
 // scaleDown is where a ScaledObject says how fast replicas are taken away.
 var scaleDown = []string{"spec", "advanced", "horizontalPodAutoscalerConfig", "behavior", "scaleDown"}
+
+// defaultPollingInterval is how often KEDA asks whether an app is active. What makes it active is pushed; this is how soon it is
+// noticed that it no longer is.
+const defaultPollingInterval = 5 * time.Second
+
+// pollingInterval is where a ScaledObject says how often KEDA asks.
+var pollingInterval = []string{"spec", "pollingInterval"}
+
+// poll says how often KEDA asks. What it asks for, whether there were requests, is answered for two intervals, so that none falls between
+// two questions.
+func poll(app *v1alpha1.HTTPApp, spec *kedav1alpha1.ScaledObjectSpec, live *unstructured.Unstructured) {
+	switch said := app.Spec.Scaling.PollingInterval; {
+	case said != nil:
+		interval := int32(math.Ceil(said.Seconds()))
+		spec.PollingInterval = &interval
+		spec.Triggers[0].Metadata["activeFor"] = (2 * time.Duration(interval) * time.Second).String()
+	case live == nil || !othersSet(live, pollingInterval):
+		spec.PollingInterval = ptr.To(int32(defaultPollingInterval / time.Second))
+	}
+}
 
 // othersSet reports whether somebody else set a field of an object, or one below it.
 func othersSet(live *unstructured.Unstructured, field []string) bool {

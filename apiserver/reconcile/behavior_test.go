@@ -67,6 +67,25 @@ func TestWhatOthersSetInTheScaledObjectIsTheirsWhereTheAppIsSilent(t *testing.T)
 	}
 }
 
+func TestKEDAAsksAsOftenAsTheAppSaysOrElseAsWasSetByHand(t *testing.T) {
+	byHand := &unstructured.Unstructured{}
+	byHand.SetManagedFields([]metav1.ManagedFieldsEntry{{Manager: "kubectl-edit", FieldsV1: metav1.NewFieldsV1(`{"f:spec":{"f:pollingInterval":{}}}`)}})
+	app := &v1alpha1.HTTPApp{}
+	r := &Reconciler{}
+	is := func(live *unstructured.Unstructured, interval *int32, activeFor string) {
+		t.Helper()
+		spec := r.scaledObject(app, live).Spec
+		if !ptr.Equal(spec.PollingInterval, interval) || spec.Triggers[0].Metadata["activeFor"] != activeFor {
+			t.Errorf("KEDA asks each %v s, for the last %q", ptr.Deref(spec.PollingInterval, 0), spec.Triggers[0].Metadata["activeFor"])
+		}
+	}
+	is(nil, ptr.To[int32](5), "")
+	is(&unstructured.Unstructured{}, ptr.To[int32](5), "")
+	is(byHand, nil, "")
+	app.Spec.Scaling.PollingInterval = &metav1.Duration{Duration: 14500 * time.Millisecond}
+	is(byHand, ptr.To[int32](15), "30s")
+}
+
 func TestKEDASpeaksTLSToTheScalerIfItWasToldHow(t *testing.T) {
 	trigger := func(r *Reconciler) kedav1alpha1.ScaleTriggers {
 		return r.scaledObject(&v1alpha1.HTTPApp{}, nil).Spec.Triggers[0]

@@ -5,23 +5,17 @@ import (
 	"fmt"
 	"math"
 	"strings"
-	"time"
 
 	kedav1alpha1 "github.com/kedacore/keda/v2/apis/keda/v1alpha1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/utils/ptr"
 
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 	"github.com/kedahttp/kedahttp/apiserver/workload"
 )
 
 var scaledObjects = kedav1alpha1.SchemeGroupVersion.WithResource("scaledobjects")
-
-// pollingInterval is how often KEDA asks whether an app is active. What makes it active is pushed; this is how soon it is
-// noticed that it no longer is.
-const pollingInterval = 5 * time.Second
 
 var paused = yes(v1alpha1.ConditionScalerReady, "Paused", "spec.scaling.paused is true: nothing changes the replicas by itself")
 
@@ -46,7 +40,11 @@ func (r *Reconciler) reconcileScaler(ctx context.Context, app *v1alpha1.HTTPApp)
 	case v1alpha1.AutoscalerHPA:
 		return r.reconcileHPA(ctx, app)
 	case v1alpha1.AutoscalerNone:
-		return yes(v1alpha1.ConditionScalerReady, "NotScaled", "kubectl scale sets the replicas; requests only wake the app from zero"), nil
+		message := "kubectl scale sets the replicas; requests only wake the app from zero"
+		if app.Spec.Scaling.Activation == v1alpha1.ActivationNever {
+			message = "kubectl scale sets the replicas; requests do not even wake the app from zero"
+		}
+		return yes(v1alpha1.ConditionScalerReady, "NotScaled", message), nil
 	default:
 		return r.reconcileScaledObject(ctx, app)
 	}
@@ -88,7 +86,6 @@ func (r *Reconciler) scaledObject(app *v1alpha1.HTTPApp, live *unstructured.Unst
 			ScaleTargetRef:  &kedav1alpha1.ScaleTarget{APIVersion: ref.APIVersion, Kind: ref.Kind, Name: ref.Name},
 			MinReplicaCount: scaling.MinReplicas,
 			MaxReplicaCount: scaling.MaxReplicas,
-			PollingInterval: ptr.To(int32(pollingInterval / time.Second)),
 			Triggers: []kedav1alpha1.ScaleTriggers{{
 				Type:       "external-push",
 				MetricType: autoscalingv2.AverageValueMetricType,
@@ -100,6 +97,7 @@ func (r *Reconciler) scaledObject(app *v1alpha1.HTTPApp, live *unstructured.Unst
 			}},
 		},
 	}
+	poll(app, &object.Spec, live)
 	if r.ScalerAuthentication != "" {
 		trigger := &object.Spec.Triggers[0]
 		trigger.Metadata["enableTLS"] = "true"

@@ -122,7 +122,7 @@ func podsCondition(app *v1alpha1.HTTPApp, d *appsv1.Deployment, current bool, po
 	const kind = v1alpha1.ConditionWorkloadReady
 	wanted, s := ptr.Deref(d.Spec.Replicas, 1), d.Status
 	if wanted == 0 {
-		return yes(kind, v1alpha1.ReasonScaledToZero, "there is no pod; the next request makes one")
+		return asleep(app)
 	}
 	current = current && s.ObservedGeneration >= d.Generation
 	rolledOut := current && s.UpdatedReplicas > 0 && s.UpdatedReplicas == s.Replicas
@@ -154,6 +154,15 @@ func podsCondition(app *v1alpha1.HTTPApp, d *appsv1.Deployment, current bool, po
 		return say(kind, "RollingOut", "pods of the latest template take over from earlier ones")
 	}
 	return say(kind, "Starting", "the pods are starting")
+}
+
+// asleep says of an app that is to have no pod what makes one.
+func asleep(app *v1alpha1.HTTPApp) condition {
+	message := "there is no pod; the next request makes one"
+	if app.Spec.Scaling.Activation == v1alpha1.ActivationNever {
+		message = "there is no pod, and requests make none; kubectl scale does"
+	}
+	return yes(v1alpha1.ConditionWorkloadReady, v1alpha1.ReasonScaledToZero, message)
 }
 
 // trouble are the reasons for which a container waits that waiting does not mend.
@@ -260,7 +269,7 @@ func (r *Reconciler) adopted(ctx context.Context, app *v1alpha1.HTTPApp) (worklo
 	state := workloadState{replicas: scale.Status.Replicas, readyReplicas: ready, wanted: scale.Spec.Replicas, unwatched: true}
 	switch {
 	case scale.Spec.Replicas == 0:
-		state.condition = yes(v1alpha1.ConditionWorkloadReady, v1alpha1.ReasonScaledToZero, "there is no pod; the next request makes one")
+		state.condition = asleep(app)
 	case ready > 0:
 		state.condition = yes(v1alpha1.ConditionWorkloadReady, "Available", "pods are ready")
 	default:

@@ -357,6 +357,9 @@ func explain(b *backend.Backend, fallback *backend.Fallback, err error) *refusal
 	case errors.Is(err, backend.ErrFailing):
 		r.status, r.reason, r.retryAfter = http.StatusServiceUnavailable, reasonFailing, 10*time.Second
 		r.message = fmt.Sprintf("app %s cannot start%s", app, inTrouble(b))
+	case errors.Is(err, backend.ErrAsleep):
+		r.status, r.reason = http.StatusServiceUnavailable, reasonAsleep
+		r.message = fmt.Sprintf("app %s has no pod, and requests do not wake it, as spec.scaling.activation says; kubectl scale -n %s httpapp/%s --replicas=1 does", app, b.Name.Namespace, b.Name.Name)
 	case errors.Is(err, backend.ErrGone):
 		r.status, r.reason = http.StatusNotFound, reasonGone
 		r.message = fmt.Sprintf("app %s was deleted while the request waited for it", app)

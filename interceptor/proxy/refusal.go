@@ -30,6 +30,7 @@ const (
 	reasonCrowded        = "interceptor_full"
 	reasonQueueTimeout   = "queue_timeout"
 	reasonFailing        = "app_failing"
+	reasonAsleep         = "app_asleep"
 	reasonGone           = "app_gone"
 	reasonHeaderTimeout  = "response_header_timeout"
 	reasonRequestTimeout = "request_timeout"
@@ -41,7 +42,7 @@ const (
 )
 
 var reasons = []string{
-	reasonMalformed, reasonNoRoute, reasonStarting, reasonQueueFull, reasonCrowded, reasonQueueTimeout, reasonFailing, reasonGone,
+	reasonMalformed, reasonNoRoute, reasonStarting, reasonQueueFull, reasonCrowded, reasonQueueTimeout, reasonFailing, reasonAsleep, reasonGone,
 	reasonHeaderTimeout, reasonRequestTimeout, reasonIdleTimeout, reasonBackend, reasonClientGone, reasonPlaceholder, reasonRedirect,
 }
 

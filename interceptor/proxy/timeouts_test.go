@@ -290,7 +290,7 @@ func TestAResponseOnWhichNothingMovesEnds(t *testing.T) {
 	}
 	w.is("news", 0, 0)
 	require.NoError(t, testutil.GatherAndCompare(w.registry, strings.NewReader(`
-# HELP kedahttp_interceptor_rejections_total Requests that the interceptor answered itself or could not answer, by reason: malformed, no_route, starting, queue_full, interceptor_full, queue_timeout, app_failing, app_gone, response_header_timeout, request_timeout, idle_timeout, backend, client_gone, placeholder, redirect.
+# HELP kedahttp_interceptor_rejections_total Requests that the interceptor answered itself or could not answer, by reason: malformed, no_route, starting, queue_full, interceptor_full, queue_timeout, app_failing, app_asleep, app_gone, response_header_timeout, request_timeout, idle_timeout, backend, client_gone, placeholder, redirect.
 # TYPE kedahttp_interceptor_rejections_total counter
 kedahttp_interceptor_rejections_total{app="news",namespace="default",reason="idle_timeout"} 3
 `), "kedahttp_interceptor_rejections_total"))

@@ -64,3 +64,23 @@ func TestWhoeverWaitedInVainIsToldWhatKeepsTheAppFromStarting(t *testing.T) {
 	require.Equal(t, http.StatusServiceUnavailable, a.status)
 	require.Contains(t, a.body, "spec.queue.maxWait allows: ImagePullBackOff; kubectl http status -n default shop says more")
 }
+
+func TestRequestsDoNotWaitForAnAppThatTheyDoNotWake(t *testing.T) {
+	w := newWorld(t)
+	shop := w.app("shop", func(a *v1alpha1.HTTPApp) {
+		a.Spec.Scaling.Autoscaler, a.Spec.Scaling.Activation = v1alpha1.AutoscalerNone, v1alpha1.ActivationNever
+	})
+	early := background(w.request("GET", "shop", "/", nil))
+	w.is("shop", 1, 0)
+	w.says(shop, metav1.ConditionTrue, v1alpha1.ReasonScaledToZero)
+	for _, a := range []answer{await(t, early), do(w.request("GET", "shop", "/", nil))} {
+		require.Equal(t, http.StatusServiceUnavailable, a.status)
+		require.Empty(t, a.header.Get("Retry-After"), "nobody knows")
+		require.Contains(t, a.body, "default/shop has no pod, and requests do not wake it")
+	}
+	w.says(shop, metav1.ConditionTrue, "Starting")
+	waits := background(w.request("GET", "shop", "/", nil))
+	w.is("shop", 1, 0)
+	w.ready("shop", "", at(w.pod(hello)))
+	require.Equal(t, 200, await(t, waits).status)
+}

@@ -49,19 +49,19 @@ func TestWhatIsSetByHandInTheScaledObjectStays(t *testing.T) {
 	u := newUser(t)
 	u.apply(manifest("tuned", container, "  scaling: {maxReplicas: 3}"))
 	u.routed("tuned")
-	const tuned = "{.spec.maxReplicaCount} {.spec.idleReplicaCount} {.spec.fallback.replicas} {.spec.advanced.horizontalPodAutoscalerConfig.behavior.scaleDown.stabilizationWindowSeconds} {.metadata.annotations.team}"
+	const tuned = "{.spec.pollingInterval} {.spec.maxReplicaCount} {.spec.idleReplicaCount} {.spec.fallback.replicas} {.spec.advanced.horizontalPodAutoscalerConfig.behavior.scaleDown.stabilizationWindowSeconds} {.metadata.annotations.team}"
 	u.kubectl("annotate", "scaledobject/tuned", "team=shop")
 	u.kubectl("patch", "scaledobject", "tuned", "--type=merge", "--patch",
-		`{"spec":{"maxReplicaCount":9,"fallback":{"failureThreshold":3,"replicas":2},"advanced":{"horizontalPodAutoscalerConfig":{"behavior":{"scaleDown":{"stabilizationWindowSeconds":120}}}}}}`)
+		`{"spec":{"pollingInterval":20,"maxReplicaCount":9,"fallback":{"failureThreshold":3,"replicas":2},"advanced":{"horizontalPodAutoscalerConfig":{"behavior":{"scaleDown":{"stabilizationWindowSeconds":120}}}}}}`)
 	u.eventually(soon, "what the app speaks of as it says, and what not as it was set", func() error {
-		return u.field("scaledobject/tuned", tuned, "3  2 120 shop")
+		return u.field("scaledobject/tuned", tuned, "20 3  2 120 shop")
 	})
 	u.kubectl("patch", "httpapp", "tuned", "--type=merge", "--patch", `{"spec":{"scaling":{"maxReplicas":4}}}`)
 	u.eventually(soon, "a change of the app leaving it alone", func() error {
-		return u.field("scaledobject/tuned", tuned, "4  2 120 shop")
+		return u.field("scaledobject/tuned", tuned, "20 4  2 120 shop")
 	})
-	u.kubectl("patch", "httpapp", "tuned", "--type=merge", "--patch", `{"spec":{"scaling":{"behavior":{"scaleDown":{"stabilizationWindowSeconds":30}}}}}`)
+	u.kubectl("patch", "httpapp", "tuned", "--type=merge", "--patch", `{"spec":{"scaling":{"pollingInterval":"7s","behavior":{"scaleDown":{"stabilizationWindowSeconds":30}}}}}`)
 	u.eventually(soon, "the app's word, once it speaks of it", func() error {
-		return u.field("scaledobject/tuned", tuned, "4  2 30 shop")
+		return u.field("scaledobject/tuned", tuned, "7 4  2 30 shop")
 	})
 }

@@ -482,7 +482,7 @@ func schema_apiserver_apis_apps_v1alpha1_CompleteColdStart(ref common.ReferenceC
 							},
 						},
 						SchemaProps: spec.SchemaProps{
-							Description: "What was reached on the way, in this order: created, scheduled, address, probe or ready, first-byte.",
+							Description: "What was reached on the way, in this order: decided, created, scheduled, address, probe or ready, first-byte.",
 							Type:        []string{"array"},
 							Items: &spec.SchemaOrArray{
 								Schema: &spec.Schema{
@@ -1281,6 +1281,19 @@ func schema_apiserver_apis_apps_v1alpha1_Scaling(ref common.ReferenceCallback) c
 							Description: "Who scales the app: KEDA, the default; HPA, for clusters without KEDA; or None.",
 							Type:        []string{"string"},
 							Format:      "",
+						},
+					},
+					"activation": {
+						SchemaProps: spec.SchemaProps{
+							Description: "What wakes the app from zero: Requests, the default; or Never, only with autoscaler None: requests to an app that was scaled to zero are answered with 503 at once.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"pollingInterval": {
+						SchemaProps: spec.SchemaProps{
+							Description: "How often KEDA asks whether the app still has requests, at least 1s; that requests come it is told at once. Default: 5s, or what was set in the ScaledObject by hand.",
+							Ref:         ref(metav1.Duration{}.OpenAPIModelName()),
 						},
 					},
 					"paused": {

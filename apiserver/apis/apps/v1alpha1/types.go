@@ -193,8 +193,18 @@ const (
 	// AutoscalerHPA makes a HorizontalPodAutoscaler on external metrics, for clusters without KEDA. What it cannot do, to none and
 	// back, this API server does.
 	AutoscalerHPA Autoscaler = "HPA"
-	// AutoscalerNone leaves the number of replicas to kubectl scale; the app still wakes from zero.
+	// AutoscalerNone leaves the number of replicas to kubectl scale; the app still wakes from zero, unless its activation is Never.
 	AutoscalerNone Autoscaler = "None"
+)
+
+// Activation is what wakes the app from zero.
+type Activation string
+
+const (
+	// ActivationRequests wakes the app when a request comes.
+	ActivationRequests Activation = "Requests"
+	// ActivationNever leaves the app asleep. Requests are answered with 503 at once.
+	ActivationNever Activation = "Never"
 )
 
 // Scaling says how many replicas the requests call for: ceil(metric / target), within minReplicas and maxReplicas.
@@ -225,6 +235,14 @@ type Scaling struct {
 	// Who scales the app: KEDA, the default; HPA, for clusters without KEDA; or None.
 	// +optional
 	Autoscaler Autoscaler `json:"autoscaler,omitempty"`
+	// What wakes the app from zero: Requests, the default; or Never, only with autoscaler None: requests to an app that was scaled to zero
+	// are answered with 503 at once.
+	// +optional
+	Activation Activation `json:"activation,omitempty"`
+	// How often KEDA asks whether the app still has requests, at least 1s; that requests come it is told at once. Default: 5s, or what
+	// was set in the ScaledObject by hand.
+	// +optional
+	PollingInterval *metav1.Duration `json:"pollingInterval,omitempty"`
 	// While true, nothing changes the number of replicas by itself.
 	// +optional
 	Paused bool `json:"paused,omitempty"`
@@ -453,7 +471,7 @@ type CompleteColdStart struct {
 	Time metav1.MicroTime `json:"time"`
 	// How long the request took until then.
 	Total metav1.Duration `json:"total"`
-	// What was reached on the way, in this order: created, scheduled, address, probe or ready, first-byte.
+	// What was reached on the way, in this order: decided, created, scheduled, address, probe or ready, first-byte.
 	// +listType=map
 	// +listMapKey=name
 	Stages []ColdStartStage `json:"stages"`

@@ -505,6 +505,11 @@ func (in *Scaling) DeepCopyInto(out *Scaling) {
 		*out = new(v2.HorizontalPodAutoscalerBehavior)
 		(*in).DeepCopyInto(*out)
 	}
+	if in.PollingInterval != nil {
+		in, out := &in.PollingInterval, &out.PollingInterval
+		*out = new(v1.Duration)
+		**out = **in
+	}
 	return
 }
 

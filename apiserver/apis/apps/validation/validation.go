@@ -28,7 +28,9 @@ import (
 
 const (
 	minWindow = time.Second
-	maxWindow = 10 * time.Minute
+	// A longer time between two looks of KEDA's is a mistake.
+	maxPollingInterval = time.Hour
+	maxWindow          = 10 * time.Minute
 	// maxBody keeps records far below what the host stores, and so does maxBodies, for all static responses of an app.
 	maxBody   = 64 << 10
 	maxBodies = 256 << 10
@@ -415,6 +417,13 @@ func validateScaling(s *v1alpha1.Scaling, path *field.Path) field.ErrorList {
 	}
 	errs = append(errs, validateDuration(s.Cooldown, path.Child("cooldown"))...)
 	errs = append(errs, validateEnum(s.Autoscaler, path.Child("autoscaler"), "", v1alpha1.AutoscalerKEDA, v1alpha1.AutoscalerHPA, v1alpha1.AutoscalerNone)...)
+	errs = append(errs, validateEnum(s.Activation, path.Child("activation"), "", v1alpha1.ActivationRequests, v1alpha1.ActivationNever)...)
+	if s.Activation == v1alpha1.ActivationNever && s.Autoscaler != v1alpha1.AutoscalerNone {
+		errs = append(errs, field.Invalid(path.Child("activation"), s.Activation, "must be Requests unless autoscaler is None: an app that is put to sleep when it is idle has to be woken again"))
+	}
+	if p := s.PollingInterval; p != nil && (p.Duration < time.Second || p.Duration > maxPollingInterval) {
+		errs = append(errs, field.Invalid(path.Child("pollingInterval"), p.Duration.String(), "must be from 1s to 1h"))
+	}
 	if b := s.Behavior; b != nil {
 		errs = append(errs, validateRules(b.ScaleUp, path.Child("behavior", "scaleUp"))...)
 		errs = append(errs, validateRules(b.ScaleDown, path.Child("behavior", "scaleDown"))...)

@@ -81,6 +81,11 @@ func TestGoodAppsAreAccepted(t *testing.T) {
 		}),
 		"always at least one":  good(func(a *v1alpha1.HTTPApp) { a.Spec.Scaling.MinReplicas = ptr.To[int32](1) }),
 		"a fraction as target": good(func(a *v1alpha1.HTTPApp) { a.Spec.Scaling.Target = ptr.To(resource.MustParse("500m")) }),
+		"not woken by requests": good(func(a *v1alpha1.HTTPApp) {
+			a.Spec.Scaling.Autoscaler, a.Spec.Scaling.Activation = v1alpha1.AutoscalerNone, v1alpha1.ActivationNever
+		}),
+		"woken by requests":    good(func(a *v1alpha1.HTTPApp) { a.Spec.Scaling.Activation = v1alpha1.ActivationRequests }),
+		"asked each second":    good(func(a *v1alpha1.HTTPApp) { a.Spec.Scaling.PollingInterval = duration(time.Second) }),
 		"no cooldown":          good(func(a *v1alpha1.HTTPApp) { a.Spec.Scaling.Cooldown = duration(0) }),
 		"restartPolicy Always": good(func(a *v1alpha1.HTTPApp) { a.Spec.Template.Spec.RestartPolicy = corev1.RestartPolicyAlways }),
 		"the app's own label":  good(func(a *v1alpha1.HTTPApp) { a.Spec.Template.Labels = map[string]string{v1alpha1.AppLabel: "shop"} }),
@@ -125,7 +130,10 @@ func TestBadAppsAreRefusedWithTheFieldAndWhatWouldBeRight(t *testing.T) {
 			a.Spec.Template.Spec.Containers[0].Ports = nil
 			a.Spec.Port = ptr.To(intstr.FromString("web"))
 		}, "spec.port", "names no ports"},
-		"an unknown protocol": {func(a *v1alpha1.HTTPApp) { a.Spec.Protocol = "spdy" }, "spec.protocol", `"http1"`},
+		"an unknown activation":      {func(a *v1alpha1.HTTPApp) { a.Spec.Scaling.Activation = "requests" }, "spec.scaling.activation", `"Never"`},
+		"put to sleep and not woken": {func(a *v1alpha1.HTTPApp) { a.Spec.Scaling.Activation = v1alpha1.ActivationNever }, "spec.scaling.activation", "unless autoscaler is None"},
+		"asked all the time":         {func(a *v1alpha1.HTTPApp) { a.Spec.Scaling.PollingInterval = duration(time.Millisecond) }, "spec.scaling.pollingInterval", "from 1s to 1h"},
+		"an unknown protocol":        {func(a *v1alpha1.HTTPApp) { a.Spec.Protocol = "spdy" }, "spec.protocol", `"http1"`},
 
 		"a fixed response without a status there is": {static(v1alpha1.StaticResponse{StatusCode: 101}), "spec.routes[0].static.statusCode", "from 200 to 599"},
 		"a fixed response too long":                  {static(v1alpha1.StaticResponse{Body: strings.Repeat("x", 64<<10+1)}), "spec.routes[0].static.body", "65536"},

@@ -36,6 +36,12 @@ type ScalingApplyConfiguration struct {
 	Behavior *v2.HorizontalPodAutoscalerBehaviorApplyConfiguration `json:"behavior,omitempty"`
 	// Who scales the app: KEDA, the default; HPA, for clusters without KEDA; or None.
 	Autoscaler *appsv1alpha1.Autoscaler `json:"autoscaler,omitempty"`
+	// What wakes the app from zero: Requests, the default; or Never, only with autoscaler None: requests to an app that was scaled to zero
+	// are answered with 503 at once.
+	Activation *appsv1alpha1.Activation `json:"activation,omitempty"`
+	// How often KEDA asks whether the app still has requests, at least 1s; that requests come it is told at once. Default: 5s, or what
+	// was set in the ScaledObject by hand.
+	PollingInterval *v1.Duration `json:"pollingInterval,omitempty"`
 	// While true, nothing changes the number of replicas by itself.
 	Paused *bool `json:"paused,omitempty"`
 }
@@ -107,6 +113,22 @@ func (b *ScalingApplyConfiguration) WithBehavior(value *v2.HorizontalPodAutoscal
 // If called multiple times, the Autoscaler field is set to the value of the last call.
 func (b *ScalingApplyConfiguration) WithAutoscaler(value appsv1alpha1.Autoscaler) *ScalingApplyConfiguration {
 	b.Autoscaler = &value
+	return b
+}
+
+// WithActivation sets the Activation field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Activation field is set to the value of the last call.
+func (b *ScalingApplyConfiguration) WithActivation(value appsv1alpha1.Activation) *ScalingApplyConfiguration {
+	b.Activation = &value
+	return b
+}
+
+// WithPollingInterval sets the PollingInterval field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the PollingInterval field is set to the value of the last call.
+func (b *ScalingApplyConfiguration) WithPollingInterval(value v1.Duration) *ScalingApplyConfiguration {
+	b.PollingInterval = &value
 	return b
 }
 

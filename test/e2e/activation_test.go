@@ -1,0 +1,39 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// Somebody who switches an app off by hand does not want it on again because a crawler asks for it.
+func TestAnAppThatRequestsDoNotWakeStaysAsleep(t *testing.T) {
+	u := newUser(t)
+	u.apply(manifest("off", container, "  scaling: {autoscaler: None, activation: Never}"))
+	u.routed("off")
+	u.kubectl("wait", "--for=jsonpath={.status.conditions[?(@.type==\"WorkloadReady\")].reason}=ScaledToZero", "httpapp/off", "--timeout=30s")
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+u.host("off")+"/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(res.Body)
+	_ = res.Body.Close()
+	if err != nil || res.StatusCode != http.StatusServiceUnavailable || !strings.Contains(string(body), "requests do not wake it") {
+		t.Errorf("it answers with %s: %s (%v)", res.Status, body, err)
+	}
+	if err := u.field("deployment/off", "{.spec.replicas}", "0"); err != nil {
+		t.Error(err)
+	}
+	u.kubectl("scale", "httpapp/off", "--replicas=1")
+	u.kubectl("wait", "--for=jsonpath={.status.readyReplicas}=1", "httpapp/off", "--timeout=60s")
+	if _, err := u.get("off", "/"); err != nil {
+		t.Error(err)
+	}
+}
