@@ -19,7 +19,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/dynamic/dynamicinformer"
@@ -101,8 +100,8 @@ type Reconciler struct {
 	mu sync.Mutex
 	// applied is what was last applied, so that nothing is applied again that is as it was.
 	applied map[appliedKey]appliedState
-	// awake are the apps whose Deployment was seen to be to have replicas, which their status may be too slow to say.
-	awake sets.Set[types.NamespacedName]
+	// awake are the apps whose Deployment was seen to be to have replicas, which their status may be too slow to say, and since when.
+	awake map[types.NamespacedName]time.Time
 	// keda says that ScaledObjects are known.
 	keda atomic.Bool
 }
@@ -151,7 +150,7 @@ func New(config Config) (*Reconciler, error) {
 		roleBindings:  rbacinformers.NewFilteredRoleBindingInformer(config.Client, metav1.NamespaceAll, 0, cache.Indexers{}, ours),
 		exposure:      newExposure(config, ours),
 		applied:       map[appliedKey]appliedState{},
-		awake:         sets.New[types.NamespacedName](),
+		awake:         map[types.NamespacedName]time.Time{},
 	}
 	r.secrets = secrets.NewWatcher(func(namespace string, options func(*metav1.ListOptions)) cache.ListerWatcher {
 		return cache.NewFilteredListWatchFromClient(config.Client.CoreV1().RESTClient(), "secrets", namespace, options)
@@ -307,7 +306,7 @@ func (r *Reconciler) appGone(obj any) {
 	r.secrets.Set(nameOf(app), "")
 	r.enqueue(nameOf(app)) // for what it may have been the last to need
 	r.mu.Lock()
-	r.awake.Delete(nameOf(app))
+	delete(r.awake, nameOf(app))
 	for key := range r.applied {
 		if key.app == nameOf(app) {
 			delete(r.applied, key)
@@ -327,26 +326,28 @@ func (r *Reconciler) deploymentChanged(obj any) {
 		ref := v1alpha1.WorkloadReference{APIVersion: appsv1.SchemeGroupVersion.String(), Kind: "Deployment", Name: d.Name}
 		for _, app := range workload.AppsOf(r.Apps.GetIndexer(), d.Namespace, ref) {
 			if awake {
-				r.noteAwake(app)
+				r.noteAwake(app, time.Now())
 			}
 			r.queue.AddAfter(app, wait)
 		}
 	}
 }
 
-func (r *Reconciler) noteAwake(app types.NamespacedName) {
+func (r *Reconciler) noteAwake(app types.NamespacedName, since time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.awake.Insert(app)
+	if before, known := r.awake[app]; !known || since.Before(before) {
+		r.awake[app] = since
+	}
 }
 
-// wasAwake reports, and forgets, that an app was seen to be to have replicas.
-func (r *Reconciler) wasAwake(app types.NamespacedName) bool {
+// awakeSince returns, and forgets, since when an app was seen to be to have replicas; zero if it was not.
+func (r *Reconciler) awakeSince(app types.NamespacedName) time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	awake := r.awake.Has(app)
-	r.awake.Delete(app)
-	return awake
+	since := r.awake[app]
+	delete(r.awake, app)
+	return since
 }
 
 // podChanged looks at once at a pod that is in trouble.
@@ -407,7 +408,7 @@ func (r *Reconciler) reconcile(ctx context.Context, name types.NamespacedName) e
 	ref := workload.RefOf(app)
 	status.Workload = &ref
 
-	awake := r.wasAwake(name)
+	awake := r.awakeSince(name)
 	w, workloadErr := r.reconcileWorkload(ctx, app)
 	status.Replicas, status.ReadyReplicas = w.replicas, w.readyReplicas
 	switch {
@@ -417,7 +418,11 @@ func (r *Reconciler) reconcile(ctx context.Context, name types.NamespacedName) e
 		status.LentReplicas = w.wanted
 	}
 	before := find(app.Status.Conditions, v1alpha1.ConditionWorkloadReady)
-	if w.condition.reason == v1alpha1.ReasonScaledToZero && (awake || before == nil || before.Reason != v1alpha1.ReasonScaledToZero) {
+	slept := before != nil && before.Reason == v1alpha1.ReasonScaledToZero
+	if slept && !awake.IsZero() {
+		status.LastScaleFromZeroTime = ptr.To(metav1.NewMicroTime(awake))
+	}
+	if w.condition.reason == v1alpha1.ReasonScaledToZero && (!slept || !awake.IsZero()) {
 		status.LastScaleToZeroTime = ptr.To(metav1.NowMicro())
 	}
 	scaler, scalerErr := r.reconcileScaler(ctx, app)
@@ -441,8 +446,8 @@ func (r *Reconciler) reconcile(ctx context.Context, name types.NamespacedName) e
 		written := app.DeepCopy()
 		written.Status = status
 		if err := r.Status.UpdateStatus(ctx, written); err != nil {
-			if awake {
-				r.noteAwake(name)
+			if !awake.IsZero() {
+				r.noteAwake(name, awake)
 			}
 			return err
 		}

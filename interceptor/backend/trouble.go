@@ -6,6 +6,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 )
@@ -45,7 +46,7 @@ func (b *Backend) look(app *v1alpha1.HTTPApp) {
 	b.trouble.Store(troubleOf(app))
 	if c := meta.FindStatusCondition(app.Status.Conditions, v1alpha1.ConditionWorkloadReady); c != nil {
 		asleep := c.Reason == v1alpha1.ReasonScaledToZero
-		b.starter.Sleeps(asleep)
+		b.starter.Hear(asleep, ptr.Deref(app.Status.LastScaleFromZeroTime, metav1.MicroTime{}).Time)
 		b.off.Store(asleep && app.Spec.Scaling.Activation == v1alpha1.ActivationNever)
 	}
 	b.judge()

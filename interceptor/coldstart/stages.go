@@ -19,8 +19,8 @@ const (
 
 // The stages of a cold start. They are labels of a metric: there are no others.
 const (
-	// Decided is when it was known here, by the app's status, that somebody had asked for pods: it was decided a moment before. It is
-	// missing when the status did not say, since the request came or before, that there were to be none.
+	// Decided is when the workload was to have pods, whoever said so, as an API server of ours saw it, by its clock. It tells a second
+	// later; an answer does not wait for that. It is missing when the app had not been at zero and when no API server is there.
 	Decided = "decided"
 	// Created and Scheduled are when the pod was made and when it got a node, by the cluster's clock and in whole seconds: it
 	// was then or up to a second later. Nobody tells it more exactly whom an interceptor may ask.

@@ -22,6 +22,10 @@ const (
 	kubeletsLag = 5 * time.Second
 )
 
+// statusLag is how much later at most than a pod answers its app's status says that it was to have pods: nothing is written while it starts,
+// for a second.
+const statusLag = 5 * time.Second
+
 // Starter knows the pods of one app and which of them take requests, by their slices or by probes of its own.
 type Starter struct {
 	clock     clock.WithTicker
@@ -36,9 +40,11 @@ type Starter struct {
 	usable  int
 	asked   int
 	start   *Start
-	// asleep says that the app is to have no pod, and decided is when it was known here that it is to have some again.
-	asleep  bool
-	decided time.Time
+	// asleep and woken are what the app's status says: that it is to have no pod, and when it was last to have some again. heard is closed when
+	// it says something else.
+	asleep bool
+	woken  time.Time
+	heard  chan struct{}
 	// template is whose pods the plan is for; see templateOf.
 	template string
 	plan     *plan
@@ -65,7 +71,7 @@ type address struct {
 
 // NewStarter makes a Starter for an app in a namespace. Without a prober the slices alone count.
 func NewStarter(namespace string, prober *Prober, clk clock.WithTicker, publish func([]endpoints.Endpoint)) *Starter {
-	return &Starter{clock: clk, prober: prober, namespace: namespace, publish: publish, known: map[string]*address{}}
+	return &Starter{clock: clk, prober: prober, namespace: namespace, publish: publish, known: map[string]*address{}, heard: make(chan struct{})}
 }
 
 // Set says what the slices say: all pods but those that are going.
@@ -96,17 +102,16 @@ func (s *Starter) Set(all []endpoints.Endpoint) {
 	s.update()
 }
 
-// Sleeps says whether the app is to have no pod.
-func (s *Starter) Sleeps(asleep bool) {
+// Hear takes in what the app's status says: whether it is to have no pod, and when it was last to have some again after that.
+func (s *Starter) Hear(asleep bool, woken time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch {
-	case asleep:
-		s.decided = time.Time{}
-	case s.asleep:
-		s.decided = s.clock.Now()
+	if asleep == s.asleep && woken.Equal(s.woken) {
+		return
 	}
-	s.asleep = asleep
+	s.asleep, s.woken = asleep, woken
+	close(s.heard)
+	s.heard = make(chan struct{})
 }
 
 // Enter says that a request begins to wait. It returns the cold start that it waits for, if it does: nil when there are pods.
@@ -255,45 +260,71 @@ type Start struct {
 func (c *Start) FirstByte(at string, arrived time.Time, complete func(Stages)) Stages {
 	s := c.starter
 	s.mu.Lock()
-	now, decided, first := s.clock.Now(), s.decided, !c.answered
+	first := !c.answered
 	c.answered = true
-	var pod address
+	seen := sight{arrived: arrived, firstByte: s.clock.Now()}
 	a := s.known[at]
 	if a != nil {
-		pod = *a
+		seen.pod = *a
+	}
+	asleep, heard := s.asleep, s.heard
+	if !asleep {
+		seen.decided = s.woken
 	}
 	s.mu.Unlock()
-	known := stagesOf(decided, pod, arrived, now)
-	switch {
-	case !first:
-	case pod.reading == nil:
-		complete(known)
-	default:
+	stages := seen.stages()
+	if first {
 		go func() {
-			<-pod.reading
+			if seen.pod.reading != nil {
+				<-seen.pod.reading
+			}
+			if asleep {
+				s.await(heard)
+			}
 			s.mu.Lock()
-			pod.created, pod.scheduled = a.created, a.scheduled
+			if a != nil {
+				seen.pod.created, seen.pod.scheduled = a.created, a.scheduled
+			}
+			if asleep && heard != s.heard {
+				seen.decided = s.woken
+			}
 			s.mu.Unlock()
-			complete(stagesOf(decided, pod, arrived, now))
+			complete(seen.stages())
 		}()
 	}
-	return known
+	return stages
 }
 
-// stagesOf are the stages of a start that ended by a pod, as far as they are known, as a request saw them.
-func stagesOf(decided time.Time, pod address, arrived, firstByte time.Time) (stages Stages) {
+// await waits until the app's status says something else, or will not say it in time.
+func (s *Starter) await(heard <-chan struct{}) {
+	timer := s.clock.NewTimer(statusLag)
+	defer timer.Stop()
+	select {
+	case <-heard:
+	case <-timer.C():
+	}
+}
+
+// sight is what is known of a start that ended by a pod, which is empty if it is gone already, as a request saw it.
+type sight struct {
+	arrived, decided, firstByte time.Time
+	pod                         address
+}
+
+func (seen *sight) stages() (stages Stages) {
 	ready := Ready
-	if pod.proven {
+	if seen.pod.proven {
 		ready = Probe
 	}
 	for _, reached := range []struct {
 		name string
 		at   time.Time
 	}{
-		{Decided, decided}, {Created, pod.created}, {Scheduled, pod.scheduled}, {Address, pod.since}, {ready, pod.usableSince}, {FirstByte, firstByte},
+		{Decided, seen.decided}, {Created, seen.pod.created}, {Scheduled, seen.pod.scheduled}, {Address, seen.pod.since},
+		{ready, seen.pod.usableSince}, {FirstByte, seen.firstByte},
 	} {
 		if !reached.at.IsZero() {
-			stages = append(stages, Stage{Name: reached.name, After: max(reached.at.Sub(arrived), 0)})
+			stages = append(stages, Stage{Name: reached.name, After: max(reached.at.Sub(seen.arrived), 0)})
 		}
 	}
 	return stages

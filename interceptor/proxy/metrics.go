@@ -48,7 +48,7 @@ func NewMetrics(r prometheus.Registerer, counters *queue.Counters) *Metrics {
 		}, append(app, "reason")),
 		starts: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "kedahttp_interceptor_cold_start_seconds",
-			Help: "Time from the first request's arrival to each stage of a cold start: decided (known here that pods were asked for), created and scheduled (the pod, by the cluster's clock, rounded down to a second), " +
+			Help: "Time from the first request's arrival to each stage of a cold start: decided (that there are to be pods, by the API server's clock), created and scheduled (the pod, by the cluster's clock, rounded down to a second), " +
 				"address (known here), probe (answered the interceptor's own probe) or ready (said its EndpointSlice), first-byte (of the response).",
 			Buckets: []float64{.1, .25, .5, .75, 1, 1.5, 2.5, 5, 10, 30, 60, 120},
 		}, append(app, "stage")),

@@ -12,10 +12,10 @@ import (
 // Somebody who switches an app off by hand does not want it on again because a crawler asks for it.
 func TestAnAppThatRequestsDoNotWakeStaysAsleep(t *testing.T) {
 	u := newUser(t)
-	u.apply(manifest("off", container, "  scaling: {autoscaler: None, activation: Never}"))
-	u.routed("off")
-	u.kubectl("wait", "--for=jsonpath={.status.conditions[?(@.type==\"WorkloadReady\")].reason}=ScaledToZero", "httpapp/off", "--timeout=30s")
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+u.host("off")+"/", nil)
+	u.apply(manifest("parked", container, "  scaling: {autoscaler: None, activation: Never}"))
+	u.routed("parked")
+	u.kubectl("wait", "--for=jsonpath={.status.conditions[?(@.type==\"WorkloadReady\")].reason}=ScaledToZero", "httpapp/parked", "--timeout=30s")
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+u.host("parked")+"/", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,12 +28,12 @@ func TestAnAppThatRequestsDoNotWakeStaysAsleep(t *testing.T) {
 	if err != nil || res.StatusCode != http.StatusServiceUnavailable || !strings.Contains(string(body), "requests do not wake it") {
 		t.Errorf("it answers with %s: %s (%v)", res.Status, body, err)
 	}
-	if err := u.field("deployment/off", "{.spec.replicas}", "0"); err != nil {
+	if err := u.field("deployment/parked", "{.spec.replicas}", "0"); err != nil {
 		t.Error(err)
 	}
-	u.kubectl("scale", "httpapp/off", "--replicas=1")
-	u.kubectl("wait", "--for=jsonpath={.status.readyReplicas}=1", "httpapp/off", "--timeout=60s")
-	if _, err := u.get("off", "/"); err != nil {
+	u.kubectl("scale", "httpapp/parked", "--replicas=1")
+	u.kubectl("wait", "--for=jsonpath={.status.readyReplicas}=1", "httpapp/parked", "--timeout=60s")
+	if _, err := u.get("parked", "/"); err != nil {
 		t.Error(err)
 	}
 }

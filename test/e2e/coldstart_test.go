@@ -101,7 +101,7 @@ func TestAnAppAnswersBeforeTheKubeletFindsItReady(t *testing.T) {
 		u.sleepy(app, readiness)
 		stages := u.wake(app)
 		answered[app] = time.Now()
-		for _, stage := range []string{"created", "scheduled", "address", "probe", "first-byte"} {
+		for _, stage := range []string{"decided", "created", "scheduled", "address", "probe", "first-byte"} {
 			if _, ok := stages[stage]; !ok {
 				t.Errorf("%s: the header does not tell of %s", app, stage)
 			}

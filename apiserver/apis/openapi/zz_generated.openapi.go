@@ -457,7 +457,7 @@ func schema_apiserver_apis_apps_v1alpha1_CompleteColdStart(ref common.ReferenceC
 	return common.OpenAPIDefinition{
 		Schema: spec.Schema{
 			SchemaProps: spec.SchemaProps{
-				Description: "CompleteColdStart is the way from a request that found no ready pod to its response, as in the response's header X-KedaHTTP-Cold-Start.",
+				Description: "CompleteColdStart is the way from a request that found no ready pod to its response, as in the response's header X-KedaHTTP-Cold-Start, with what was not known yet when that was written.",
 				Type:        []string{"object"},
 				Properties: map[string]spec.Schema{
 					"time": {
@@ -974,6 +974,12 @@ func schema_apiserver_apis_apps_v1alpha1_HTTPAppStatus(ref common.ReferenceCallb
 							Description: "How many of them are ready.",
 							Type:        []string{"integer"},
 							Format:      "int32",
+						},
+					},
+					"lastScaleFromZeroTime": {
+						SchemaProps: spec.SchemaProps{
+							Description: "When the workload was last seen to have been scaled up from no replica.",
+							Ref:         ref(metav1.MicroTime{}.OpenAPIModelName()),
 						},
 					},
 					"lastScaleToZeroTime": {

@@ -425,6 +425,9 @@ type HTTPAppStatus struct {
 	// How many of them are ready.
 	// +optional
 	ReadyReplicas int32 `json:"readyReplicas,omitempty"`
+	// When the workload was last seen to have been scaled up from no replica.
+	// +optional
+	LastScaleFromZeroTime *metav1.MicroTime `json:"lastScaleFromZeroTime,omitempty"`
 	// When the workload was last seen to have been scaled to no replica.
 	// +optional
 	LastScaleToZeroTime *metav1.MicroTime `json:"lastScaleToZeroTime,omitempty"`
@@ -465,7 +468,7 @@ type Traffic struct {
 }
 
 // CompleteColdStart is the way from a request that found no ready pod to its response, as in the response's header
-// X-KedaHTTP-Cold-Start.
+// X-KedaHTTP-Cold-Start, with what was not known yet when that was written.
 type CompleteColdStart struct {
 	// When the response began.
 	Time metav1.MicroTime `json:"time"`

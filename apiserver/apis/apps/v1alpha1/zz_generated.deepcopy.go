@@ -329,6 +329,10 @@ func (in *HTTPAppStatus) DeepCopyInto(out *HTTPAppStatus) {
 		*out = new(WorkloadReference)
 		**out = **in
 	}
+	if in.LastScaleFromZeroTime != nil {
+		in, out := &in.LastScaleFromZeroTime, &out.LastScaleFromZeroTime
+		*out = (*in).DeepCopy()
+	}
 	if in.LastScaleToZeroTime != nil {
 		in, out := &in.LastScaleToZeroTime, &out.LastScaleToZeroTime
 		*out = (*in).DeepCopy()

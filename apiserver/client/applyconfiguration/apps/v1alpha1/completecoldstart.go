@@ -14,7 +14,7 @@ import (
 // with apply.
 //
 // CompleteColdStart is the way from a request that found no ready pod to its response, as in the response's header
-// X-KedaHTTP-Cold-Start.
+// X-KedaHTTP-Cold-Start, with what was not known yet when that was written.
 type CompleteColdStartApplyConfiguration struct {
 	// When the response began.
 	Time *v1.MicroTime `json:"time,omitempty"`

@@ -29,6 +29,8 @@ type HTTPAppStatusApplyConfiguration struct {
 	Replicas *int32 `json:"replicas,omitempty"`
 	// How many of them are ready.
 	ReadyReplicas *int32 `json:"readyReplicas,omitempty"`
+	// When the workload was last seen to have been scaled up from no replica.
+	LastScaleFromZeroTime *metav1.MicroTime `json:"lastScaleFromZeroTime,omitempty"`
 	// When the workload was last seen to have been scaled to no replica.
 	LastScaleToZeroTime *metav1.MicroTime `json:"lastScaleToZeroTime,omitempty"`
 	// How many replicas an adopted workload was last to have while it was not at zero, if it is we who take it there: with the autoscaler
@@ -95,6 +97,14 @@ func (b *HTTPAppStatusApplyConfiguration) WithReplicas(value int32) *HTTPAppStat
 // If called multiple times, the ReadyReplicas field is set to the value of the last call.
 func (b *HTTPAppStatusApplyConfiguration) WithReadyReplicas(value int32) *HTTPAppStatusApplyConfiguration {
 	b.ReadyReplicas = &value
+	return b
+}
+
+// WithLastScaleFromZeroTime sets the LastScaleFromZeroTime field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the LastScaleFromZeroTime field is set to the value of the last call.
+func (b *HTTPAppStatusApplyConfiguration) WithLastScaleFromZeroTime(value metav1.MicroTime) *HTTPAppStatusApplyConfiguration {
+	b.LastScaleFromZeroTime = &value
 	return b
 }
 
