@@ -43,6 +43,8 @@ type world struct {
 	updates   []int32
 	refuse    error
 	meanwhile func()
+	// hold is what writes to the Deployment of its name wait for.
+	hold map[string]chan struct{}
 	// blind: the informer of Deployments is not told what is written.
 	blind bool
 	// moved has a value whenever something was asked of the scales.
@@ -81,9 +83,12 @@ func (w *world) Get(_ context.Context, namespace string, ref v1alpha1.WorkloadRe
 func (w *world) Update(_ context.Context, namespace string, ref v1alpha1.WorkloadReference, scale *autoscalingv1.Scale, _ metav1.UpdateOptions) (*autoscalingv1.Scale, error) {
 	defer w.tell()
 	w.mu.Lock()
-	before := w.meanwhile
+	before, hold := w.meanwhile, w.hold[ref.Name]
 	w.meanwhile = nil
 	w.mu.Unlock()
+	if hold != nil {
+		<-hold
+	}
 	if before != nil {
 		before()
 	}
@@ -426,5 +431,31 @@ func TestManyAppsAreWokenAtOnce(t *testing.T) {
 	}
 	if got := w.wrote(apps); len(got) != apps {
 		t.Errorf("%d writes for %d apps", len(got), apps)
+	}
+}
+
+func TestAnAppThatCannotBeWrittenDelaysNoOther(t *testing.T) {
+	const others = 100
+	w := newWorld(t)
+	slow := make(chan struct{})
+	w.hold = map[string]chan struct{}{"slow": slow}
+	w.app("slow", func(a *v1alpha1.HTTPApp) { a.Spec.Scaling.MinReplicas = ptr.To[int32](7) })
+	w.deployment("slow", 0, 0)
+	for i := range others {
+		w.app(fmt.Sprint("a", i))
+		w.deployment(fmt.Sprint("a", i), 0, 0)
+	}
+	w.start()
+	for i := range others {
+		// Its count changes all the time.
+		w.requests("slow", int64(1+i%2), 0)
+		w.requests(fmt.Sprint("a", i), 1, 0)
+	}
+	if got := w.wrote(others); slices.Contains(got, 7) {
+		t.Errorf("what is held was written: %v", got)
+	}
+	close(slow)
+	if got := w.wrote(others + 1); got[others] != 7 {
+		t.Errorf("it was woken to %d", got[others])
 	}
 }

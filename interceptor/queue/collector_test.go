@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -350,4 +351,56 @@ func TestACollectorSaysWhatItsConfigurationLacks(t *testing.T) {
 		_, err := NewCollector(config)
 		require.ErrorContains(t, err, "needs", fmt.Sprint(i))
 	}
+}
+
+// gap is an interceptor whose first stream leaves out an update, and whose second begins when it is told to.
+type gap struct {
+	wire.UnimplementedCountsServer
+	streams atomic.Int64
+	broken  chan struct{}
+	again   chan struct{}
+}
+
+func (g *gap) Watch(_ *wire.WatchRequest, stream grpc.ServerStreamingServer[wire.Update]) error {
+	send := func(sequence uint64, pending int64) error {
+		return stream.Send(&wire.Update{Epoch: "1", Sequence: sequence, Snapshot: sequence == 1, Apps: []*wire.App{
+			{Namespace: shop.Namespace, Name: shop.Name, Uid: "1", Pending: pending, Requests: 1},
+		}})
+	}
+	if g.streams.Add(1) == 1 {
+		if err := errors.Join(send(1, 1), send(3, 3)); err != nil {
+			return err
+		}
+		<-stream.Context().Done()
+		close(g.broken)
+		return nil
+	}
+	<-g.again
+	if err := send(1, 4); err != nil {
+		return err
+	}
+	<-stream.Context().Done()
+	return nil
+}
+
+func TestAStreamThatLeavesSomethingOutIsOpenedAnew(t *testing.T) {
+	f := newFleet(t)
+	f.list(0)
+	n := f.start(0)
+	n.server.Stop()
+	server, g := grpc.NewServer(), &gap{broken: make(chan struct{}), again: make(chan struct{})}
+	n.listener = bufconn.Listen(1 << 16)
+	wire.RegisterCountsServer(server, g)
+	go server.Serve(n.listener) //nolint:errcheck // it ends with the test
+	t.Cleanup(server.Stop)
+	c := f.collector()
+	select {
+	case <-g.broken:
+	case <-time.After(patience):
+		t.Fatal("the stream goes on")
+	}
+	s := eventually(t, c, shop, "lost", func(s Sample) bool { return s.Pending == 1 && s.Reporting == 0 })
+	require.Equal(t, 1, s.Expected, "what came before the gap is the last that is known")
+	close(g.again)
+	eventually(t, c, shop, "told everything again", func(s Sample) bool { return s.Pending == 4 && s.Reporting == 1 })
 }
