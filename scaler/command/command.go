@@ -47,6 +47,8 @@ type Options struct {
 	ActiveFor                       time.Duration
 	CountsGrace                     time.Duration
 	ShutdownDelay                   time.Duration
+	// stopWithin is how long calls that do not end by themselves are waited for at the end.
+	stopWithin time.Duration
 }
 
 // New makes the command. Its context ends when the process is asked to end.
@@ -54,6 +56,7 @@ func New() *cobra.Command {
 	o := &Options{
 		Listen: ":9090", AdminListen: ":9901", CountsService: "kedahttp-interceptor-counts", TLSDir: "/var/run/kedahttp/tls",
 		ActiveFor: 10 * time.Second, CountsGrace: 30 * time.Second, ShutdownDelay: 3 * time.Second,
+		stopWithin: 5 * time.Second,
 	}
 	cmd := &cobra.Command{
 		Use:           "scaler",
@@ -257,7 +260,7 @@ func (o *Options) serve(ctx context.Context, requests, admin net.Listener, infor
 		case <-failed.Done():
 		}
 		endStreams()
-		timer := time.AfterFunc(5*time.Second, grpcServer.Stop)
+		timer := time.AfterFunc(o.stopWithin, grpcServer.Stop)
 		grpcServer.GracefulStop()
 		timer.Stop()
 		stop()

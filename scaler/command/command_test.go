@@ -71,7 +71,7 @@ func serve(t *testing.T, change func(*Options)) *serving {
 
 // serveCounts is a scaler that is told of the counts of these interceptors.
 func serveCounts(t *testing.T, interceptors cache.ListerWatcher, change func(*Options)) *serving {
-	o := &Options{ActiveFor: time.Second, CountsGrace: time.Second}
+	o := &Options{ActiveFor: time.Second, CountsGrace: time.Second, stopWithin: time.Hour}
 	change(o)
 	apps := cachetesting.NewFakeControllerSource()
 	collector, err := queue.NewCollector(queue.CollectorConfig{Interceptors: interceptors, Credentials: insecure.NewCredentials()})
@@ -132,6 +132,24 @@ func TestHealthAndReflectionAreServedAndStreamsEndWithoutAnError(t *testing.T) {
 	s.end()
 	_, err = stream.Recv()
 	require.ErrorIs(t, err, io.EOF)
+	select {
+	case err := <-s.ended:
+		require.NoError(t, err)
+		s.ended <- nil
+	case <-time.After(patience):
+		t.Fatal("the scaler does not end")
+	}
+}
+
+func TestACallThatDoesNotEndDoesNotKeepTheScalerFromEnding(t *testing.T) {
+	s := serve(t, func(o *Options) { o.stopWithin = time.Millisecond })
+	conn := dial(t, s.address, insecure.NewCredentials())
+	healthy(t, conn)
+	stream, err := grpc_health_v1.NewHealthClient(conn).Watch(t.Context(), &grpc_health_v1.HealthCheckRequest{})
+	require.NoError(t, err)
+	_, err = stream.Recv()
+	require.NoError(t, err)
+	s.end()
 	select {
 	case err := <-s.ended:
 		require.NoError(t, err)
