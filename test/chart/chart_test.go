@@ -116,8 +116,20 @@ func built(t *testing.T, components ...string) map[string]*unstructured.Unstruct
 	return objects(t, manifests)
 }
 
-func TestByDefaultItIsWhatTheManifestsForKustomizeAre(t *testing.T) {
-	same(t, built(t), template(t))
+// overlay is what kustomize makes of an overlay.
+func overlay(t *testing.T, name string) map[string]*unstructured.Unstructured {
+	t.Helper()
+	made, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), filepath.Join(artifacts, "overlays", name))
+	require.NoError(t, err)
+	manifests, err := made.AsYaml()
+	require.NoError(t, err)
+	return objects(t, manifests)
+}
+
+func TestItIsWhatTheOverlaysForKustomizeAre(t *testing.T) {
+	same(t, overlay(t, "keda"), template(t))
+	same(t, overlay(t, "without-keda"), template(t, "--set", "scaler.enabled=false"))
+	same(t, overlay(t, "high-availability"), template(t, "--values", filepath.Join(artifacts, "chart", "values-large.yaml")))
 }
 
 // The component for kustomize says the same as the values.
