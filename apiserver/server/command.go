@@ -2,13 +2,14 @@ package server
 
 import (
 	"github.com/spf13/cobra"
-	logsapi "k8s.io/component-base/logs/api/v1"
+
+	"github.com/kedahttp/kedahttp/interceptor/logging"
 )
 
 // NewCommand makes the command that runs the server. Its context ends with the process.
 func NewCommand() *cobra.Command {
 	options := NewOptions()
-	logging := logsapi.NewLoggingConfiguration()
+	var applyLogging func() error
 	cmd := &cobra.Command{
 		Use:           "apiserver",
 		Short:         "Serve HTTPApps to a Kubernetes cluster, wake them and see to what they are made of",
@@ -17,7 +18,7 @@ func NewCommand() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := logsapi.ValidateAndApply(logging, nil); err != nil {
+			if err := applyLogging(); err != nil {
 				return err
 			}
 			options.Complete()
@@ -32,6 +33,6 @@ func NewCommand() *cobra.Command {
 		},
 	}
 	options.AddFlags(cmd.Flags())
-	logsapi.AddFlags(logging, cmd.Flags())
+	applyLogging = logging.AddFlags(cmd.Flags())
 	return cmd
 }

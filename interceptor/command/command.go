@@ -4,7 +4,6 @@ package command
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"net"
 	"net/http"
@@ -33,6 +32,7 @@ import (
 	"github.com/kedahttp/kedahttp/interceptor/endpoints"
 	"github.com/kedahttp/kedahttp/interceptor/hold"
 	"github.com/kedahttp/kedahttp/interceptor/host"
+	"github.com/kedahttp/kedahttp/interceptor/logging"
 	"github.com/kedahttp/kedahttp/interceptor/proxy"
 	"github.com/kedahttp/kedahttp/interceptor/queue"
 	"github.com/kedahttp/kedahttp/interceptor/queue/wire"
@@ -63,6 +63,7 @@ func New() *cobra.Command {
 		MaxHeldRequests: 20000, MaxHeldBytes: resource.QuantityValue{Quantity: resource.MustParse("128Mi")},
 		TLS: TLSOptions{Listen: ":8443", PublicPort: 443, MinVersion: "VersionTLS12"},
 	}
+	var applyLogging func() error
 	cmd := &cobra.Command{
 		Use:           "interceptor",
 		Short:         "Take the requests of all HTTPApps, count them, hold them while an app wakes, and forward them to its pods",
@@ -70,6 +71,9 @@ func New() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := applyLogging(); err != nil {
+				return err
+			}
 			if err := o.Complete(); err != nil {
 				return err
 			}
@@ -91,14 +95,8 @@ func New() *cobra.Command {
 	f.StringSliceVar(&o.TrustedProxies, "trusted-proxies", o.TrustedProxies, "Networks (CIDR) of the proxies in front whose X-Forwarded-For, -Proto and -Host, and Forwarded, are kept and extended; those of others are replaced.")
 	o.TLS.addFlags(f)
 	o.addFlags(f)
-	addLogFlags(cmd)
+	applyLogging = logging.AddFlags(f)
 	return cmd
-}
-
-func addLogFlags(cmd *cobra.Command) {
-	logs := flag.NewFlagSet("klog", flag.ContinueOnError)
-	klog.InitFlags(logs)
-	cmd.Flags().AddGoFlag(logs.Lookup("v"))
 }
 
 // Complete checks what was given.
@@ -263,7 +261,7 @@ func (i *interceptor) run(ctx context.Context, requests, admin, counts, secure n
 		group.Go(func() error { return closed(secureServer.Serve(secure)) })
 		klog.InfoS("Serving with TLS", "requests", secure.Addr().String())
 	}
-	adminServer := &http.Server{Handler: i.admin(), ReadHeaderTimeout: 10 * time.Second}
+	adminServer := &http.Server{Handler: i.admin(), ReadTimeout: 10 * time.Second, IdleTimeout: time.Minute}
 	countsServer := grpc.NewServer(
 		grpc.Creds(i.creds),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),

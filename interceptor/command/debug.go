@@ -9,7 +9,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/kedahttp/kedahttp/admin"
+	"github.com/kedahttp/kedahttp/interceptor/admin"
 	"github.com/kedahttp/kedahttp/interceptor/backend"
 )
 

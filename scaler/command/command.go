@@ -4,7 +4,6 @@ package command
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"net"
 	"net/http"
@@ -29,9 +28,10 @@ import (
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 
-	"github.com/kedahttp/kedahttp/admin"
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 	"github.com/kedahttp/kedahttp/apiserver/storage/record"
+	"github.com/kedahttp/kedahttp/interceptor/admin"
+	"github.com/kedahttp/kedahttp/interceptor/logging"
 	"github.com/kedahttp/kedahttp/interceptor/queue"
 	"github.com/kedahttp/kedahttp/scaler"
 )
@@ -58,6 +58,7 @@ func New() *cobra.Command {
 		ActiveFor: 10 * time.Second, CountsGrace: 30 * time.Second, ShutdownDelay: 3 * time.Second,
 		stopWithin: 5 * time.Second,
 	}
+	var applyLogging func() error
 	cmd := &cobra.Command{
 		Use:           "scaler",
 		Short:         "Tell KEDA how busy each HTTPApp is",
@@ -65,6 +66,9 @@ func New() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := applyLogging(); err != nil {
+				return err
+			}
 			if err := o.Complete(); err != nil {
 				return err
 			}
@@ -84,9 +88,7 @@ func New() *cobra.Command {
 	f.DurationVar(&o.ActiveFor, "active-for", o.ActiveFor, "How long after its last request an app is still active: about two of KEDA's polling intervals. A trigger's metadata.activeFor goes before it.")
 	f.DurationVar(&o.CountsGrace, "counts-grace", o.CountsGrace, "How long the last counts of an interceptor that was lost are used.")
 	f.DurationVar(&o.ShutdownDelay, "shutdown-delay", o.ShutdownDelay, "How long KEDA is still answered after the signal to end, so that it finds another scaler first.")
-	logs := flag.NewFlagSet("klog", flag.ContinueOnError)
-	klog.InitFlags(logs)
-	f.AddGoFlag(logs.Lookup("v"))
+	applyLogging = logging.AddFlags(f)
 	return cmd
 }
 
@@ -211,7 +213,7 @@ func (o *Options) serve(ctx context.Context, requests, admin net.Listener, infor
 		}
 		return nil
 	}
-	adminServer := &http.Server{Handler: o.admin(ready, collector), ReadHeaderTimeout: 10 * time.Second}
+	adminServer := &http.Server{Handler: o.admin(ready, collector), ReadTimeout: 10 * time.Second, IdleTimeout: time.Minute}
 
 	group, failed := errgroup.WithContext(context.Background())
 	last, stop := context.WithCancel(failed)

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"k8s.io/component-base/logs"
 	"k8s.io/klog/v2"
 )
 
@@ -64,11 +65,11 @@ func Verbosity(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, fmt.Sprintf("the body is %q, and not a number from 0 to %d", body, most), http.StatusBadRequest)
 		return
 	}
-	var level klog.Level
-	if err := level.Set(strconv.Itoa(v)); err != nil {
+	done, err := logs.GlogSetter(strconv.Itoa(v))
+	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
 	klog.InfoS("Logging at another verbosity from now on", "v", v)
-	fmt.Fprintf(w, "successfully set klog.logging.verbosity to %d\n", v)
+	fmt.Fprintln(w, done)
 }
