@@ -36,6 +36,9 @@ func setConditions(status *v1alpha1.HTTPAppStatus, generation int64, parts ...co
 	if slices.Contains(parts, paused) {
 		ready.message = "requests to the app's URL are answered while it has a replica; it is paused, and none wakes it"
 	}
+	if slices.Contains(parts, parked) {
+		ready.message = "requests to the app's URL are answered while it has a replica; none wakes it"
+	}
 	for _, part := range parts {
 		set(status, generation, part)
 		if part.status == metav1.ConditionFalse && ready.status != metav1.ConditionFalse ||

@@ -40,12 +40,12 @@ func TestAnAppIsReadyWhenAllItsPartsAre(t *testing.T) {
 	}
 }
 
-func TestOfAnAppThatIsPausedIsNotSaidThatRequestsWakeIt(t *testing.T) {
+func TestOnlyOfAnAppThatRequestsWakeIsItSaid(t *testing.T) {
 	var status v1alpha1.HTTPAppStatus
-	for _, scaler := range []condition{paused, yes(v1alpha1.ConditionScalerReady, "C", "")} {
+	for _, scaler := range []condition{paused, parked, yes(v1alpha1.ConditionScalerReady, "C", "")} {
 		setConditions(&status, 7, yes(v1alpha1.ConditionWorkloadReady, "B", ""), scaler)
 		message := find(status.Conditions, v1alpha1.ConditionReady).Message
-		if wakes := strings.Contains(message, "after waking it"); wakes == (scaler == paused) {
+		if wakes := strings.Contains(message, "after waking it"); wakes == (scaler == paused || scaler == parked) {
 			t.Errorf("when its scaler is %s, it says: %s", scaler.reason, message)
 		}
 	}

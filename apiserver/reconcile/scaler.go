@@ -19,6 +19,8 @@ var scaledObjects = kedav1alpha1.SchemeGroupVersion.WithResource("scaledobjects"
 
 var paused = yes(v1alpha1.ConditionScalerReady, "Paused", "spec.scaling.paused is true: nothing changes the replicas by itself")
 
+var parked = yes(v1alpha1.ConditionScalerReady, "NotScaled", "kubectl scale sets the replicas; requests do not even wake the app from zero")
+
 // reconcileScaler makes the autoscaler that the app wants, and takes away the one that it does not want any more.
 func (r *Reconciler) reconcileScaler(ctx context.Context, app *v1alpha1.HTTPApp) (condition, error) {
 	wanted := app.Spec.Scaling.Autoscaler
@@ -40,11 +42,10 @@ func (r *Reconciler) reconcileScaler(ctx context.Context, app *v1alpha1.HTTPApp)
 	case v1alpha1.AutoscalerHPA:
 		return r.reconcileHPA(ctx, app)
 	case v1alpha1.AutoscalerNone:
-		message := "kubectl scale sets the replicas; requests only wake the app from zero"
 		if app.Spec.Scaling.Activation == v1alpha1.ActivationNever {
-			message = "kubectl scale sets the replicas; requests do not even wake the app from zero"
+			return parked, nil
 		}
-		return yes(v1alpha1.ConditionScalerReady, "NotScaled", message), nil
+		return yes(v1alpha1.ConditionScalerReady, "NotScaled", "kubectl scale sets the replicas; requests only wake the app from zero"), nil
 	default:
 		return r.reconcileScaledObject(ctx, app)
 	}
