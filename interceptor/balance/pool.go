@@ -44,8 +44,8 @@ type Endpoint struct {
 	pool    *Pool
 	// inFlight is shared by the endpoints of an address that went and came back.
 	inFlight *atomic.Int64
-	// failures are the connections that could not be made since the last that could.
-	failures atomic.Int32
+	// failures are the connections that could not be made since the last request that was answered, and broken those that broke.
+	failures, broken atomic.Int32
 	// reached says that one could be made.
 	reached atomic.Bool
 	since   time.Time
@@ -267,9 +267,31 @@ func least(pods []*Endpoint) *Endpoint {
 
 // Failed leaves a pod out for a moment: it could not be connected to.
 func (e *Endpoint) Failed() {
+	e.pool.mu.Lock()
+	defer e.pool.mu.Unlock()
+	e.leaveOut()
+}
+
+// mostBroken is how many connections a pod may break, one after the other, before it is left out: it could be for what it was asked.
+const mostBroken = 1
+
+// Broke leaves a pod out for a moment that breaks connections as soon as they are made, if there is another to pick: what breaks the
+// last one may be the requests, and nobody else has them.
+func (e *Endpoint) Broke() {
+	if e.broken.Add(1) <= mostBroken {
+		return
+	}
+	e.pool.mu.Lock()
+	defer e.pool.mu.Unlock()
+	if len(e.pool.pickable.Load().all) > 1 {
+		e.reached.Store(true)
+		e.leaveOut()
+	}
+}
+
+// leaveOut is for both. The pool is locked.
+func (e *Endpoint) leaveOut() {
 	p := e.pool
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	if e.out || p.all[e.Address] != e {
 		return
 	}
@@ -293,6 +315,9 @@ func (e *Endpoint) Failed() {
 func (e *Endpoint) Succeeded() {
 	if e.failures.Load() != 0 {
 		e.failures.Store(0)
+	}
+	if e.broken.Load() != 0 {
+		e.broken.Store(0)
 	}
 	if !e.reached.Load() {
 		e.reached.Store(true)

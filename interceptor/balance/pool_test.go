@@ -86,6 +86,30 @@ func TestAPodThatFailedIsLeftOutForALongerTimeEachTimeAndComesBack(t *testing.T)
 	require.Eventually(t, p.Available, 20*time.Second, time.Millisecond, "from the beginning again")
 }
 
+func TestAPodThatBreaksConnectionsInARowIsLeftOutIfThereIsAnother(t *testing.T) {
+	clk := clocktesting.NewFakeClock(time.Unix(0, 0))
+	p := NewPool(clk, func() {})
+	p.Set(addresses(2))
+	bad := p.Pick(nil)
+	for range 10 {
+		bad.Broke()
+		bad.Succeeded()
+	}
+	require.Len(t, p.pickable.Load().all, 2, "not in a row")
+	bad.Broke()
+	bad.Broke()
+	good := p.Pick(nil)
+	require.NotEqual(t, bad, good)
+	good.Broke()
+	good.Broke()
+	require.Equal(t, []*Endpoint{good}, p.pickable.Load().all, "better than none")
+	clk.Step(quarantineFirst)
+	require.Eventually(t, func() bool { return len(p.pickable.Load().all) == 2 }, 20*time.Second, time.Millisecond)
+	bad.Broke()
+	clk.Step(2*quarantineFirst - time.Millisecond)
+	require.Equal(t, []*Endpoint{good}, p.pickable.Load().all, "for longer, and at once")
+}
+
 func TestAFailureOfAPodThatIsGoneDoesNotHitItsSuccessor(t *testing.T) {
 	p := NewPool(clock.RealClock{}, func() {})
 	p.Set(addresses(1))

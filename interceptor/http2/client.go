@@ -49,6 +49,7 @@ func (c *Conn) respond() error {
 	case !b.head.response(), b.head.Status < 200 && (b.end || len(s.heads) >= mostInterim):
 		return ofStream(b.id, http2.ErrCodeProtocol)
 	}
+	c.answered = true
 	if b.head.Status >= 200 {
 		s.responded = true
 		if !s.ofHead && b.head.Status != 304 {
@@ -82,6 +83,13 @@ func (s *Stream) Response() (Head, error) {
 	h := s.heads[0]
 	s.heads = s.heads[1:]
 	return h, nil
+}
+
+// Unheard reports whether the connection of the stream has ended before anything was answered on it.
+func (s *Stream) Unheard() bool {
+	s.conn.mu.Lock()
+	defer s.conn.mu.Unlock()
+	return s.conn.err != nil && !s.conn.answered
 }
 
 // Ready takes what is there of the body without waiting. It is the last of it if ended is true.

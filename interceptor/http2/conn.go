@@ -100,6 +100,8 @@ type Conn struct {
 	// out is what is to be written, by whoever has said that it is flushing. broken says that nothing can be written any more.
 	out              []byte
 	flushing, broken bool
+	// answered says that the peer has answered a stream.
+	answered bool
 	// headed says that the peer knows that header blocks refer to nothing that came before.
 	headed bool
 	// controls counts what was put out for the peer's sake since something was written.

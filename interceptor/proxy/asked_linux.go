@@ -173,18 +173,14 @@ func (a *asked) forward() error {
 			return nil
 		}
 		cause := a.aborted()
-		var unsent *dialError
-		failed := cause == nil && errors.As(err, &unsent)
-		if failed {
-			pod.Failed() // before its room is given to one that waits
-		}
+		unsent := cause == nil && blame(pod, err) // before its room is given to one that waits
 		a.release()
 		switch {
 		case cause != nil:
 			return cause
 		case a.begun:
 			return err
-		case failed:
+		case unsent:
 			a.ticket.Hold()
 			b.Tally.Retried(retryConnect)
 			a.timeouts.hold()

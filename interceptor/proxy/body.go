@@ -39,8 +39,9 @@ const linger = time.Second
 // taken for the next request, a read must not go on after the handler, and none must begin behind net/http's back. So an
 // exchange whose body was not read to its end when it was answered is the last of its connection.
 type clientBody struct {
-	from  io.ReadCloser
-	ended atomic.Bool
+	from io.ReadCloser
+	// ended says that it was read to its end, and failed that it has none.
+	ended, failed atomic.Bool
 	// bytes are those that were read.
 	bytes atomic.Int64
 
@@ -57,11 +58,17 @@ func (b *clientBody) Read(p []byte) (int, error) {
 	}
 	n, err := b.from.Read(p)
 	b.bytes.Add(int64(n))
-	if errors.Is(err, io.EOF) {
+	switch {
+	case errors.Is(err, io.EOF):
 		b.ended.Store(true)
+	case err != nil:
+		b.failed.Store(true)
 	}
 	return n, err
 }
+
+// broke reports whether it is for the client that its body was not forwarded.
+func (b *clientBody) broke() bool { return b != nil && b.failed.Load() }
 
 // Close leaves the body to the server.
 func (b *clientBody) Close() error { return nil }

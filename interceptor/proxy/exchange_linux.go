@@ -190,11 +190,12 @@ func (c *client) ask(l *link) (reusable bool, err error) {
 		if err == nil {
 			n, err = l.head(&c.response, string(c.request.Method) == http.MethodHead)
 		}
-		switch {
-		case err != nil && c.whole && c.request.Upgrade == nil && l.unheard(err, len(head)+len(body)):
-			return false, errAgain
-		case err != nil:
-			return false, err
+		if err != nil {
+			all := 0
+			if c.whole && c.request.Upgrade == nil {
+				all = len(head) + len(body)
+			}
+			return false, l.failed(err, all)
 		}
 		switch status := c.response.Status; {
 		case status == http.StatusSwitchingProtocols:

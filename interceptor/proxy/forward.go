@@ -42,16 +42,13 @@ func (h *Handler) RoundTrip(r *http.Request) (*http.Response, error) {
 			pod.Succeeded()
 			return res, nil
 		}
-		var unsent *dialError
-		failed := ctx.Err() == nil && errors.As(err, &unsent)
-		if failed {
-			pod.Failed() // before its room is given to one that waits
-		}
+		// Before its room is given to one that waits.
+		unsent := ctx.Err() == nil && !x.client.broke() && blame(pod, err)
 		x.release()
 		switch {
 		case ctx.Err() != nil:
 			return nil, err
-		case failed:
+		case unsent:
 			x.ticket.Hold()
 			b.Tally.Retried(retryConnect)
 			x.timeouts.hold()

@@ -29,8 +29,9 @@ const (
 type link struct {
 	socket
 	in input
-	// since is when it was put away.
+	// since is when it was put away, and heard says that a pod has answered on it.
 	since time.Time
+	heard bool
 	// open counts it until it is closed, which it is once.
 	open *atomic.Int64
 }
@@ -56,6 +57,18 @@ func (l *link) unheard(err error, n int) bool {
 	return n > 0 && unacknowledged >= n
 }
 
+// failed is the error of a request under which the link broke, of which the last n bytes that were written are all, or n is 0. It says
+// whose fault that is, and whether the request can be sent again.
+func (l *link) failed(err error, n int) error {
+	if l.unheard(err, n) {
+		err = errAgain
+	}
+	if !l.heard {
+		err = &brokeError{err}
+	}
+	return err
+}
+
 // interrupt ends what goes on on the link, which is of no use afterwards.
 func (l *link) interrupt() { _ = l.conn.SetDeadline(past) }
 
@@ -65,6 +78,7 @@ func (l *link) head(r *http1.Response, ofHead bool) (n int, err error) {
 	for {
 		if len(l.in.b) > 0 && (tried == 0 || http1.Ends(l.in.b, tried)) {
 			if n, err = r.Parse(l.in.b, ofHead); n > 0 || err != nil {
+				l.heard = true
 				return n, err
 			}
 		}

@@ -48,6 +48,7 @@ func probe(l *link, r *http.Request) (res *http.Response, body []byte, reusable 
 	if len(body) > mostProbeBody {
 		return res, body[:mostProbeBody], false, nil
 	}
+	l.heard = true
 	return res, body, err == nil && !res.Close && in.Buffered() == 0, err
 }
 

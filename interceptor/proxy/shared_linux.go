@@ -216,6 +216,9 @@ func (x *asking) sendShared(pod *balance.Endpoint, fresh bool) (err error) {
 	}
 	for {
 		head, err := to.Response()
+		if err != nil && to.Unheard() {
+			return &brokeError{err}
+		}
 		if err != nil {
 			return err
 		}

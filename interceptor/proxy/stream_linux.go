@@ -308,11 +308,12 @@ func (x *asking) send(pod *balance.Endpoint, fresh bool) (err error) {
 		if err == nil {
 			n, err = l.head(&x.response, ofHead)
 		}
-		switch {
-		case err != nil && x.whole && l.unheard(err, len(head)+len(x.body)):
-			return errAgain
-		case err != nil:
-			return err
+		if err != nil {
+			all := 0
+			if x.whole {
+				all = len(head) + len(x.body)
+			}
+			return l.failed(err, all)
 		}
 		switch status := x.response.Status; {
 		case status == http.StatusSwitchingProtocols:

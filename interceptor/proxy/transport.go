@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
+	"github.com/kedahttp/kedahttp/interceptor/balance"
 )
 
 // dialTimeout is how long a connection to a pod may take. A pod is in the same cluster; one that does not answer in this time
@@ -21,6 +22,25 @@ const dialTimeout = 2 * time.Second
 type dialError struct{ error }
 
 func (e *dialError) Unwrap() error { return e.error }
+
+// brokeError says that a pod broke a connection on which it has not answered anything: it is not the connection's age.
+type brokeError struct{ error }
+
+func (e *brokeError) Unwrap() error { return e.error }
+
+// blame has a pod left out for a moment if the error of a request says that it is for the pod, and reports whether nothing was sent to it.
+func blame(pod *balance.Endpoint, err error) (unsent bool) {
+	var notMade *dialError
+	var broke *brokeError
+	switch {
+	case errors.As(err, &notMade):
+		pod.Failed()
+		return true
+	case errors.As(err, &broke):
+		pod.Broke()
+	}
+	return false
+}
 
 // Transports are the connections to all pods of all apps: one set for HTTP/1.1, one for HTTP/2 in plain text, one for either with TLS,
 // and one for what HTTP/2 cannot do.
@@ -101,17 +121,22 @@ func (t Transports) of(protocol v1alpha1.Protocol, r *http.Request) (of *transpo
 }
 
 // RoundTrip implements http.RoundTripper. It tells a request that was not sent, because TLS did not come about, from one that may
-// have been.
+// have been, and one that a new connection has broken under.
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	if !t.secure {
-		return t.Transport.RoundTrip(r)
+	var connected, fresh bool
+	var answered atomic.Bool // by whoever reads, who may be late
+	trace := &httptrace.ClientTrace{
+		GotConn:              func(c httptrace.GotConnInfo) { connected, fresh = true, !c.Reused },
+		GotFirstResponseByte: func() { answered.Store(true) },
 	}
-	connected := false
-	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected = true }}
 	res, err := t.Transport.RoundTrip(r.WithContext(httptrace.WithClientTrace(r.Context(), trace)))
 	var unsent *dialError
-	if err != nil && !connected && !errors.As(err, &unsent) {
+	switch {
+	case err == nil || errors.As(err, &unsent):
+	case t.secure && !connected:
 		err = &dialError{err}
+	case fresh && !answered.Load():
+		err = &brokeError{err}
 	}
 	return res, err
 }
