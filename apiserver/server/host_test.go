@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	fakediscovery "k8s.io/client-go/discovery/fake"
@@ -56,6 +57,9 @@ func TestWrongOptionsAreNamedByTheirFlag(t *testing.T) {
 		"--namespace":                  func(o *Options) { o.Namespace = "a.b" },
 		"--scaler-address":             func(o *Options) { o.ScalerAddress = "nowhere" },
 		"--shutdown-delay-duration":    func(o *Options) { o.ShutdownDelay = -1 },
+		"--ca-lifetime":                func(o *Options) { o.Lifetimes.Authority = time.Hour },
+		"--certificate-lifetime":       func(o *Options) { o.Lifetimes.Leaf = time.Hour },
+		"--certificate-overlap":        func(o *Options) { o.Lifetimes.Overlap = 0 },
 		"--public-port":                func(o *Options) { o.PublicPort = 0 },
 		"--interceptor-counts-service": func(o *Options) { o.CountsService = "" },
 	} {

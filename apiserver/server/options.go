@@ -17,6 +17,7 @@ import (
 
 	"github.com/kedahttp/kedahttp/apiserver/admission/quota"
 	"github.com/kedahttp/kedahttp/apiserver/admission/rights"
+	"github.com/kedahttp/kedahttp/apiserver/server/certificates"
 )
 
 // Options are the server's settings.
@@ -48,6 +49,8 @@ type Options struct {
 	ScalerAuthentication string
 	// CountsService is the headless Service of the interceptors' counts.
 	CountsService string
+	// Lifetimes are those of the certificates that the server makes.
+	Lifetimes certificates.Lifetimes
 	// ExternalMetrics says that the host's external.metrics.k8s.io is to be this server's if it is nobody else's.
 	ExternalMetrics bool
 	// ShutdownDelay is how long the server still answers after it was told to stop, while endpoints forget it.
@@ -78,6 +81,7 @@ func NewOptions() *Options {
 		InterceptorService: "kedahttp-interceptor",
 		ClusterDomain:      "cluster.local",
 		CountsService:      "kedahttp-interceptor-counts",
+		Lifetimes:          certificates.DefaultLifetimes,
 		ExternalMetrics:    true,
 		ShutdownDelay:      5 * time.Second,
 	}
@@ -99,6 +103,9 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.ScalerAuthentication, "scaler-authentication", o.ScalerAuthentication, "The ClusterTriggerAuthentication of KEDA with which it speaks TLS to the scaler: caCert and, if the scaler wants it, tlsClientCert and tlsClientKey. Default: it speaks no TLS.")
 	fs.StringVar(&o.ScalerAddress, "scaler-address", o.ScalerAddress, "Where KEDA reaches the scaler, as host:port. Default: kedahttp-scaler.NAMESPACE.svc:9090.")
 	fs.StringVar(&o.CountsService, "interceptor-counts-service", o.CountsService, "The headless Service, in the same namespace, whose endpoints are the interceptors' counts.")
+	fs.DurationVar(&o.Lifetimes.Authority, "ca-lifetime", o.Lifetimes.Authority, "How long an authority is good for that this server makes to sign the certificates of kedahttp's own parts. When a third of that is left it makes another one, and trusts both until nothing is of the old one.")
+	fs.DurationVar(&o.Lifetimes.Leaf, "certificate-lifetime", o.Lifetimes.Leaf, "How long a certificate is good for that this server makes for one of kedahttp's own parts. When a third of that is left it is made anew. At least eight times --certificate-overlap.")
+	fs.DurationVar(&o.Lifetimes.Overlap, "certificate-overlap", o.Lifetimes.Overlap, "How long it may take until everybody has heard of another certificate: so long a new authority is only trusted before it signs, and the old one trusted still. A kubelet brings a Secret into pods within one to two minutes.")
 	fs.BoolVar(&o.ExternalMetrics, "external-metrics", o.ExternalMetrics, "Serve the cluster's external.metrics.k8s.io while nobody else does. An adapter that comes later (KEDA's, say) must be let take it over: switch this off first.")
 	fs.DurationVar(&o.ShutdownDelay, "shutdown-delay-duration", o.ShutdownDelay, "How long the server still answers after it was told to stop, so that nobody is sent to it any more when it does.")
 }
@@ -142,6 +149,9 @@ func (o *Options) Validate() error {
 	}
 	if host, port, err := net.SplitHostPort(o.ScalerAddress); err != nil || host == "" || port == "" {
 		errs = append(errs, fmt.Errorf("--scaler-address: %q is no host:port", o.ScalerAddress))
+	}
+	if err := o.Lifetimes.Validate("--ca-lifetime", "--certificate-lifetime", "--certificate-overlap"); err != nil {
+		errs = append(errs, err)
 	}
 	if o.ShutdownDelay < 0 {
 		errs = append(errs, errors.New("--shutdown-delay-duration: must be 0s or more"))

@@ -216,8 +216,9 @@ func (o *Options) certificates(client kubernetes.Interface, dynamic dynamic.Inte
 			leaf("kedahttp-interceptor", "kedahttp-interceptor", o.CountsService),
 			leaf("kedahttp-scaler", "kedahttp-scaler"),
 		},
-		Service: o.Service,
-		Clock:   clock.RealClock{},
+		Service:   o.Service,
+		Lifetimes: o.Lifetimes,
+		Clock:     clock.RealClock{},
 	}
 	if !o.ownCertificate() {
 		config.APIService = apiService

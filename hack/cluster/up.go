@@ -20,6 +20,7 @@ func newUpCommand() *cobra.Command {
 	var (
 		withoutKEDA bool
 		release     string
+		sync        time.Duration
 	)
 	cmd := &cobra.Command{
 		Use:   "up NAME",
@@ -36,10 +37,11 @@ func newUpCommand() *cobra.Command {
 			if err := asRoot(); err != nil {
 				return err
 			}
-			return up(cmd, c, release, !withoutKEDA)
+			return up(cmd, c, release, sync, !withoutKEDA)
 		},
 	}
 	cmd.Flags().BoolVar(&withoutKEDA, "without-keda", false, "leave KEDA out; a KEDA that the cluster has stays")
+	cmd.Flags().DurationVar(&sync, "sync", 0, "how often the kubelet looks at each pod, and brings changed Secrets into it, for good; default: as often as any kubelet, once a minute")
 	releaseFlag(cmd, &release)
 	return cmd
 }
@@ -48,7 +50,7 @@ func releaseFlag(cmd *cobra.Command, release *string) {
 	cmd.Flags().StringVar(release, "kubernetes", "", "minor release of Kubernetes, such as 1.35; a cluster keeps the one that it was made with")
 }
 
-func up(cmd *cobra.Command, c cluster.Cluster, release string, withKEDA bool) error {
+func up(cmd *cobra.Command, c cluster.Cluster, release string, sync time.Duration, withKEDA bool) error {
 	begin := time.Now()
 	ctx, report := cmd.Context(), report(cmd)
 	unlock, err := lock(cmd, c)
@@ -63,6 +65,16 @@ func up(cmd *cobra.Command, c cluster.Cluster, release string, withKEDA bool) er
 	kubernetes, err := kubernetesOf(builder, c, release)
 	if err != nil {
 		return err
+	}
+	if sync > 0 {
+		state, err := c.Load()
+		if err != nil {
+			return err
+		}
+		state.Sync = sync.String()
+		if err := c.Save(state); err != nil {
+			return err
+		}
 	}
 	built, err := build(ctx, builder, kubernetes, withKEDA)
 	if err != nil {

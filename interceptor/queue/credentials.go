@@ -21,9 +21,8 @@ const (
 	authorityFile   = "ca.crt"
 )
 
-// reloadPeriod is how often the files are looked at again. A mounted Secret itself takes about a minute to change, and
-// certificates overlap by far more than that.
-const reloadPeriod = 10 * time.Second
+// reloadPeriod is how often the files, which are small, are looked at again: nothing to be added to the time that a mounted Secret takes to change.
+const reloadPeriod = time.Second
 
 // ServerCredentials are those of a Publisher's server: it has the certificate in the directory and asks of every client one
 // of the same authority. Files that change are read again for new connections.

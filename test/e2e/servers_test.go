@@ -152,6 +152,10 @@ type prober struct {
 // probe begins to send GETs for the path, each on what the client makes of it, until it is stopped. Answers with one of the
 // codes are right; an error is one of the connection, and allowed or not.
 func (u user) probe(client *http.Client, url string, errors bool, codes ...int) *prober {
+	return u.probeBy(func(ctx context.Context) (int, string, error) { return once(ctx, client, url) }, errors, codes...)
+}
+
+func (u user) probeBy(ask func(context.Context) (code int, body string, err error), errors bool, codes ...int) *prober {
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &prober{answers: map[int]int{}}
 	done := make(chan struct{})
@@ -160,14 +164,14 @@ func (u user) probe(client *http.Client, url string, errors bool, codes ...int) 
 	go func() {
 		defer close(done)
 		for ctx.Err() == nil {
-			code, body, err := once(ctx, client, url)
+			code, body, err := ask(ctx)
 			if ctx.Err() != nil {
 				return
 			}
 			p.mu.Lock()
 			p.answers[code]++
 			if err != nil && !errors || err == nil && !slices.Contains(codes, code) {
-				p.problems = append(p.problems, fmt.Sprintf("%s: %d %s %v", time.Now().Format("15:04:05.000"), code, body, err))
+				p.problems = append(p.problems, fmt.Sprintf("%s: %d %.300s %v", time.Now().Format("15:04:05.000"), code, body, err))
 			}
 			p.mu.Unlock()
 			select {
@@ -192,7 +196,7 @@ func once(ctx context.Context, client *http.Client, url string) (int, string, er
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
-	return resp.StatusCode, string(body[:min(len(body), 300)]), err
+	return resp.StatusCode, string(body), err
 }
 
 // check ends the probes and fails the test if one of them was not right.

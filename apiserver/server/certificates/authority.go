@@ -11,17 +11,13 @@ import (
 	"time"
 )
 
-// overlap is how long a new authority is only trusted before it signs anything in use, and how long the one before it is
-// trusted after nothing in use is signed by it any more. Those who have to hear of a change are the replicas, which look once a
-// minute, the host cluster, and the pods that mount a Secret, which takes a kubelet up to two minutes.
-const overlap = 10 * time.Minute
-
 // authority is a certificate authority that can issue, and those that are trusted beside it: the ones before it, for as long as
 // somebody may show a certificate of theirs.
 type authority struct {
 	pair
-	cert *x509.Certificate
-	key  any
+	lives Lifetimes
+	cert  *x509.Certificate
+	key   any
 	// since is when it began to be trusted.
 	since time.Time
 	// earlier are the authorities before it, the latest first.
@@ -29,7 +25,7 @@ type authority struct {
 }
 
 // parse returns the authority of a pair, or why it cannot issue.
-func parse(p pair, now time.Time) (*authority, error) {
+func (l Lifetimes) parse(p pair, now time.Time) (*authority, error) {
 	c, err := tls.X509KeyPair(p.cert, p.key)
 	if err != nil {
 		return nil, err
@@ -40,7 +36,7 @@ func parse(p pair, now time.Time) (*authority, error) {
 	case tooOld(c.Leaf, now):
 		return nil, fmt.Errorf("it ends at %s", c.Leaf.NotAfter.Format(time.RFC3339))
 	}
-	return &authority{pair: p, cert: c.Leaf, key: c.PrivateKey, since: now}, nil
+	return &authority{pair: p, lives: l, cert: c.Leaf, key: c.PrivateKey, since: now}, nil
 }
 
 // bundle is what is trusted, in PEM.
@@ -66,7 +62,7 @@ func (a *authority) remember(bundle []byte, now time.Time) {
 func (a *authority) forget(pairs []pair, now time.Time) {
 	for _, p := range pairs {
 		c, err := tls.X509KeyPair(p.cert, p.key)
-		if err != nil || c.Leaf.CheckSignatureFrom(a.cert) != nil || now.Before(c.Leaf.NotBefore.Add(skew+overlap)) {
+		if err != nil || c.Leaf.CheckSignatureFrom(a.cert) != nil || now.Before(c.Leaf.NotBefore.Add(skewOf(a.lives.Leaf)+a.lives.Overlap)) {
 			return
 		}
 	}
@@ -80,10 +76,13 @@ func (a *authority) check(p pair, l Leaf, now time.Time) error {
 		return err
 	}
 	signed := func(by *x509.Certificate) bool { return c.Leaf.CheckSignatureFrom(by) == nil }
-	everybody := !now.Before(a.since.Add(overlap))
+	everybody := !now.Before(a.since.Add(a.lives.Overlap))
+	inTime := everybody || len(a.earlier) == 0
 	switch {
-	case now.After(c.Leaf.NotAfter), tooOld(c.Leaf, now) && (everybody || len(a.earlier) == 0):
+	case now.After(c.Leaf.NotAfter), inTime && tooOld(c.Leaf, now):
 		return fmt.Errorf("it ends at %s", c.Leaf.NotAfter.Format(time.RFC3339))
+	case inTime && c.Leaf.NotAfter.Sub(now) > a.lives.Leaf+skewOf(a.lives.Leaf): // clocks of replicas differ
+		return fmt.Errorf("it is good until %s, for longer than %s", c.Leaf.NotAfter.Format(time.RFC3339), a.lives.Leaf)
 	case c.Leaf.Subject.CommonName != l.CommonName || !slices.Equal(c.Leaf.DNSNames, l.DNSNames):
 		return fmt.Errorf("it is for %v, not for %v", c.Leaf.DNSNames, l.DNSNames)
 	case !signed(a.cert) && (everybody || !slices.ContainsFunc(a.earlier, signed)):

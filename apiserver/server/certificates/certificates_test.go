@@ -34,16 +34,17 @@ type world struct {
 	client  *fake.Clientset
 	dynamic *dynamicfake.FakeDynamicClient
 	clock   *clocktesting.FakeClock
+	lives   Lifetimes
 }
 
 func newWorld(t *testing.T, objects ...runtime.Object) *world {
-	return &world{T: t, client: fake.NewClientset(), dynamic: dynamicfake.NewSimpleDynamicClient(runtime.NewScheme(), objects...), clock: clocktesting.NewFakeClock(start)}
+	return &world{T: t, client: fake.NewClientset(), dynamic: dynamicfake.NewSimpleDynamicClient(runtime.NewScheme(), objects...), clock: clocktesting.NewFakeClock(start), lives: DefaultLifetimes}
 }
 
 // replica returns the manager of one replica, with its certificates.
 func (w *world) replica() *Manager {
 	w.Helper()
-	m := NewManager(Config{Client: w.client, Dynamic: w.dynamic, Namespace: "ns", Own: own, Others: []Leaf{other}, APIService: "v1.example.com", Service: "own", Clock: w.clock})
+	m := NewManager(Config{Client: w.client, Dynamic: w.dynamic, Namespace: "ns", Own: own, Others: []Leaf{other}, APIService: "v1.example.com", Service: "own", Lifetimes: w.lives, Clock: w.clock})
 	w.ensure(m)
 	return m
 }
@@ -141,12 +142,12 @@ func TestALeafIsRenewedBeforeItEndsAndServedWithoutARestart(t *testing.T) {
 	m.Serving().AddListener(heard)
 	first, _ := m.Serving().CurrentCertKeyContent()
 
-	w.clock.SetTime(start.Add(leafLife / 2))
+	w.clock.SetTime(start.Add(w.lives.Leaf / 2))
 	w.ensure(m)
 	if now, _ := m.Serving().CurrentCertKeyContent(); !bytes.Equal(first, now) || heard.n != 0 {
 		t.Error("it was renewed at half of its life")
 	}
-	w.clock.SetTime(start.Add(leafLife * 3 / 4))
+	w.clock.SetTime(start.Add(w.lives.Leaf * 3 / 4))
 	w.ensure(m)
 	if now, _ := m.Serving().CurrentCertKeyContent(); bytes.Equal(first, now) || heard.n != 1 {
 		t.Errorf("it was not renewed, or not told: %d", heard.n)
@@ -177,9 +178,9 @@ func TestWhatIsOfNoUseIsMadeAnew(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.ensure(m)
-		w.clock.Step(overlap)
+		w.clock.Step(w.lives.Overlap)
 		w.ensure(m)
-		authority, err := parse(pairOf(w.secret(AuthoritySecret)), start)
+		authority, err := w.lives.parse(pairOf(w.secret(AuthoritySecret)), start)
 		if err != nil {
 			t.Errorf("%s: the authority: %v", name, err)
 			continue
@@ -201,7 +202,7 @@ func TestALostRaceIsNoError(t *testing.T) {
 			return false, nil, nil
 		}
 		s := action.(kubetesting.CreateAction).GetObject().(*corev1.Secret)
-		p, err := newAuthority(start)
+		p, err := w.lives.newAuthority(start)
 		if err != nil {
 			return true, nil, err
 		}

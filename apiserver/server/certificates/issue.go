@@ -11,13 +11,6 @@ import (
 	"time"
 )
 
-const (
-	authorityLife = 10 * 365 * 24 * time.Hour
-	leafLife      = 90 * 24 * time.Hour
-	// skew is how far behind the clocks of those who check may be.
-	skew = 5 * time.Minute
-)
-
 // pair is a certificate and its key in PEM.
 type pair struct{ cert, key []byte }
 
@@ -29,11 +22,11 @@ type Leaf struct {
 }
 
 // newAuthority makes a certificate authority.
-func newAuthority(now time.Time) (pair, error) {
+func (l Lifetimes) newAuthority(now time.Time) (pair, error) {
 	template := &x509.Certificate{
 		Subject:               pkix.Name{CommonName: "kedahttp-ca"},
-		NotBefore:             now.Add(-skew),
-		NotAfter:              now.Add(authorityLife),
+		NotBefore:             now.Add(-skewOf(l.Authority)),
+		NotAfter:              now.Add(l.Authority),
 		IsCA:                  true,
 		BasicConstraintsValid: true,
 		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
@@ -46,8 +39,8 @@ func (a *authority) issue(l Leaf, now time.Time) (pair, error) {
 	template := &x509.Certificate{
 		Subject:               pkix.Name{CommonName: l.CommonName},
 		DNSNames:              l.DNSNames,
-		NotBefore:             now.Add(-skew),
-		NotAfter:              now.Add(leafLife),
+		NotBefore:             now.Add(-skewOf(a.lives.Leaf)),
+		NotAfter:              now.Add(a.lives.Leaf),
 		BasicConstraintsValid: true,
 		KeyUsage:              x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},

@@ -30,9 +30,7 @@ const (
 	// sinceAnnotation is when the authority began to be trusted.
 	sinceAnnotation = "apps.http.keda.sh/trusted-since"
 
-	// Changes are heard of; looking once a minute is for those that were missed, and for what gets old.
-	period = time.Minute
-	retry  = 5 * time.Second
+	retry = 5 * time.Second
 )
 
 var apiServices = schema.GroupVersionResource{Group: "apiregistration.k8s.io", Version: "v1", Resource: "apiservices"}
@@ -47,6 +45,7 @@ type Config struct {
 	Others []Leaf
 	// APIService is told the authority that signed Own, if it is served by Service in Namespace. Empty: none is told.
 	APIService, Service string
+	Lifetimes           Lifetimes
 	Clock               clock.Clock
 }
 
@@ -64,10 +63,10 @@ func NewManager(config Config) *Manager { return &Manager{Config: config} }
 func (m *Manager) Run(ctx context.Context) {
 	changed := m.listen(ctx)
 	for {
-		wait := period
+		wait := m.Lifetimes.period()
 		if err := m.keep(ctx); err != nil && ctx.Err() == nil {
-			klog.ErrorS(err, "Keeping the certificates failed, trying again", "after", retry)
-			wait = retry
+			klog.ErrorS(err, "Keeping the certificates failed, trying again", "after", min(wait, retry))
+			wait = min(wait, retry)
 		}
 		timer := m.Clock.NewTimer(wait)
 		select {
@@ -117,7 +116,7 @@ func (m *Manager) authority(ctx context.Context) (*authority, error) {
 	now := m.Clock.Now()
 	var ca *authority
 	_, err := m.secret(ctx, AuthoritySecret, func(s *corev1.Secret) (err error) {
-		if ca, err = parse(pairOf(s), now); err != nil {
+		if ca, err = m.Lifetimes.parse(pairOf(s), now); err != nil {
 			return err
 		}
 		bundle := s.Data[authorityKey]
@@ -136,11 +135,11 @@ func (m *Manager) authority(ctx context.Context) (*authority, error) {
 		return nil
 	}, func(s *corev1.Secret) error {
 		if ca == nil {
-			p, err := newAuthority(now)
+			p, err := m.Lifetimes.newAuthority(now)
 			if err != nil {
 				return err
 			}
-			if ca, err = parse(p, now); err != nil {
+			if ca, err = m.Lifetimes.parse(p, now); err != nil {
 				return err
 			}
 			for _, b := range append([][]byte{s.Data[authorityKey]}, known...) {
@@ -148,7 +147,7 @@ func (m *Manager) authority(ctx context.Context) (*authority, error) {
 			}
 		}
 		s.Data = map[string][]byte{corev1.TLSCertKey: ca.pair.cert, corev1.TLSPrivateKeyKey: ca.pair.key, authorityKey: ca.bundle()}
-		s.Annotations[sinceAnnotation] = ca.since.UTC().Format(time.RFC3339)
+		s.Annotations[sinceAnnotation] = ca.since.UTC().Format(time.RFC3339Nano)
 		return nil
 	})
 	return ca, err

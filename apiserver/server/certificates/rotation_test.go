@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -43,19 +44,74 @@ func (p *party) trusts(q *party, at time.Time) error {
 	return err
 }
 
-// Replicas look at different times, an interceptor hears of its files late, and the host of what is published to it: at no moment
-// of a change of the authority may one of them refuse another.
+// short are lifetimes that are as short as they may be for an overlap.
+var short = Lifetimes{Authority: 8 * time.Minute, Leaf: 8 * time.Minute, Overlap: time.Minute}
+
+// everybody are two replicas, the host and a pod, none of whom may refuse another at any moment: replicas look at different times, an
+// interceptor hears of its files late, and the host of what is published to it.
+type everybody struct {
+	*world
+	all    []*party
+	checks [][2]*party
+}
+
+func (w *world) everybody() *everybody {
+	a, b := w.replica(), w.replica()
+	replica := func(name string, m *Manager) *party {
+		return &party{name: name, lag: w.lives.period(), look: func() ([]byte, []byte) {
+			w.ensure(m)
+			cert, _ := m.Serving().CurrentCertKeyContent()
+			return cert, m.current.bundle()
+		}}
+	}
+	first, second := replica("one replica", a), replica("another replica", b)
+	host := &party{name: "the host", look: func() ([]byte, []byte) { return nil, a.current.bundle() }}
+	pod := &party{name: "an interceptor", lag: w.lives.Overlap * 13 / 60, look: func() ([]byte, []byte) {
+		s := w.secret(other.Secret)
+		return s.Data[corev1.TLSCertKey], s.Data[authorityKey]
+	}}
+	return &everybody{world: w, all: []*party{first, second, host, pod}, checks: [][2]*party{{host, first}, {host, second}, {first, pod}, {pod, first}, {second, pod}, {pod, second}}}
+}
+
+// scatter has everybody hear of things now, and again at different times.
+func (e *everybody) scatter() {
+	random := rand.New(rand.NewPCG(1, 2))
+	for _, p := range e.all {
+		p.update(e.clock.Now())
+		p.hears = e.clock.Now().Add(time.Duration(random.Int64N(int64(p.lag) + 1)))
+	}
+}
+
+// live lets time go by, and returns the most authorities that the host trusted.
+func (e *everybody) live(d, step time.Duration, seen func()) (most int) {
+	for end := e.clock.Now().Add(d); e.clock.Now().Before(end); e.clock.Step(step) {
+		now := e.clock.Now()
+		for _, p := range e.all {
+			p.update(now)
+		}
+		for _, pair := range e.checks {
+			if err := pair[0].trusts(pair[1], now); err != nil {
+				e.Fatalf("%v before the end, %s refuses %s: %v", end.Sub(now), pair[0].name, pair[1].name, err)
+			}
+		}
+		most = max(most, len(authorities(e.all[2].trust)))
+		seen()
+	}
+	return most
+}
+
 func TestAChangeOfTheAuthorityCutsNobodyOff(t *testing.T) {
+	// old is shortly before the authority's last third begins.
+	old := func(l Lifetimes) time.Time { return start.Add(l.Authority*2/3 - skewOf(l.Authority)/3 - l.Overlap/8) }
 	for name, change := range map[string]func(w *world){
 		"its Secret is deleted": func(w *world) {
 			if err := w.client.CoreV1().Secrets("ns").Delete(w.Context(), AuthoritySecret, metav1.DeleteOptions{}); err != nil {
 				w.Fatal(err)
 			}
 		},
-		// Its leaves were renewed a moment before, so that nothing else is too old.
-		"it gets old": func(w *world) { w.clock.SetTime(start.Add(authorityLife*2/3 + time.Hour)) },
+		"it gets old": func(w *world) { w.clock.SetTime(old(w.lives).Add(w.lives.Overlap / 4)) },
 		"somebody brings their own": func(w *world) {
-			p, err := newAuthority(w.clock.Now().Add(-24 * time.Hour))
+			p, err := w.lives.newAuthority(w.clock.Now().Add(-w.lives.Authority / 8))
 			if err != nil {
 				w.Fatal(err)
 			}
@@ -66,60 +122,86 @@ func TestAChangeOfTheAuthorityCutsNobodyOff(t *testing.T) {
 			}
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
-			a, b := w.replica(), w.replica()
-			w.clock.SetTime(start.Add(authorityLife*2/3 - time.Hour))
-			w.ensure(a)
-			w.ensure(b)
-			random := rand.New(rand.NewPCG(1, 2))
-			replica := func(name string, m *Manager) *party {
-				return &party{name: name, lag: period, look: func() ([]byte, []byte) {
-					w.ensure(m)
-					cert, _ := m.Serving().CurrentCertKeyContent()
-					return cert, m.current.bundle()
-				}}
-			}
-			first, second := replica("one replica", a), replica("another replica", b)
-			host := &party{name: "the host", look: func() ([]byte, []byte) { return nil, a.current.bundle() }}
-			pod := &party{name: "an interceptor", lag: 2*time.Minute + 10*time.Second, look: func() ([]byte, []byte) {
-				s := w.secret(other.Secret)
-				return s.Data[corev1.TLSCertKey], s.Data[authorityKey]
-			}}
-			everybody := []*party{first, second, host, pod}
-			for _, p := range everybody {
-				p.update(w.clock.Now())
-				p.hears = w.clock.Now().Add(time.Duration(random.Int64N(int64(p.lag) + 1)))
-			}
-			before := w.secret(AuthoritySecret).Data[corev1.TLSCertKey]
-			oldLeaf := w.secret(own.Secret).Data[corev1.TLSCertKey]
-			change(w)
-			overlapped := false
-			for end := w.clock.Now().Add(3 * overlap); w.clock.Now().Before(end); w.clock.Step(5 * time.Second) {
-				now := w.clock.Now()
-				for _, p := range everybody {
-					p.update(now)
+		for kind, lives := range map[string]Lifetimes{"": DefaultLifetimes, " and lives are short": short} {
+			t.Run(name+kind, func(t *testing.T) {
+				w := newWorld(t)
+				w.lives = lives
+				e := w.everybody()
+				w.clock.SetTime(old(lives)) // with long lives the leaves are renewed here, so that nothing else is too old
+				e.scatter()
+				before := w.secret(AuthoritySecret).Data[corev1.TLSCertKey]
+				oldLeaf := w.secret(own.Secret).Data[corev1.TLSCertKey]
+				change(w)
+				if most := e.live(3*lives.Overlap, lives.Overlap/60, func() {}); most != 2 {
+					t.Errorf("the host trusted %d authorities together", most)
 				}
-				for _, pair := range [][2]*party{{host, first}, {host, second}, {first, pod}, {pod, first}, {second, pod}, {pod, second}} {
-					if err := pair[0].trusts(pair[1], now); err != nil {
-						t.Fatalf("%v before the end, %s refuses %s: %v", end.Sub(now), pair[0].name, pair[1].name, err)
+				after := w.secret(AuthoritySecret).Data
+				if bytes.Equal(before, after[corev1.TLSCertKey]) || bytes.Equal(oldLeaf, w.secret(own.Secret).Data[corev1.TLSCertKey]) {
+					t.Error("nothing has changed")
+				}
+				for _, p := range e.all {
+					if n := len(authorities(p.trust)); n != 1 {
+						t.Errorf("in the end %s trusts %d authorities", p.name, n)
 					}
 				}
-				overlapped = overlapped || len(authorities(host.trust)) == 2
+			})
+		}
+	}
+}
+
+func TestNobodyIsCutOffInManyLivesAsShortAsTheyMayBe(t *testing.T) {
+	w := newWorld(t)
+	w.lives = short
+	w.lives.Authority = short.Leaf * 3 / 2
+	e := w.everybody()
+	e.scatter()
+	cas, leaves := map[string]bool{}, map[string]bool{}
+	most := e.live(5*w.lives.Authority, w.lives.Overlap/20, func() {
+		cas[string(authorities(e.all[2].trust)[0].Raw)], leaves[string(e.all[3].cert)] = true, true
+	})
+	if len(cas) < 5 || len(leaves) < len(cas) || most != 2 {
+		t.Errorf("%d authorities, %d of them at a time, and %d certificates of a part", len(cas), most, len(leaves))
+	}
+}
+
+func TestALeafThatIsGoodForLongerThanIsWantedNowIsMadeAnew(t *testing.T) {
+	w := newWorld(t)
+	w.replica()
+	before := w.secret(other.Secret).Data[corev1.TLSCertKey]
+	w.lives.Leaf = 24 * time.Hour
+	m := w.replica()
+	if bytes.Equal(before, w.secret(other.Secret).Data[corev1.TLSCertKey]) {
+		t.Error("it stays")
+	}
+	writes := w.writes()
+	w.clock.Step(-w.lives.Overlap / 4) // another replica's clock
+	w.ensure(m)
+	if n := w.writes() - writes; n != 0 {
+		t.Errorf("a replica whose clock is behind wrote %d times", n)
+	}
+}
+
+func TestLifetimesHaveToGoTogether(t *testing.T) {
+	for name, c := range map[string]struct {
+		lives Lifetimes
+		wrong []string
+	}{
+		"the defaults":                          {DefaultLifetimes, nil},
+		"as short as they may be":               {short, nil},
+		"a leaf too short for the overlap":      {Lifetimes{Authority: time.Hour, Leaf: 7 * time.Minute, Overlap: time.Minute}, []string{"--leaf"}},
+		"an authority that is shorter than one": {Lifetimes{Authority: time.Hour, Leaf: 2 * time.Hour, Overlap: time.Minute}, []string{"--authority"}},
+		"nothing":                               {Lifetimes{}, []string{"--overlap"}},
+		"less than nothing":                     {Lifetimes{Authority: -time.Hour, Leaf: -time.Minute, Overlap: time.Second}, []string{"--leaf", "--authority"}},
+	} {
+		err := c.lives.Validate("--authority", "--leaf", "--overlap")
+		if (err == nil) != (c.wrong == nil) {
+			t.Errorf("%s: %v", name, err)
+		}
+		for _, flag := range c.wrong {
+			if err != nil && !strings.Contains(err.Error(), flag+": ") {
+				t.Errorf("%s: %s is not named: %v", name, flag, err)
 			}
-			after := w.secret(AuthoritySecret).Data
-			if bytes.Equal(before, after[corev1.TLSCertKey]) || bytes.Equal(oldLeaf, w.secret(own.Secret).Data[corev1.TLSCertKey]) {
-				t.Error("nothing has changed")
-			}
-			if !overlapped {
-				t.Error("the two authorities were never trusted together")
-			}
-			for _, p := range everybody {
-				if n := len(authorities(p.trust)); n != 1 {
-					t.Errorf("in the end %s trusts %d authorities", p.name, n)
-				}
-			}
-		})
+		}
 	}
 }
 

@@ -108,6 +108,8 @@ type State struct {
 	Ports Ports  `json:"ports"`
 	// Kubernetes is the minor release that the cluster was made with, "" for the usual one.
 	Kubernetes string `json:"kubernetes,omitempty"`
+	// Sync is how often the kubelet looks at each pod, and brings changed Secrets into it; "": as usual.
+	Sync string `json:"sync,omitempty"`
 }
 
 // Load reads the cluster's state; a cluster that does not exist yields the zero State and fs.ErrNotExist.

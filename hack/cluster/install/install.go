@@ -26,7 +26,7 @@ import (
 const (
 	// Namespace is where the manifests put the project.
 	Namespace = "kedahttp-system"
-	// Overlay are the manifests for a cluster of this program.
+	// Overlay are the manifests for a cluster of this program, unless the installer has others.
 	Overlay = "artifacts/overlays/local"
 	// APIService is the project's API; waited for if the manifests hold it.
 	APIService = "v1alpha1.apps.http.keda.sh"
@@ -38,7 +38,9 @@ const (
 // Installer installs the work tree Repo.
 type Installer struct {
 	Repo string
-	Node *node.Node
+	// Overlay is the folder of the manifests in it.
+	Overlay string
+	Node    *node.Node
 	// HTTPPort and HTTPSPort are what the overlay's stand for.
 	HTTPPort, HTTPSPort int
 	Progress            *progress.Reporter
@@ -125,9 +127,9 @@ func compile(ctx context.Context, dir, out string) error {
 
 // Run builds, loads, applies and waits.
 func (i Installer) Run(ctx context.Context) error {
-	overlay := filepath.Join(i.Repo, Overlay)
+	overlay := filepath.Join(i.Repo, i.Overlay)
 	if _, err := os.Stat(overlay); errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s is not a work tree of the project: it has no %s", i.Repo, Overlay)
+		return fmt.Errorf("%s is not a work tree of the project: it has no %s", i.Repo, i.Overlay)
 	}
 	digests, err := i.Images(ctx)
 	if err != nil {
@@ -144,7 +146,7 @@ func (i Installer) Run(ctx context.Context) error {
 		return fmt.Errorf("%s: %w", overlay, err)
 	}
 	manifests.Stamp(digests)
-	if err := i.Progress.Step("apply "+Overlay, func() error { return apply(ctx, ctl, manifests) }); err != nil {
+	if err := i.Progress.Step("apply "+i.Overlay, func() error { return apply(ctx, ctl, manifests) }); err != nil {
 		return err
 	}
 	return i.Progress.Step("wait for "+Namespace, func() error {

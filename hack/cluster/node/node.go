@@ -76,6 +76,15 @@ func (*Node) SandboxImage() (string, error) {
 	return image.Canonical(components.Pause.Programs[0].Image.Name)
 }
 
+// SyncFrequency is how often the kubelet looks at each pod, empty for its default.
+func (n *Node) SyncFrequency() (string, error) {
+	state, err := n.Load()
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return state.Sync, err
+}
+
 // KubeconfigOf is the kubeconfig of one of the components.
 func (n *Node) KubeconfigOf(component string) string {
 	return n.Data("config", component+".kubeconfig")
