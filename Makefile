@@ -111,6 +111,10 @@ build: bin/kubectl-http ## Build the plugin and the servers into bin/.
 images: bin/cluster ## Write the images for amd64 and arm64 as OCI archives to bin/images, with what they are made of.
 	@hack/images.sh
 
+.PHONY: images-check
+images-check: ## Build the images of the last commit twice, in different places; they have to be the same bytes, labelled, with what they are made of.
+	@hack/images-check.sh
+
 .PHONY: dist
 dist: bin/tools/helm ## What is released beside the images, in bin/dist: the chart, the manifests, the plugin for all platforms, checksums.
 	@VERSION=$(if $(filter command environment,$(origin VERSION)),$(VERSION)) hack/dist.sh
