@@ -58,10 +58,9 @@ func (e *missingError) Error() string {
 func (e *missingError) Unwrap() error { return e.err }
 
 func (c *clients) missing(ctx context.Context, name string, err error) error {
-	names, listErr := c.names(ctx)
-	if listErr != nil {
-		names = nil // it is only a help
-	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	names, _ := c.names(ctx, "") // it is only a help
 	return &missingError{c.namespace, name, near(name, names), err}
 }
 

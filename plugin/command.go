@@ -113,6 +113,7 @@ func newCommand(s *session, flags *genericclioptions.ConfigFlags) *cobra.Command
 	root.AddCommand(newCompletionCommand(s), newOptionsCommand())
 	root.CompletionOptions.DisableDefaultCmd = true
 	shortenDefaults(root)
+	s.completeFlags(root, s.offers())
 	return root
 }
 

@@ -66,24 +66,6 @@ func TestAnAppThatIsNotThereBringsUpThoseThatMayBeMeant(t *testing.T) {
 	}
 }
 
-func TestNamesAreCompleted(t *testing.T) {
-	other := hello()
-	other.Name = "other"
-	p := newPlugin(t, hello(), other)
-	for words, want := range map[string]string{
-		"__complete status h":                  "hello\n:4\n",
-		"__complete status hello ":             ":4\n",
-		"__complete delete hello ":             "hello\nother\n:4\n",
-		"__complete deploy x --dry-run=cl":     "none\nserver\nclient\n:4\n",
-		"__complete history hello --output js": "json\nyaml\n:4\n",
-	} {
-		out, err := p.complete(strings.Split(words, " ")...)
-		if err != nil || !strings.HasPrefix(out, want) {
-			t.Errorf("%s: %q (%v), not %q", words, out, err, want)
-		}
-	}
-}
-
 func TestAContextThatThereIsNotIsNoWrongUsage(t *testing.T) {
 	for _, command := range []string{"list", "status hello"} {
 		_, err := call(t, append(strings.Fields(command), "--context=none")...)

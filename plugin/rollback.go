@@ -39,7 +39,7 @@ func newRollbackCommand(s *session) *cobra.Command {
 			}
 			return exactly("NAME", "REVISION")(cmd, args)
 		},
-		ValidArgsFunction: s.completeApp(1),
+		ValidArgsFunction: s.completeRevision(),
 		RunE:              s.runs(o),
 	}
 	o.writing.addFlags(cmd)

@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/client-go/dynamic"
@@ -121,48 +120,6 @@ func (s *session) runs(o operation) func(*cobra.Command, []string) error {
 // examples puts the name that the plugin was called by in front of each line.
 func (s *session) examples(lines ...string) string {
 	return "  " + s.calledAs + " " + strings.Join(lines, "\n  "+s.calledAs+" ")
-}
-
-// mostNames is how many apps are offered or searched for a name like a wrong one.
-const mostNames = 500
-
-// completeApp lets shells complete the names of apps. most is how many the command takes; 0: any number.
-func (s *session) completeApp(most int) cobra.CompletionFunc {
-	return func(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
-		if most > 0 && len(args) >= most {
-			return nil, cobra.ShellCompDirectiveNoFileComp
-		}
-		c, err := s.connect()
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveError
-		}
-		ctx, cancel := context.WithTimeout(cmd.Context(), 5*time.Second)
-		defer cancel()
-		names, err := c.names(ctx)
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveError
-		}
-		var fit []string
-		for _, name := range names {
-			if strings.HasPrefix(name, prefix) {
-				fit = append(fit, name)
-			}
-		}
-		return fit, cobra.ShellCompDirectiveNoFileComp
-	}
-}
-
-// names are those of the namespace's apps, mostNames at most.
-func (c *clients) names(ctx context.Context) ([]string, error) {
-	list, err := c.apps.HTTPApps(c.namespace).List(ctx, metav1.ListOptions{Limit: mostNames})
-	if err != nil {
-		return nil, err
-	}
-	names := make([]string, 0, len(list.Items))
-	for _, app := range list.Items {
-		names = append(names, app.Name)
-	}
-	return names, nil
 }
 
 // near returns the names that somebody may have meant: those that kubectl would suggest if they were commands.

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -50,6 +51,44 @@ func TestShellsCompleteThePlugin(t *testing.T) {
 			}
 			term.press("exit", "Enter")
 			term.shows("the shell's end, with all that it writes then", "ended with 0")
+		})
+	}
+}
+
+// What flags are completed by is asked of the cluster, with the flags of the connection that are on the line.
+func TestFlagsAreCompletedByWhatThereIs(t *testing.T) {
+	u := newUser(t)
+	u.deploy("first", "--no-wait")
+	u.kubectl("label", "httpapp", "first", "team=web")
+	u.kubectl("create", "configmap", "settings")
+	u.kubectl("create", "secret", "generic", "password")
+	u.apply("apiVersion: v1\nkind: Secret\ntype: kubernetes.io/tls\nmetadata: {name: front}\nstringData: {tls.crt: '', tls.key: ''}\n")
+	u.eventually(soon, "its first revision", func() error {
+		out, err := u.try("", "http", "history", "first")
+		if err == nil && !strings.Contains(out, "1 (current)") {
+			err = fmt.Errorf("there is\n%s", out)
+		}
+		return err
+	})
+	u.plugin("set", "env", "first", "STEP=2")
+	for line, want := range map[string]string{
+		"rollback first ":                                  "1",
+		"logs first -c ":                                   "app",
+		"deploy new --from deploy":                         "deployment/",
+		"deploy new --from deployment/":                    "deployment/first",
+		"deploy first --env-from configmap/s":              "configmap/settings",
+		"deploy first --env-from secret/p":                 "secret/password",
+		"deploy first --tls-secret ":                       "front",
+		"doctor --system-namespace " + systemNamespace[:5]: systemNamespace,
+		"list -l ":      "team=",
+		"list -l team=": "team=web",
+	} {
+		u.eventually(soon, line+"completed", func() error { // a revision comes after the change
+			out, err := u.try("", append([]string{"http", "__complete"}, strings.Split(line, " ")...)...)
+			if first, _, _ := strings.Cut(out, "\n"); err == nil && first != want && !strings.HasPrefix(first, want+"\t") {
+				err = fmt.Errorf("it is completed by\n%s", out)
+			}
+			return err
 		})
 	}
 }
