@@ -145,6 +145,27 @@ func (c *clients) watcher(name string) cache.ListerWatcher {
 	}
 }
 
+// goneError says that the workload which an app adopted is not there any more.
+type goneError struct {
+	app *v1alpha1.HTTPApp
+	err error
+}
+
+func (e *goneError) Error() string {
+	ref := e.app.Spec.WorkloadRef
+	return fmt.Sprintf("the %s %s that app %s adopted is gone", ref.Kind, ref.Name, e.app.Name)
+}
+
+func (e *goneError) Unwrap() error { return e.err }
+
+// goneIf tells a workload that is not there from all else that may be wrong with it.
+func goneIf(app *v1alpha1.HTTPApp, err error) error {
+	if app.Spec.WorkloadRef != nil && isMissing(err) {
+		return &goneError{app, err}
+	}
+	return err
+}
+
 // workloadOf is the workload of an app: what it adopts, or the Deployment that is made for it.
 func workloadOf(app *v1alpha1.HTTPApp) v1alpha1.WorkloadReference {
 	if app.Spec.WorkloadRef != nil {
@@ -159,11 +180,11 @@ func (c *clients) url(ctx context.Context, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	url := urlOf(app)
-	if url == "" {
-		return "", fmt.Errorf("app %s has no URL: all of its routes have fixed responses", name)
+	to, err := destinationOf(app)
+	if err != nil {
+		return "", err
 	}
-	return url, nil
+	return to.url.String(), nil
 }
 
 // urlOf is where the app is reached, as the server says or, before it does, as its first route does.

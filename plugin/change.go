@@ -37,9 +37,9 @@ func (o *changeOptions) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, app, err := c.change(ctx, o.name, o.strategy, o.change)
+	before, app, err := c.change(ctx, o.name, o.strategy, o.change)
 	if err != nil {
 		return err
 	}
-	return o.tell(o.Out, app)
+	return o.tellChange(o.Out, before, app)
 }

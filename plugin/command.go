@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"strings"
@@ -81,7 +82,7 @@ func newCommand(s *session, flags *genericclioptions.ConfigFlags) *cobra.Command
 	root.SetOut(s.Out)
 	root.SetErr(s.ErrOut)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usageError(errors.New(err.Error() + "; see " + cmd.CommandPath() + " --help"))
+		return usageError(fmt.Errorf("%w; see %s --help", wrongFlag(err), cmd.CommandPath()))
 	})
 	root.SetUsageTemplate(usageTemplate)
 	flags.AddFlags(root.PersistentFlags())

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // coldStartHeader of a response says what its request waited for.
@@ -116,7 +117,8 @@ func (o *curlOptions) run(ctx context.Context) error {
 	began := o.now()
 	failed := cmd.Run()
 	took := o.now().Sub(began)
-	switch status, header, ok := lastResponse(headers.Name()); {
+	status, header, ok := lastResponse(headers.Name())
+	switch {
 	case !ok:
 	case o.output != "":
 		if err := printAs(o.Out, o.output, exchangeOf(address, status, header, took.Seconds())); err != nil {
@@ -125,11 +127,27 @@ func (o *curlOptions) run(ctx context.Context) error {
 	default:
 		fmt.Fprintf(o.ErrOut, "%s\n", verdict(status, header, took.Seconds()))
 	}
+	if strings.HasPrefix(status, "5") || failed != nil && !ok {
+		o.sayState(ctx, c)
+	}
 	var exit *exec.ExitError
 	if errors.As(failed, &exit) {
 		return exitError{code: exit.ExitCode()}
 	}
 	return failed
+}
+
+// sayState says of an app that has not answered how it is, if that can be why.
+func (o *curlOptions) sayState(ctx context.Context, c *clients) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	app, err := c.apps.HTTPApps(c.namespace).Get(ctx, o.name, metav1.GetOptions{})
+	if err != nil {
+		return
+	}
+	if state, why := stateOf(app); state != serving && state != idle {
+		fmt.Fprintf(o.ErrOut, "# the app is %s: %s\n# more of it: %s status -n %s %s\n", state, why, o.calledAs, app.Namespace, o.name)
+	}
 }
 
 // addressOf is the URL of a path of the app: what its URL has of a path is the beginning of all of them.
@@ -206,7 +224,10 @@ func verdict(status string, header http.Header, seconds float64) string {
 	said := fmt.Sprintf("# %s after %.3f s", strings.TrimSpace(status), seconds)
 	switch cold := header.Get(coldStartHeader); cold {
 	case "":
-		said += ", warm"
+		// An error may be the interceptor's own, of a request that the app has not seen.
+		if !strings.HasPrefix(status, "5") {
+			said += ", warm"
+		}
 	case "fallback", "placeholder":
 		said += ", cold: the " + cold + " answered while the app wakes"
 	default:

@@ -8,8 +8,10 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
+	"github.com/spf13/pflag"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -27,6 +29,19 @@ func detailsOf(err error) metav1.StatusDetails {
 	return metav1.StatusDetails{}
 }
 
+// wrongFlag explains why a flag does not take a value.
+func wrongFlag(err error) error {
+	var invalid *pflag.InvalidValueError
+	if !errors.As(err, &invalid) || invalid.GetFlag().Value.Type() != "duration" {
+		return err
+	}
+	name, value := invalid.GetFlag().Name, invalid.GetValue()
+	if _, err := strconv.ParseFloat(value, 64); err == nil {
+		return fmt.Errorf("--%s is %q: say of what, such as %ss, %sm or %sh", name, value, value, value, value)
+	}
+	return fmt.Errorf("--%s is %q; a duration is written as 90s, 5m or 1h30m", name, value)
+}
+
 // refusal is what a request for which somebody has no right is told: cannot VERB resource "RESOURCE" in API group "GROUP" ... in
 // the namespace "NAMESPACE".
 var refusal = regexp.MustCompile(`cannot ([a-z]+) resource "([^"]+)" in API group "([^"]*)"(?: in the namespace "([^"]+)")?`)
@@ -42,6 +57,8 @@ func (s *session) explain(err error) error {
 	}
 	var exit exitError
 	var missing *missingError
+	var conflict *conflictError
+	var gone *goneError
 	var noMatch *meta.NoKindMatchError
 	var noResource *meta.NoResourceMatchError
 	var transport *url.Error
@@ -56,6 +73,10 @@ func (s *session) explain(err error) error {
 		return err
 	case errors.As(err, &missing):
 		return next("All apps of the namespace: %s list -n %s", s.calledAs, missing.namespace)
+	case errors.As(err, &conflict):
+		return next("Give it another: %s set host -n %s %s HOST", s.calledAs, conflict.app.Namespace, conflict.app.Name)
+	case errors.As(err, &gone):
+		return next("Make it again, or delete the app: %s delete -n %s %s", s.calledAs, gone.app.Namespace, gone.app.Name)
 	case isMissing(err) && detailsOf(err).Group == v1alpha1.GroupName && detailsOf(err).Kind == resource:
 		return next("All apps: %s list -A", s.calledAs)
 	case apierrors.IsNotFound(err) && detailsOf(err).Group == "" && detailsOf(err).Kind == "namespaces":

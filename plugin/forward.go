@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,8 +11,10 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/tools/portforward"
@@ -39,6 +42,16 @@ type destination struct {
 	secure bool
 }
 
+// conflictError says that who asks at an app's URL reaches another app.
+type conflictError struct {
+	app     *v1alpha1.HTTPApp
+	message string
+}
+
+func (e *conflictError) Error() string {
+	return fmt.Sprintf("requests do not come to app %s: %s", e.app.Name, e.message)
+}
+
 func destinationOf(app *v1alpha1.HTTPApp) (destination, error) {
 	address := urlOf(app)
 	if address == "" {
@@ -47,6 +60,10 @@ func destinationOf(app *v1alpha1.HTTPApp) (destination, error) {
 	u, err := url.Parse(address)
 	if err != nil {
 		return destination{}, err
+	}
+	if c := meta.FindStatusCondition(app.Status.Conditions, v1alpha1.ConditionRoutesAccepted); c != nil && c.Reason == v1alpha1.ReasonHostConflict &&
+		strings.Contains(c.Message, u.Hostname()+cmp.Or(u.Path, "/")+" ") {
+		return destination{}, &conflictError{app, c.Message}
 	}
 	return destination{u, u.Scheme == "https"}, nil
 }

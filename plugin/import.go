@@ -92,6 +92,9 @@ func (o *importOptions) run(ctx context.Context) error {
 	if o.file != "" {
 		objects, err = o.fromFiles(namespace)
 	} else {
+		if err := o.served(); err != nil {
+			return err
+		}
 		if o.allNamespaces {
 			namespace = metav1.NamespaceAll
 		}
@@ -185,6 +188,24 @@ func (o *importOptions) fromFiles(namespace string) ([]*unstructured.Unstructure
 		objects = append(objects, object)
 	}
 	return objects, nil
+}
+
+// served says what is wrong if the cluster does not have a kind that was asked for.
+func (o *importOptions) served() error {
+	mapper, err := o.factory.ToRESTMapper()
+	if err != nil {
+		return err
+	}
+	for _, kind := range migrate.Kinds {
+		asked := slices.IndexFunc(o.wanted, func(w string) bool { return strings.HasPrefix(w, strings.ToLower(kind.Kind)+"/") })
+		if asked < 0 {
+			continue
+		}
+		if _, err := mapper.RESTMapping(kind); meta.IsNoMatchError(err) {
+			return fmt.Errorf("there is no %s: the cluster does not know the kind %s\nObjects in files are imported without it: %s import -f FILE", o.wanted[asked], kind, o.calledAs)
+		}
+	}
+	return nil
 }
 
 // fromCluster reads all that is or concerns an app of another system. Kinds that the cluster does not have are none.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/utils/ptr"
 
@@ -112,10 +113,18 @@ func (o *logsOptions) run(ctx context.Context) error {
 		return t.followAll(ctx)
 	}
 	found, err := t.readAll(ctx)
+	if o.previous && isNoPrevious(err) {
+		return fmt.Errorf("%w\nNone of its containers has crashed, or what they wrote then is gone. What they write now: %s logs -n %s %s", err, o.calledAs, app.Namespace, o.name)
+	}
 	if err == nil && !found && !o.interceptor {
 		fmt.Fprintf(o.ErrOut, "app %s has no replica at the moment; with -f it is waited for one\n", o.name)
 	}
 	return err
+}
+
+// isNoPrevious says that a container has not run before it runs now.
+func isNoPrevious(err error) bool {
+	return apierrors.IsBadRequest(err) && strings.HasPrefix(err.Error(), "previous terminated container")
 }
 
 // containers are those of a pod that are asked for.

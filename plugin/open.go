@@ -68,7 +68,7 @@ func (s *session) browse(url string) error {
 	}
 	path, err := s.program(name)
 	if err != nil {
-		return errors.New("there is no " + name + " to open it with")
+		return errors.New("there is no " + name + " here to open it with; a browser on any machine that reaches the URL can")
 	}
 	return exec.Command(path, append(args, url)...).Start()
 }

@@ -64,7 +64,7 @@ func (o *restartOptions) run(ctx context.Context) error {
 	if app.Spec.WorkloadRef != nil {
 		changed, err := c.restartAdopted(ctx, *app.Spec.WorkloadRef, now, o.strategy)
 		if err != nil {
-			return err
+			return goneIf(app, err)
 		}
 		return o.tell(o.Out, changed)
 	}

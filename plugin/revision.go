@@ -38,8 +38,11 @@ func (c *clients) revisions(ctx context.Context, app *v1alpha1.HTTPApp) (all []r
 	default:
 		return nil, fmt.Errorf("the app adopted the %s %s of %s; only of Deployments and StatefulSets does Kubernetes keep revisions", ref.Kind, ref.Name, ref.APIVersion)
 	}
+	if err != nil {
+		return nil, goneIf(app, err)
+	}
 	slices.SortFunc(all, func(a, b revision) int { return cmp.Compare(a.Revision, b.Revision) })
-	return all, err
+	return all, nil
 }
 
 func (c *clients) revisionsOfDeployment(ctx context.Context, namespace, name string) ([]revision, error) {

@@ -56,7 +56,7 @@ func (o *scaleOptions) complete(cmd *cobra.Command, args []string) error {
 	if len(args) > 1 {
 		n, err := strconv.ParseInt(args[1], 10, 32)
 		if err != nil || n < 0 {
-			return fmt.Errorf("%q is no number of replicas", args[1])
+			return fmt.Errorf("%q is no number of replicas; what there may be of them is said by --min and --max", args[1])
 		}
 		replicas := int32(n)
 		o.replicas = &replicas
@@ -91,7 +91,7 @@ func (o *scaleOptions) run(ctx context.Context) error {
 		}
 		return o.tellScale(o.Out, scale)
 	}
-	_, app, err := c.change(ctx, o.name, o.strategy, func(app *v1alpha1.HTTPApp) error {
+	before, app, err := c.change(ctx, o.name, o.strategy, func(app *v1alpha1.HTTPApp) error {
 		scaling := &app.Spec.Scaling
 		if o.changed("min") {
 			scaling.MinReplicas = &o.min
@@ -108,7 +108,7 @@ func (o *scaleOptions) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return o.tell(o.Out, app)
+	return o.tellChange(o.Out, before, app)
 }
 
 // explainBounds says how to change the bounds that keep an app from having so many replicas.
@@ -125,9 +125,11 @@ func (c *clients) scale(ctx context.Context, name string, replicas int32, strate
 	scale, err := apps.GetScale(ctx, name, metav1.GetOptions{})
 	if isMissing(err) {
 		// It may be the workload that is not there.
-		if _, missing := c.get(ctx, name); missing != nil {
+		app, missing := c.get(ctx, name)
+		if missing != nil {
 			return nil, missing
 		}
+		return nil, goneIf(app, err)
 	}
 	if err != nil {
 		return nil, err

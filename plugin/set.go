@@ -3,12 +3,10 @@ package plugin
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	cmdutil "k8s.io/kubectl/pkg/cmd/util"
 
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 )
@@ -59,7 +57,7 @@ func give(flag string) func(*setOptions, []string) error {
 	return func(o *setOptions, values []string) error {
 		for _, value := range values {
 			if err := o.flags.Set(flag, value); err != nil {
-				return err
+				return wrongFlag(err)
 			}
 		}
 		return nil
@@ -87,8 +85,5 @@ func (o *setOptions) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if app.Generation == before.Generation && o.strategy == cmdutil.DryRunNone {
-		fmt.Fprintf(o.ErrOut, "app %s is like that already\n", o.name)
-	}
-	return o.tell(o.Out, app)
+	return o.tellChange(o.Out, before, app)
 }

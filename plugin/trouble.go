@@ -31,7 +31,7 @@ func (c *clients) selector(ctx context.Context, app *v1alpha1.HTTPApp) (string, 
 	}
 	scale, err := c.apps.HTTPApps(app.Namespace).GetScale(ctx, app.Name, metav1.GetOptions{})
 	if err != nil {
-		return "", err
+		return "", goneIf(app, err)
 	}
 	if scale.Status.Selector == "" {
 		return "", fmt.Errorf("the %s %s does not say which its pods are", app.Spec.WorkloadRef.Kind, app.Spec.WorkloadRef.Name)

@@ -75,7 +75,7 @@ func (o *wakeOptions) run(ctx context.Context) (err error) {
 	}
 	scale, err := c.apps.HTTPApps(c.namespace).GetScale(ctx, o.name, metav1.GetOptions{})
 	if err != nil {
-		return err
+		return goneIf(app, err)
 	}
 	if scale.Spec.Replicas == 0 {
 		if scale, err = c.scale(ctx, o.name, max(1, ptr.Deref(app.Spec.Scaling.MinReplicas, 0)), o.strategy); err != nil {

@@ -3,9 +3,11 @@ package plugin
 import (
 	"fmt"
 	"io"
+	"maps"
 
 	"github.com/spf13/cobra"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -80,6 +82,14 @@ func (w *writing) tellDone(out io.Writer, done string, object *unstructured.Unst
 	}
 	_, err := fmt.Fprintf(out, "%s %s%s\n", describeObject(object), done, dryRunNote(w.strategy))
 	return err
+}
+
+// tellChange is tell of an app that was changed, or that was like that already.
+func (w *writing) tellChange(out io.Writer, before, after *v1alpha1.HTTPApp) error {
+	if apiequality.Semantic.DeepEqual(before.Spec, after.Spec) && maps.Equal(before.Annotations, after.Annotations) {
+		w.print.NamePrintFlags.Operation = "unchanged"
+	}
+	return w.tell(out, after)
 }
 
 func completeOutput(cmd *cobra.Command, formats []string) { completeWords(cmd, "output", formats...) }

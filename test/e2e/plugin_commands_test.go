@@ -153,9 +153,7 @@ func TestAnAppIsHeldAwakeAndAsleepForAWhile(t *testing.T) {
 	sleep := u.goesOn("sleep", "held", "--for", "10m")
 	u.eventually(soon, "it held", func() error { return sleep.has("held asleep", "held until") })
 	u.says(u.plugin("status", "held"), "paused", "by sleep, until")
-	if out := u.fails(28, "curl", "held", "--", "--max-time", "1"); strings.Contains(out, "200") {
-		t.Errorf("a request wakes it:\n%s", out)
-	}
+	u.says(u.fails(28, "curl", "held", "--", "--max-time", "1"), "the app is paused", "kubectl http status -n "+u.namespace+" held")
 	if err := u.field("deployment/held", "{.spec.replicas}", "0"); err != nil {
 		t.Error(err)
 	}
@@ -214,6 +212,7 @@ func TestLogsAreThoseThatWereAskedFor(t *testing.T) {
 		t.Errorf("with times they are %s", out)
 	}
 	u.says(u.fails(1, "logs", "two", "-c", "none"), "no container none", "app, side")
+	u.says(u.fails(1, "logs", "two", "--previous"), "None of its containers has crashed", "kubectl http logs -n "+u.namespace+" two")
 	u.eventually(soon, "what was written before the last crash", func() error {
 		out, err := u.try("", "http", "logs", "crashing", "--previous")
 		if err == nil && !strings.Contains(out, `time: invalid duration "never"`) {
@@ -288,6 +287,36 @@ func TestALoadIsWhatWasAskedFor(t *testing.T) {
 	}
 	u.says(u.fails(2, "load", "loaded", "--cold", "--rate", "3"), "--cold takes --requests")
 	u.says(u.fails(2, "load", "loaded", "-z", "31m"), "goes up to 30m")
+}
+
+// Who asks an app that cannot answer hears from the app why, and what to type next.
+func TestAnAppThatDoesNotAnswerIsToldWhy(t *testing.T) {
+	u := newUser(t)
+	u.deploy("owner", "--no-wait")
+	u.plugin("deploy", "squatter", "--image", "example.com/squatter:1", "--no-wait", "--host", u.host("owner"))
+	u.plugin("deploy", "absent", "--image", "kedahttp/there-is-none:dev", "--image-pull-policy", "Never", "--no-wait")
+	u.eventually(soon, "why the app does not answer", func() error {
+		out := u.said("", "http", "curl", "absent")
+		if !strings.Contains(out, "# the app is failing: ErrImageNeverPull") || !strings.Contains(out, "kubectl http status -n "+u.namespace+" absent") || strings.Contains(out, "warm") {
+			return fmt.Errorf("it says\n%s", out)
+		}
+		return nil
+	})
+	u.eventually(soon, "whose host it is", func() error {
+		out := u.said("", "http", "curl", "squatter")
+		if !strings.Contains(out, "belongs to the older app "+u.namespace+"/owner") || !strings.Contains(out, "set host -n "+u.namespace+" squatter HOST") {
+			return fmt.Errorf("it says\n%s", out)
+		}
+		return nil
+	})
+	// Its workload is another's, who takes it away.
+	u.kubectl("create", "deployment", "lent", "--image=kedahttp/test-echo:dev", "--port=8080", "--replicas=0")
+	u.plugin("deploy", "lent", "--from", "deployment/lent", "--no-wait")
+	u.kubectl("delete", "deployment", "lent")
+	for _, command := range []string{"history", "restart", "logs", "wake"} {
+		u.says(u.fails(1, command, "lent"), "the Deployment lent that app lent adopted is gone", "kubectl http delete -n "+u.namespace+" lent")
+	}
+	u.says(u.plugin("set", "image", "absent", "kedahttp/there-is-none:dev"), "absent unchanged")
 }
 
 // escape begins what a terminal takes as an order.

@@ -19,6 +19,7 @@ func TestThePluginRemovesAndInstallsEverything(t *testing.T) {
 	u.kubectl("create", "deployment", "adopted", "--image=kedahttp/test-echo:dev", "--replicas=0")
 	u.plugin("deploy", "adopted", "--from", "deployment/adopted", "--port", "8080")
 
+	u.says(u.fails(1, "import", "ksvc/none"), "the cluster does not know the kind Service.serving.knative.dev", "import -f FILE")
 	u.says(u.fails(1, "uninstall", "-k", overlay), "there are ")
 	u.says(u.plugin("uninstall", "-k", overlay, "--yes"), "apiservice.apiregistration.k8s.io/v1alpha1.apps.http.keda.sh deleted", "namespace/kedahttp-system deleted")
 	u.kubectl("get", "deployment", "adopted")
