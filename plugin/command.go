@@ -53,7 +53,14 @@ func NewCommand(calledAs string, streams genericiooptions.IOStreams) *cobra.Comm
 	rest.SetDefaultWarningHandler(rest.NewWarningWriter(streams.ErrOut, rest.WarningWriterOptions{Deduplicate: true}))
 	klog.SetSlogLogger(slog.New(slog.DiscardHandler))
 	flags := genericclioptions.NewConfigFlags(true).WithDeprecatedPasswordFlag()
+	flags.WrapConfigFn = atKubectlsPace
 	return newCommand(newSession(calledAs, streams, flags), flags)
+}
+
+// atKubectlsPace lets thousands of apps be read page by page. Without a word, clients send five requests a second.
+func atKubectlsPace(config *rest.Config) *rest.Config {
+	config.QPS, config.Burst = 50, 300
+	return config
 }
 
 func newCommand(s *session, flags *genericclioptions.ConfigFlags) *cobra.Command {

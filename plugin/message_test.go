@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"errors"
+	"net"
 	"strings"
 	"testing"
 
@@ -107,5 +108,17 @@ func TestStatusOfAnAppAsksForNoOther(t *testing.T) {
 	const want = "get httpapps hello, list events involvedObject.uid=u-1, list pods " + v1alpha1.AppLabel + "=hello"
 	if got := strings.Join(asked, ", "); got != want {
 		t.Errorf("it asks for\n%s\nnot\n%s", got, want)
+	}
+}
+
+func TestAPortThatIsTakenSaysHowToGetAnother(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close() //nolint:errcheck // nothing was sent
+	_, port, _ := net.SplitHostPort(listener.Addr().String())
+	if _, err := newPlugin(t, hello()).call("port-forward", "hello", port); err == nil || !strings.Contains(err.Error(), "Choose another LOCAL_PORT") {
+		t.Errorf("it says %v", err)
 	}
 }

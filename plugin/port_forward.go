@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -78,6 +79,9 @@ func (o *portForwardOptions) run(ctx context.Context) error {
 		return err
 	}
 	listener, err := net.Listen("tcp", net.JoinHostPort(o.listen, strconv.Itoa(o.local)))
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%w\nChoose another LOCAL_PORT, or none: a free one is found then", err)
+	}
 	if err != nil {
 		return err
 	}
