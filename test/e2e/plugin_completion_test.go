@@ -71,6 +71,7 @@ func TestFlagsAreCompletedByWhatThereIs(t *testing.T) {
 		return err
 	})
 	u.plugin("set", "env", "first", "STEP=2")
+	u.says(u.plugin("completion"), "kubectl http __complete")
 	for line, want := range map[string]string{
 		"rollback first ":                                  "1",
 		"logs first -c ":                                   "app",
