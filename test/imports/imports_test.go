@@ -15,10 +15,9 @@ const module = "github.com/kedahttp/kedahttp/"
 
 // allowed names, for each part, what it may import of the others, by prefix. Everybody may import the API's types.
 var allowed = map[string][]string{
-	"apiserver":   {"apiserver/", "interceptor/queue"},
-	"interceptor": {"interceptor/", "apiserver/storage/record", "admin"},
-	"scaler":      {"scaler", "apiserver/storage/record", "interceptor/queue", "admin"},
-	"admin":       {},
+	"apiserver":   {"apiserver/", "interceptor/queue", "interceptor/admin", "interceptor/logging"},
+	"interceptor": {"interceptor/", "apiserver/storage/record"},
+	"scaler":      {"scaler", "apiserver/storage/record", "interceptor/queue", "interceptor/admin", "interceptor/logging"},
 	"plugin":      {"plugin", "apiserver/client/", "artifacts"},
 	"artifacts":   {},
 	// The simulation of scaling runs what decides itself, by a clock of its own.
