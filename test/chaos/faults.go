@@ -7,13 +7,17 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/http"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // fault is something that breaks.
@@ -36,8 +40,8 @@ const (
 	plain        = "app=plain"
 )
 
-// faults are all that can be broken here. A step of the clock is none of them: a machine has one clock for all. Nor is a full disk:
-// our parts write none, and their standard output is the kubelet's.
+// faults are all that can be broken here. A step of the clock is none of them: a machine has one clock for all, and time namespaces have
+// no wall clock of their own. What decides about replicas counts in monotonic time, and believes no other machine's.
 func faults(c *cluster, random *rand.Rand) []fault {
 	// killed kills pods of a kind: one, or all.
 	killed := func(namespace, selector string, all bool) func(context.Context) (func() error, error) {
@@ -119,7 +123,12 @@ func faults(c *cluster, random *rand.Rand) []fault {
 		{"the scaler is cut off from the counts", long, 0, cut(system, scalers, system, interceptors, 9443)},
 		{"KEDA is cut off from the scaler", long, 0, cut("keda", operators, system, scalers, 9090)},
 		{"a pod of the app stands still", short, 0, both(frozen(c, namespace, steady), frozen(c, namespace, plain))},
+		{"packets to a pod of the app are lost", long, 0, lost(c, 1, "")},
+		{"one packet in five to the app is lost", long, 0, lost(c, 5, "")},
+		{"one packet in five from the app is lost", long, 0, lost(c, 5, "from")},
 		{"clients open connections and say nothing, or half of it", short, 0, silent(c)},
+		{"clients send byte by byte, and read long answers as slowly", long, 0, slow(c)},
+		{"the disk for an interceptor's log is full", long, 0, fullDisk(c)},
 	}
 }
 
@@ -146,13 +155,16 @@ func joined(mends []func() error) func() error {
 // chain is where the node is told what to drop.
 const chain = "CHAOS"
 
+// hooks are where everything passes that is for a pod, from a pod, or from the node itself, as the load past kedahttp is.
+var hooks = []string{"FORWARD", "INPUT", "OUTPUT"}
+
 // drop has the node drop what some rules say, of what goes through it and what comes to it. To mend it fails when nothing was dropped:
 // what was not broken has not been tried.
 func drop(ctx context.Context, rules [][]string) (mend func() error, err error) {
 	mend = sync.OnceValue(func() error {
 		ctx := context.WithoutCancel(ctx)
 		counted, err := iptables(ctx, "-nvxL", chain)
-		for _, from := range []string{"FORWARD", "INPUT"} {
+		for _, from := range hooks {
 			_, failed := iptables(ctx, "-D", from, "-j", chain)
 			err = errors.Join(err, failed)
 		}
@@ -178,7 +190,7 @@ func drop(ctx context.Context, rules [][]string) (mend func() error, err error) 
 			return mend, err
 		}
 	}
-	for _, from := range []string{"FORWARD", "INPUT"} {
+	for _, from := range hooks {
 		if _, err := iptables(ctx, "-I", from, "1", "-j", chain); err != nil {
 			return mend, err
 		}
@@ -232,4 +244,167 @@ func silent(c *cluster) func(context.Context) (func() error, error) {
 		}
 		return mend, nil
 	}
+}
+
+// lost loses every nth packet on the way to the app's port or from it, of all pods, or of the first one if it is all packets: of the app under
+// load, and of the plain Deployment.
+func lost(c *cluster, nth int, direction string) func(context.Context) (func() error, error) {
+	return func(ctx context.Context) (func() error, error) {
+		var rules [][]string
+		for _, selector := range []string{steady, plain} {
+			pods, err := c.pods(ctx, namespace, selector)
+			if err != nil {
+				return nil, err
+			}
+			if nth == 1 {
+				pods = pods[:1]
+			}
+			for _, p := range addresses(pods) {
+				rule := []string{"-d", p, "-p", "tcp", "--dport", "8080"}
+				if direction == "from" {
+					rule = []string{"-s", p, "-p", "tcp", "--sport", "8080"}
+				}
+				if nth > 1 {
+					rule = append(rule, "-m", "statistic", "--mode", "nth", "--every", fmt.Sprint(nth), "--packet", "0")
+				}
+				rules = append(rules, append(rule, "-j", "DROP"))
+			}
+		}
+		return drop(ctx, rules)
+	}
+}
+
+// slow is many clients that take as long as they like: heads and bodies byte by byte, and answers that are read as slowly.
+func slow(c *cluster) func(context.Context) (func() error, error) {
+	return func(ctx context.Context) (func() error, error) {
+		var all []net.Conn
+		done := make(chan struct{})
+		mend := sync.OnceValue(func() error {
+			close(done)
+			for _, conn := range all {
+				_ = conn.Close()
+			}
+			return nil
+		})
+		const head = "Host: steady.test\r\nX-Padding: " // and no end of it
+		for i := range 400 {
+			conn, err := new(net.Dialer).DialContext(ctx, "tcp", c.node+":30080")
+			if err != nil {
+				return mend, err
+			}
+			all = append(all, conn)
+			said, more := "GET / HTTP/1.1\r\n"+head, true
+			switch i % 10 { // these are requests, and count as such: fewer than the app's pods are for
+			case 0:
+				said = "POST / HTTP/1.1\r\nHost: steady.test\r\nContent-Length: 100000\r\n\r\n"
+			case 1:
+				said, more = "GET /download?size=8000000 HTTP/1.1\r\nHost: steady.test\r\n\r\n", false
+			}
+			if _, err := conn.Write([]byte(said)); err != nil {
+				return mend, err
+			}
+			go func() {
+				tick := time.NewTicker(200 * time.Millisecond)
+				defer tick.Stop()
+				b := []byte{'x'}
+				for {
+					select {
+					case <-done:
+						return
+					case <-tick.C:
+					}
+					var err error
+					if more {
+						_, err = conn.Write(b)
+					} else {
+						_, err = conn.Read(b)
+					}
+					if err != nil {
+						return // it has had enough of this
+					}
+				}
+			}()
+		}
+		return mend, nil
+	}
+}
+
+// fullDisk puts the log of an interceptor on a file system of its own, and fills that. The container has to start anew for it: its log is
+// opened then.
+func fullDisk(c *cluster) func(context.Context) (func() error, error) {
+	return func(ctx context.Context) (func() error, error) {
+		pods, err := c.pods(ctx, system, interceptors)
+		if err != nil {
+			return nil, err
+		}
+		p := pods[0]
+		dir := filepath.Join("/var/lib/kedahttp-cluster", c.name, "logs", "pods", fmt.Sprintf("%s_%s_%s", p.Namespace, p.Name, p.UID), "interceptor")
+		if _, err := os.Stat(dir); err != nil {
+			return nil, err
+		}
+		restart := func() error {
+			before, err := c.client.CoreV1().Pods(system).Get(ctx, p.Name, metav1.GetOptions{})
+			if err != nil {
+				return err
+			}
+			if err := signalPod(p, unix.SIGTERM); err != nil { // it ends as in a rollout
+				return err
+			}
+			return c.until(ctx, 2*time.Minute, "the interceptor started anew", func() error {
+				now, err := c.client.CoreV1().Pods(system).Get(ctx, p.Name, metav1.GetOptions{})
+				if err != nil {
+					return err
+				}
+				if s := now.Status.ContainerStatuses; len(s) == 0 || !s[0].Ready || s[0].RestartCount == before.Status.ContainerStatuses[0].RestartCount {
+					return errors.New("it is not ready")
+				}
+				return nil
+			})
+		}
+		if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
+			return nil, fmt.Errorf("mounting %s: %w", dir, err)
+		}
+		mend := sync.OnceValue(func() error {
+			if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+				return fmt.Errorf("unmounting %s: %w", dir, err)
+			}
+			return restart()
+		})
+		if err := restart(); err != nil {
+			return mend, err
+		}
+		if err := fill(filepath.Join(dir, "full")); err != nil {
+			return mend, err
+		}
+		// What it refuses it writes down, far more than a pipe holds.
+		refused := clientOf(p.Status.PodIP+":8080", true)
+		defer refused.CloseIdleConnections()
+		for range 2000 {
+			r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://nobody.test/"+strings.Repeat("x", 200), nil)
+			if err != nil {
+				return mend, err
+			}
+			res, err := refused.Do(r)
+			if err != nil {
+				return mend, fmt.Errorf("the interceptor whose log is full: %w", err)
+			}
+			_ = res.Body.Close()
+		}
+		return mend, nil
+	}
+}
+
+// fill writes until no more fits.
+func fill(file string) error {
+	f, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	for err == nil {
+		_, err = f.Write(make([]byte, 1<<10))
+	}
+	if closed := f.Close(); !errors.Is(err, unix.ENOSPC) {
+		return errors.Join(err, closed)
+	}
+	return nil
 }
