@@ -12,7 +12,7 @@ import (
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/validation"
 )
 
-// What other systems' objects become is written beside them. UPDATE_GOLDEN=1 writes it anew.
+// What other systems' objects become is written beside them. go test -update writes it anew.
 func TestImportSaysWhatTheAppsWouldBeAndWhatDoesNotTranslate(t *testing.T) {
 	files, err := filepath.Glob("migrate/testdata/*.yaml")
 	if err != nil || len(files) == 0 {
@@ -22,7 +22,7 @@ func TestImportSaysWhatTheAppsWouldBeAndWhatDoesNotTranslate(t *testing.T) {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			got, _ := call(t, "import", "-f", file) // one of them has no ScaledObject
 			golden := strings.TrimSuffix(file, ".yaml") + ".golden"
-			if os.Getenv("UPDATE_GOLDEN") != "" {
+			if *rewrite {
 				if err := os.WriteFile(golden, []byte(got), 0o600); err != nil {
 					t.Fatal(err)
 				}

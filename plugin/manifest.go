@@ -1,6 +1,8 @@
 package plugin
 
 import (
+	"time"
+
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 
@@ -14,8 +16,25 @@ func manifest(app *v1alpha1.HTTPApp) (*unstructured.Unstructured, error) {
 		return nil, err
 	}
 	delete(content, "status")
+	shortenDurations(content)
 	dropEmpty(content)
 	return &unstructured.Unstructured{Object: content}, nil
+}
+
+// durations are those of an app, which their type writes as 2m0s.
+var durations = [][]string{
+	{"spec", "scaling", "window"}, {"spec", "scaling", "cooldown"}, {"spec", "scaling", "pollingInterval"}, {"spec", "queue", "maxWait"},
+	{"spec", "timeouts", "request"}, {"spec", "timeouts", "responseHeader"}, {"spec", "timeouts", "idle"}, {"spec", "coldStart", "fallback", "after"},
+}
+
+// shortenDurations writes them as people do: 2m.
+func shortenDurations(content map[string]any) {
+	for _, path := range durations {
+		text, _, _ := unstructured.NestedString(content, path...)
+		if d, err := time.ParseDuration(text); err == nil {
+			_ = unstructured.SetNestedField(content, brief(d), path...) // it was there
+		}
+	}
 }
 
 // droppable are the parts that mean nothing when they are empty. Others do: an emptyDir, or a placeholder, has no field.
