@@ -475,3 +475,35 @@ func TestWhatAPodHasNotReceivedIsKnown(t *testing.T) {
 		})
 	}
 }
+
+// However long a header is, its client is told that it is too long, and the connection is not used further.
+func TestHeadersThatAreTooLongAreRefused(t *testing.T) {
+	w := newWorld(t)
+	w.app("a")
+	pod := &witness{}
+	w.ready("a", "", at(w.pod(pod.ServeHTTP)))
+	long := strings.Repeat("x", 1<<10)
+	for _, first := range []string{"", get[:strings.Index(get, "shop")] + "a.test\r\n\r\n"} {
+		d := w.dial(t)
+		if first != "" {
+			d.say(first)
+			require.Equal(t, http.StatusOK, d.hear(http.MethodGet).status)
+			pod.take()
+		}
+		go func() {
+			_, _ = io.WriteString(d.Conn, "GET / HTTP/1.1\r\nHost: a.test\r\n") // what is not read of it any more
+			for range 1100 {
+				_, _ = io.WriteString(d.Conn, "X-Long: "+long+"\r\n")
+			}
+			_, _ = io.WriteString(d.Conn, "\r\n")
+		}()
+		require.Equal(t, http.StatusRequestHeaderFieldsTooLarge, d.hear(http.MethodGet).status)
+	}
+	var fields []string
+	for n := range 1100 {
+		fields = append(fields, fmt.Sprint("x-long-", n), long)
+	}
+	got := ask2(t, w.address, sent2{fields: to("GET", "/", fields...)}.frames2())
+	require.Equal(t, "431", got.status)
+	require.Empty(t, pod.take())
+}

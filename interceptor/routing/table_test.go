@@ -49,6 +49,8 @@ func TestARequestGoesToTheMostSpecificRoute(t *testing.T) {
 		app("beta", 5*time.Hour, route("shop.example.com", "/api/v2", beta)),
 		app("only-deep", 4*time.Hour, route("deep.example.com", "/deep")),
 		app("none", 2*time.Hour),
+		app("straße", 2*time.Hour, route("xn--strae-oqa.example.org", "/")),
+		app("müller", 2*time.Hour, route("*.XN--mller-kva.example.org", "/")),
 	})
 	for what, c := range map[string]struct {
 		host, path string
@@ -72,6 +74,11 @@ func TestARequestGoesToTheMostSpecificRoute(t *testing.T) {
 		"the wildcard's own suffix is not in it": {"example.com", "/", nil, ""},
 		"an IPv6 address":                        {"[2001:db8::1]:8080", "/", nil, ""},
 		"another host":                           {"example.org", "/", nil, ""},
+		"an A-label":                             {"xn--strae-oqa.example.org", "/", nil, "straße"},
+		"an A-label in another case":             {"XN--STRAE-OQA.example.org.:80", "/", nil, "straße"},
+		"an A-label in a wildcard":               {"shop.xn--mller-kva.example.org", "/", nil, "müller"},
+		"an A-label below a wildcard":            {"xn--strae-oqa.shop.example.com", "/", nil, "wild"},
+		"a U-label, which no client sends":       {"straße.example.org", "/", nil, ""},
 		"no host":                                {"", "/", nil, ""},
 		"the server itself":                      {"shop.example.com", "*", nil, "shop"},
 	} {
