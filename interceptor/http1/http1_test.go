@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/kedahttp/kedahttp/interceptor/http1/http1test"
 )
 
 func TestARequestIsReadInPlaceAndForwardedWithoutWhatIsForTheConnection(t *testing.T) {
@@ -35,60 +37,8 @@ func TestARequestIsReadInPlaceAndForwardedWithoutWhatIsForTheConnection(t *testi
 	require.Contains(t, string(r.AppendTo(nil, proxy, &Own{})), "X-Forwarded-Proto: gopher\r\n")
 }
 
-// Requests that different readers end at different places, or that mean different things to them.
-var malformed = map[string]string{
-	"no version":                     "GET /\r\nHost: a\r\n\r\n",
-	"two spaces":                     "GET  / HTTP/1.1\r\nHost: a\r\n\r\n",
-	"a tab":                          "GET\t/ HTTP/1.1\r\nHost: a\r\n\r\n",
-	"a space in the target":          "GET /a b HTTP/1.1\r\nHost: a\r\n\r\n",
-	"a control in the target":        "GET /a\x01 HTTP/1.1\r\nHost: a\r\n\r\n",
-	"a NUL in the target":            "GET /a\x00 HTTP/1.1\r\nHost: a\r\n\r\n",
-	"a colon in the method":          "GE:T / HTTP/1.1\r\nHost: a\r\n\r\n",
-	"version 1.2":                    "GET / HTTP/1.2\r\nHost: a\r\n\r\n",
-	"version 3":                      "GET / HTTP/3.0\r\nHost: a\r\n\r\n",
-	"version in lower case":          "GET / http/1.1\r\nHost: a\r\n\r\n",
-	"an empty line before":           "\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
-	"LF after the request line":      "GET / HTTP/1.1\nHost: a\r\n\r\n",
-	"LF after a field":               "GET / HTTP/1.1\r\nHost: a\n\r\n",
-	"LF at the end":                  "GET / HTTP/1.1\r\nHost: a\r\n\n",
-	"CR in a value":                  "GET / HTTP/1.1\r\nHost: a\r\nX: a\rY: b\r\n\r\n",
-	"NUL in a value":                 "GET / HTTP/1.1\r\nHost: a\r\nX: a\x00\r\n\r\n",
-	"a folded value":                 "GET / HTTP/1.1\r\nHost: a\r\nX: a\r\n b\r\n\r\n",
-	"a folded first line":            "GET / HTTP/1.1\r\n Host: a\r\n\r\n",
-	"a space before the colon":       "GET / HTTP/1.1\r\nHost: a\r\nContent-Length : 5\r\n\r\n",
-	"a field without a name":         "GET / HTTP/1.1\r\nHost: a\r\n: x\r\n\r\n",
-	"a field without a colon":        "GET / HTTP/1.1\r\nHost: a\r\nX\r\n\r\n",
-	"no host":                        "GET / HTTP/1.1\r\n\r\n",
-	"two hosts":                      "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
-	"a host with a slash":            "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n",
-	"a host with a space":            "GET / HTTP/1.1\r\nHost: a b\r\n\r\n",
-	"a host with an at":              "GET / HTTP/1.1\r\nHost: a@b\r\n\r\n",
-	"both lengths":                   "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
-	"both lengths the other way":     "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n",
-	"two lengths":                    "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
-	"the same length twice":          "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n",
-	"a list of lengths":              "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5, 5\r\n\r\n",
-	"a signed length":                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +5\r\n\r\n",
-	"a negative length":              "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -5\r\n\r\n",
-	"a hexadecimal length":           "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0x5\r\n\r\n",
-	"a length beyond 64 bits":        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 18446744073709551621\r\n\r\n",
-	"an empty length":                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length:\r\n\r\n",
-	"xchunked":                       "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n",
-	"chunked and identity":           "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, identity\r\n\r\n",
-	"gzip and chunked":               "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
-	"chunked twice":                  "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
-	"chunked, then identity":         "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n",
-	"chunked in quotes":              "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \"chunked\"\r\n\r\n",
-	"chunked behind a vertical tab":  "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \x0bchunked\r\n\r\n",
-	"a space after the name":         "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding : chunked\r\n\r\n",
-	"CONNECT":                        "CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n",
-	"HTTP/1.0 with both":             "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n",
-	"an unusual one with two hosts":  "GET / HTTP/1.1\r\nExpect: 100-continue\r\nHost: a\r\nHost: b\r\n\r\n",
-	"an upgrade with a folded value": "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n x\r\n\r\n",
-}
-
 func TestMalformedRequestsAreRefused(t *testing.T) {
-	for what, head := range malformed {
+	for what, head := range http1test.Malformed {
 		t.Run(what, func(t *testing.T) {
 			var r Request
 			_, err := r.Parse([]byte(head))
@@ -243,11 +193,7 @@ func TestChunksEndWhereTheyEnd(t *testing.T) {
 			require.True(t, done)
 		}
 	}
-	for _, body := range []string{
-		"\r\n", " 5\r\nhello\r\n", "5 \r\nhello\r\n", "5\nhello\r\n", "5\r\nhello!\r\n", "5\r\nhello\n0\r\n\r\n", "5\rhello", "0x5\r\nhello", "-5\r\nhello", "g\r\n",
-		"fffffffffffffffff\r\n", "5;a=b\r\nhello\r\n", "0\r\nX\r\n\r\n", "0\r\n: x\r\n\r\n", "0\r\nX: a\n\r\n", "0\r\nX : a\r\n\r\n",
-		"0\r\nContent-Length: 5\r\n\r\n", "0\r\nhost: a\r\n\r\n", "0\r\n\n", "0\r\n x\r\n\r\n",
-	} {
+	for _, body := range http1test.Chunks {
 		var c Chunks
 		_, _, err := c.Scan([]byte(body))
 		require.ErrorIs(t, err, ErrChunks, "%q", body)

@@ -50,8 +50,8 @@ type Request struct {
 	// that has to be brought to another form.
 	Unusual bool
 
-	// trailers says that the client takes trailers.
-	trailers bool
+	// trailers says that the client takes trailers, and old that it speaks HTTP/1.0, which has no chunks.
+	trailers, old bool
 	// framed is where the fields of a translated request end that its client has sent: behind them is what says where the body ends.
 	framed int
 }
@@ -127,7 +127,7 @@ func (r *Request) Parse(b []byte) (n int, err error) {
 		return 0, errBoth
 	case lengths > 1:
 		return 0, errLength
-	case codings > 1:
+	case codings > 1 || codings > 0 && r.old:
 		return 0, errCoding
 	}
 	if wanted := options && r.options(); !wanted {
@@ -156,7 +156,7 @@ func (r *Request) line(line []byte) error {
 	switch string(version) {
 	case "HTTP/1.1":
 	case "HTTP/1.0":
-		r.Unusual = true
+		r.Unusual, r.old = true, true
 	case "HTTP/2.0":
 		if string(r.Method) != "PRI" || string(r.Target) != "*" {
 			return errVersion

@@ -92,6 +92,9 @@ type states struct {
 func (s *states) set(conn net.Conn, state http.ConnState) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if j, ok := conn.(*judged); ok && state == http.StateHijacked {
+		j.free.Store(true)
+	}
 	switch state {
 	case http.StateClosed, http.StateHijacked:
 		delete(s.all, conn)

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/netip"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -140,6 +141,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.trace(x)
 	if r.ProtoMajor == 1 && h.leaving.Load() && r.Header.Get("Upgrade") == "" {
 		w.Header().Set("Connection", "close")
+	}
+	if bad := malformedOn(r.Context(), r.Method); bad != nil {
+		r.Method, r.Host, r.URL = "", "", &url.URL{}
+		h.refuse(w, r, x, malformed(bad))
+		h.end(x)
+		return
 	}
 	if r.Method == http.MethodConnect {
 		h.refuse(w, r, x, &refusal{status: http.StatusMethodNotAllowed, reason: reasonMalformed, message: "CONNECT: this is no forward proxy"})
@@ -312,6 +319,8 @@ func (x *exchange) explain(ctx context.Context, err error) *refusal {
 	switch cause := context.Cause(ctx); {
 	case isTimeout(cause) || errors.Is(cause, hold.ErrCrowded):
 		err = cause
+	case badBodyOn(x.incoming.Context()):
+		err = errChunks // net/http takes any error of a connection for its end
 	case ctx.Err() != nil || x.incoming.Context().Err() != nil || x.body != nil && x.body.failed():
 		err = errClientGone
 	}

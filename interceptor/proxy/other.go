@@ -19,7 +19,7 @@ const idleLinks = time.Minute
 
 func (s *Server) take(conn net.Conn) {
 	if conn = s.handshake(conn); conn != nil {
-		s.handOver(conn, nil)
+		s.give(conn)
 	}
 }
 

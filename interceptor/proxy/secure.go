@@ -72,7 +72,7 @@ func tlsOf(ctx context.Context) *tls.ConnectionState {
 		case *tls.Conn:
 			state := c.ConnectionState()
 			return &state
-		case *replay:
+		case *judged:
 			conn = c.Conn
 		default:
 			return nil

@@ -18,8 +18,8 @@ import (
 //
 // Plain requests of HTTP/1.1 are answered in place: their heads are read, changed and forwarded as the bytes that they are. A
 // connection on which something else arrives - Expect, a request for a pod that speaks HTTP/2 or for an app whose fallback is to
-// answer - is handed over to net/http and the Handler, with all that was read of it, for good. Of HTTP/2 only the
-// request is given to the Handler, and the connection stays here. Both do the same things in the same order.
+// answer - is handed over to net/http and the Handler, with all that was read of it, for good; what else comes on it is judged first
+// as strictly as here. Of HTTP/2 only the request is given to the Handler, and the connection stays here. Both do the same things in the same order.
 type Server struct {
 	handler *Handler
 	others  *http.Server
@@ -212,11 +212,11 @@ func (s *Server) sweep() {
 	}
 }
 
-// handOver gives a connection to net/http, with what was read of it.
-func (s *Server) handOver(conn net.Conn, read []byte) {
-	if len(read) > 0 {
-		conn = &replay{Conn: conn, read: read}
-	}
+// handOver gives a connection to net/http, with what was read of it, but for what only net/http would understand.
+func (s *Server) handOver(conn net.Conn, read []byte) { s.give(&judged{Conn: conn, b: read}) }
+
+// give gives a connection to net/http.
+func (s *Server) give(conn net.Conn) {
 	select {
 	case s.handed.conns <- conn:
 	case <-s.handed.closed:
