@@ -89,17 +89,21 @@ func (ls *links) openShared(ctx context.Context, pod *balance.Endpoint, fresh bo
 		of.dialling = d
 		of.mu.Unlock()
 		var c *shared
-		c, d.err = ls.dialShared(ctx, of, pod.Address)
+		var s *http2.Stream
+		if c, d.err = ls.dialShared(ctx, of, pod.Address); d.err == nil {
+			// Before others can: a pod that takes nothing on a new connection takes nothing on the next one.
+			if s, d.err = c.frames.Open(head, body, end, ofHead); d.err != nil {
+				c.wake()
+				d.err = &dialError{d.err}
+			}
+		}
 		of.mu.Lock()
 		if of.dialling = nil; d.err == nil {
 			of.all = append(of.all[:len(of.all):len(of.all)], c)
 		}
 		of.mu.Unlock()
 		close(d.done)
-		if d.err != nil {
-			return nil, d.err
-		}
-		fresh = false
+		return s, d.err
 	}
 }
 

@@ -7,10 +7,15 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/net/http2"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 )
 
 // protocolH2C is the appProtocol of pods that speak HTTP/2 in plain text.
@@ -149,4 +154,41 @@ func TestABodyOnItsWayIsSentAgainToAnotherPod(t *testing.T) {
 	goodbye <- true
 	require.ErrorContains(t, await(t, c).err, "REFUSED_STREAM")
 	w.is("shop", 0, 0)
+}
+
+// A pod may greet and take nothing, for ever: each request makes one connection more to find that out, and not one after the other.
+func TestAPodThatTakesNoStreamsIsLeftOut(t *testing.T) {
+	for what, greet := range map[string]func(*http2.Framer){
+		"goodbye": func(f *http2.Framer) {
+			_ = f.WriteSettings()
+			_ = f.WriteGoAway(0, http2.ErrCodeNo, nil)
+		},
+		"none at a time": func(f *http2.Framer) {
+			_ = f.WriteSettings(http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: 0})
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			w := newWorld(t)
+			w.app("shop", func(a *v1alpha1.HTTPApp) { a.Spec.Queue.MaxWait = &metav1.Duration{Duration: 2 * time.Second} })
+			var made atomic.Int64
+			w.ready("shop", protocolH2C, bytePod(t, func(c net.Conn) {
+				made.Add(1)
+				greet(http2.NewFramer(c, nil))
+				_, _ = io.Copy(io.Discard, c)
+			}))
+			client := h2cClient(t)
+			var answers []<-chan answer
+			for range 5 {
+				c := make(chan answer, 1)
+				go func() { c <- doWith(client, w.request("GET", "shop", "/", nil)) }()
+				answers = append(answers, c)
+			}
+			for _, c := range answers {
+				a := await(t, c)
+				require.NoError(t, a.err)
+				require.Equal(t, http.StatusServiceUnavailable, a.status, a.body)
+			}
+			require.Less(t, made.Load(), int64(100))
+		})
+	}
 }
