@@ -395,3 +395,73 @@ func FuzzFrames(f *testing.F) {
 		require.Empty(t, c.streams)
 	})
 }
+
+// plenty is memory without a bound.
+type plenty struct{}
+
+func (plenty) Buffer(int) bool { return true }
+func (plenty) Unbuffer(int)    {}
+
+// Bodies that wait are charged to somebody else's memory, and leave the connection to others.
+func TestBodiesThatWaitDoNotStopOthersOnTheConnection(t *testing.T) {
+	const waiting = 2 * connWindow / streamWindow
+	charged, release := make(chan struct{}, waiting), make(chan struct{})
+	took := make(chan int, waiting+1)
+	p, c := serve(t, 20, func(s *Stream) {
+		if s.id < 2*waiting {
+			s.Charge(plenty{}, func() {})
+			charged <- struct{}{}
+			<-release
+			s.Discharge()
+		}
+		n := 0
+		for {
+			b, err := s.Take(nil)
+			if n += len(b); err != nil {
+				took <- n
+				return
+			}
+		}
+	})
+	window := firstWindow
+	var settled bool
+	// send sends a body as far as the windows allow, which are made wider by what is read.
+	send := func(id uint32, n int) {
+		for n > 0 {
+			part := min(n, frameSize)
+			for window < part || !settled {
+				f, err := p.ReadFrame()
+				require.NoError(t, err, "the connection stands still")
+				switch f := f.(type) {
+				case *http2.WindowUpdateFrame:
+					if f.StreamID == 0 {
+						window += int(f.Increment)
+					}
+				case *http2.SettingsFrame:
+					settled = true
+				}
+			}
+			require.NoError(t, p.WriteData(id, n == part, make([]byte, part)))
+			n, window = n-part, window-part
+		}
+	}
+	id := uint32(1)
+	for range waiting {
+		p.ask(id, false)
+		<-charged
+		send(id, streamWindow)
+		id += 2
+	}
+	p.ask(id, false)
+	send(id, streamWindow)
+	require.Equal(t, streamWindow, <-took)
+	close(release)
+	for range waiting {
+		require.Equal(t, streamWindow, <-took)
+	}
+	require.Eventually(t, func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.received+c.given == connWindow
+	}, patience, time.Millisecond, "nothing of the window is lost, and nothing won")
+}

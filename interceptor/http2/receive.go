@@ -81,9 +81,15 @@ func (c *Conn) onData(f *http2.DataFrame) error {
 		c.give(int32(len(data)))
 		return ofStream(f.StreamID, http2.ErrCodeProtocol)
 	}
-	if s.charge(len(data)) {
+	kept := s.charge(len(data))
+	if kept {
 		s.body = append(s.body, data...)
-	} else {
+	}
+	switch {
+	case !kept:
+		c.give(int32(len(data)))
+	case s.memory != nil:
+		s.lent += int32(len(data))
 		c.give(int32(len(data)))
 	}
 	if f.StreamEnded() {

@@ -34,9 +34,11 @@ type Stream struct {
 	body          []byte
 	got, declared int64
 	// memory is what the body is charged to while it waits to be taken, if it is, charged how much of it is, and full is told when it does
-	// not fit. overfull says that some of it was dropped for that.
+	// not fit. overfull says that some of it was dropped for that. lent is how much of it does not count against the connection's window
+	// meanwhile: others who ask on the connection do not wait for what is bounded elsewhere.
 	memory   Memory
 	charged  int
+	lent     int32
 	full     func()
 	overfull bool
 	// received is the peer's window, and given what was taken of it since it was told.
@@ -141,10 +143,13 @@ func (s *Stream) Charge(m Memory, full func()) {
 	s.conn.mu.Lock()
 	defer s.conn.mu.Unlock()
 	s.memory, s.full = m, full
+	n := int32(len(s.body)) - s.lent
 	if len(s.body) > 0 && !s.charge(len(s.body)) {
-		s.conn.give(int32(len(s.body)))
-		s.body = nil
+		s.body, s.lent = nil, 0
+	} else {
+		s.lent += n
 	}
+	s.conn.give(n)
 }
 
 // Discharge gives back all space that the body takes in the memory that it was charged to.
@@ -153,6 +158,8 @@ func (s *Stream) Discharge() {
 	defer s.conn.mu.Unlock()
 	s.discharge(s.charged)
 	s.memory, s.full = nil, nil
+	s.conn.given -= s.lent
+	s.lent = 0
 }
 
 // charge reports whether there is space for more of the body. The lock is held.
@@ -211,7 +218,8 @@ func (s *Stream) Take(spare []byte) (p []byte, err error) {
 	}
 	p, s.body = s.body, spare[:0]
 	s.discharge(len(p))
-	c.give(int32(len(p)))
+	c.give(int32(len(p)) - s.lent)
+	s.lent = 0
 	s.give(int32(len(p)))
 	return p, nil
 }
@@ -263,7 +271,7 @@ func (s *Stream) Done(code http2.ErrCode) {
 		}
 		c.reset(s.id, code)
 	}
-	c.give(int32(len(s.body)))
+	c.give(int32(len(s.body)) - s.lent)
 	c.running--
 	if s.err == nil {
 		s.err = errOver
