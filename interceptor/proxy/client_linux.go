@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
@@ -211,7 +212,13 @@ func (c *client) arrive() error {
 		return c.fill(&c.in)
 	}
 	c.to, c.readErr = &c.in, nil
-	if err := c.raw.Read(c.reads); err != nil {
+	err := c.raw.Read(c.reads)
+	if errors.Is(err, os.ErrDeadlineExceeded) && c.hasLeft() && c.phase.Load() != expired {
+		if err = c.conn.SetReadDeadline(time.Time{}); err == nil {
+			err = c.raw.Read(c.reads)
+		}
+	}
+	if err != nil {
 		return err
 	}
 	return c.readErr
@@ -232,7 +239,7 @@ func (c *client) onArrived(fd uintptr) bool {
 		return true
 	}
 	c.last = c.answer()
-	return c.last != again || len(c.in.b) > 0 || !all || c.server.ending.Load()
+	return c.last != again || len(c.in.b) > 0 || !all || c.server.ending.Load() || c.hasLeft()
 }
 
 // arrivedWhole reports whether what was read begins with a request that can be answered in place and has no more to come, whatever the
@@ -332,6 +339,17 @@ func (c *client) left() {
 		return
 	}
 	c.abort(errClientGone)
+	if c.tls == nil && c.phase.Load() != busy {
+		// All that is to come has come, and nothing else wakes who waits for more.
+		_ = c.conn.SetReadDeadline(past)
+	}
+}
+
+// hasLeft reports whether the client has left.
+func (c *client) hasLeft() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.gone
 }
 
 // moved is how much came and went on both connections of the request.

@@ -84,3 +84,34 @@ func TestAFixedResponseNeitherWakesTheAppNorCounts(t *testing.T) {
 	require.NoError(t, err)
 	require.Zero(t, n)
 }
+
+// A client may say all that it has to say together with its request.
+func TestAConnectionEndsBehindTheAnswerToAClientThatSaysNoMore(t *testing.T) {
+	w := newWorld(t)
+	w.app("shop", func(a *v1alpha1.HTTPApp) {
+		a.Spec.Routes = append(a.Spec.Routes, v1alpha1.Route{Hosts: []string{"shop.test"}, PathPrefix: "/healthz", Static: &v1alpha1.StaticResponse{Body: "ok"}})
+	})
+	for what, c := range map[string]struct {
+		request string
+		status  int
+	}{
+		"static":   {"GET /healthz HTTP/1.1\r\nHost: shop.test\r\n\r\n", 200},
+		"no route": {"GET / HTTP/1.1\r\nHost: nobody.test\r\n\r\n", 404},
+	} {
+		for _, how := range []string{"plain", "TLS"} {
+			t.Run(what+" "+how, func(t *testing.T) {
+				for range 20 { // the end is heard of with the request, before it or behind
+					conn := w.dialBy(t, how)
+					for range 2 {
+						conn.say(c.request)
+						require.Equal(t, c.status, conn.hear(http.MethodGet).status)
+					}
+					conn.say(c.request)
+					require.NoError(t, closeWrite(conn.Conn))
+					require.Equal(t, c.status, conn.hear(http.MethodGet).status)
+					conn.ends()
+				}
+			})
+		}
+	}
+}
