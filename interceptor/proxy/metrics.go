@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -23,12 +24,16 @@ type Metrics struct {
 	starts     *prometheus.HistogramVec
 
 	connections openConnections
+
+	mu   sync.Mutex
+	apps map[types.NamespacedName]*series
 }
 
 // NewMetrics registers the metrics, those of the counts included.
 func NewMetrics(r prometheus.Registerer, counters *queue.Counters) *Metrics {
 	app := []string{"namespace", "app"}
 	m := &Metrics{
+		apps: map[types.NamespacedName]*series{},
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "kedahttp_interceptor_requests_total",
 			Help: "Requests answered, by app and class of the status code. Without an app: no route led anywhere.",
@@ -57,8 +62,18 @@ func NewMetrics(r prometheus.Registerer, counters *queue.Counters) *Metrics {
 	return m
 }
 
-// Forget drops the series of an app that is gone.
+// Forget drops the series of an app that is gone. Requests that it still had, and that end later, are not counted any more.
 func (m *Metrics) Forget(app types.NamespacedName) {
+	m.mu.Lock()
+	s := m.apps[app]
+	delete(m.apps, app)
+	m.mu.Unlock()
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.gone = true
 	labels := prometheus.Labels{"namespace": app.Namespace, "app": app.Name}
 	m.requests.DeletePartialMatch(labels)
 	m.duration.DeletePartialMatch(labels)
@@ -68,7 +83,14 @@ func (m *Metrics) Forget(app types.NamespacedName) {
 }
 
 // Of returns the series of an app, which are found once and not for each request.
-func (m *Metrics) Of(app types.NamespacedName) backend.Tally { return &series{metrics: m, app: app} }
+func (m *Metrics) Of(app types.NamespacedName) backend.Tally {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.apps[app] == nil {
+		m.apps[app] = &series{metrics: m, app: app}
+	}
+	return m.apps[app]
+}
 
 func (m *Metrics) unrouted(status int, reason string) {
 	m.requests.WithLabelValues("", "", class(status)).Inc()
@@ -81,40 +103,63 @@ type series struct {
 	app      types.NamespacedName
 	requests [6]atomic.Pointer[prometheus.Counter]
 	duration atomic.Pointer[prometheus.Observer]
+
+	// mu is held while a series may be made, which none is of an app that is gone.
+	mu   sync.Mutex
+	gone bool
+}
+
+// unlessGone has a series made and used, if the app is there.
+func (s *series) unlessGone(use func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.gone {
+		use()
+	}
 }
 
 // Done implements backend.Tally.
 func (s *series) Done(status int, reason string, took time.Duration) {
 	class := classIndex(status)
-	once(&s.requests[class], func() prometheus.Counter {
+	if requests := once(s, &s.requests[class], func() prometheus.Counter {
 		return s.metrics.requests.WithLabelValues(s.app.Namespace, s.app.Name, classes[class])
-	}).Inc()
-	once(&s.duration, func() prometheus.Observer {
+	}); requests != nil {
+		requests.Inc()
+	}
+	if duration := once(s, &s.duration, func() prometheus.Observer {
 		return s.metrics.duration.WithLabelValues(s.app.Namespace, s.app.Name)
-	}).Observe(took.Seconds())
+	}); duration != nil {
+		duration.Observe(took.Seconds())
+	}
 	if reason != "" {
-		s.metrics.rejections.WithLabelValues(s.app.Namespace, s.app.Name, reason).Inc()
+		s.unlessGone(func() { s.metrics.rejections.WithLabelValues(s.app.Namespace, s.app.Name, reason).Inc() })
 	}
 }
 
 // Retried implements backend.Tally.
 func (s *series) Retried(reason string) {
-	s.metrics.retries.WithLabelValues(s.app.Namespace, s.app.Name, reason).Inc()
+	s.unlessGone(func() { s.metrics.retries.WithLabelValues(s.app.Namespace, s.app.Name, reason).Inc() })
 }
 
 // Started implements backend.Tally.
 func (s *series) Started(stages coldstart.Stages) {
-	for _, stage := range stages {
-		s.metrics.starts.WithLabelValues(s.app.Namespace, s.app.Name, stage.Name).Observe(stage.After.Seconds())
-	}
+	s.unlessGone(func() {
+		for _, stage := range stages {
+			s.metrics.starts.WithLabelValues(s.app.Namespace, s.app.Name, stage.Name).Observe(stage.After.Seconds())
+		}
+	})
 }
 
-func once[T any](p *atomic.Pointer[T], find func() T) T {
+// once finds a series, but for an app that is gone.
+func once[T any](s *series, p *atomic.Pointer[T], find func() T) (found T) {
 	if known := p.Load(); known != nil {
 		return *known
 	}
-	found := find()
-	p.Store(&found)
+	s.unlessGone(func() {
+		made := find()
+		p.Store(&made)
+		found = made
+	})
 	return found
 }
 

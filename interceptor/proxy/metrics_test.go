@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 )
 
 // metric is the sum of the series of a metric that have these labels, NAME=VALUE each, and how many those are.
@@ -179,4 +181,30 @@ func TestClientsCannotMakeSeries(t *testing.T) {
 	}
 	require.Equal(t, before, total())
 	w.shows(51, "kedahttp_interceptor_requests_total", "namespace=", "app=", "code=4xx")
+}
+
+// The requests of an app that is deleted end when it is gone already.
+func TestNothingIsLeftOfAnAppThatIsGone(t *testing.T) {
+	for what, request := range map[string]string{"in place": inPlace, "by net/http": byNetHTTP} {
+		t.Run(what, func(t *testing.T) {
+			w := newWorld(t)
+			shop := w.app("shop")
+			waiting := w.dial(t)
+			waiting.say(request)
+			w.is("shop", 1, 0)
+			w.apps.Delete(shop)
+			require.Equal(t, http.StatusNotFound, waiting.hear(http.MethodGet).status)
+			w.eventually("the request is told", func() bool { return w.told.Load() == 1 })
+			for _, name := range []string{"requests_total", "request_duration_seconds", "rejections_total", "retries_total", "cold_start_seconds"} {
+				_, series := w.metric("kedahttp_interceptor_"+name, "app=shop")
+				require.Zero(t, series, name)
+			}
+			shop = shop.DeepCopy()
+			shop.UID = "another"
+			w.app("shop", func(a *v1alpha1.HTTPApp) { *a = *shop })
+			w.ready("shop", "", at(w.pod(hello)))
+			require.Equal(t, 200, do(w.request("GET", "shop", "/", nil)).status)
+			w.shows(1, "kedahttp_interceptor_requests_total", "app=shop")
+		})
+	}
 }
