@@ -96,9 +96,9 @@ func (b *clientBody) finish(w http.ResponseWriter) {
 
 // heldBody reads the beginning of a body while its request waits, up to a bound.
 //
-// There is no other way to learn that the client of an HTTP/1 request left: net/http watches a connection only once the body
-// of its request has been read. A client that leaves before bufferEach bytes of its body are read, or after all of it is, is
-// noticed at once; one with a longer body only when its request is forwarded or has waited for too long.
+// net/http watches a connection only once the body of its request has been read. Where departures are not told of, a client that leaves
+// before bufferEach bytes of its body are read, or after all of it is, is noticed at once; one with a longer body only when its request is
+// forwarded or has waited for too long.
 type heldBody struct {
 	from   io.Reader
 	memory memory

@@ -82,7 +82,7 @@ func (s *Server) meet(conn net.Conn) *client {
 	}
 	tcp, ok := below.(*net.TCPConn)
 	if !ok {
-		s.handOver(conn, nil)
+		s.give(&judged{Conn: conn})
 		return nil
 	}
 	c.reads = c.onArrived
@@ -355,14 +355,17 @@ func (c *client) hasLeft() bool {
 // moved is how much came and went on both connections of the request.
 func (c *client) moved() uint64 { return transferredOn(c.raw) + c.movedOnLink() }
 
-// handOver gives the connection to net/http.
+// handOver gives the connection to net/http, with what was read of it.
 func (c *client) handOver() {
 	c.server.departures.stop(&c.socket)
 	c.forget()
 	c.server.remove(c)
-	read := append([]byte(nil), c.in.b...)
+	j := &judged{Conn: c.outer(), b: append([]byte(nil), c.in.b...)}
 	c.in.free()
-	c.server.handOver(c.outer(), read)
+	if forget, err := c.server.departures.add(&c.socket, j.hasLeft); err == nil {
+		j.forget = forget
+	}
+	c.server.give(j)
 }
 
 // linger closes the connection so that the client reads the answer first: closing it under a client that still sends would

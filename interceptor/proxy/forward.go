@@ -110,6 +110,9 @@ func (h *Handler) hold(ctx context.Context, x *exchange, r *http.Request, avoid 
 var errAlone = errors.New("the time for the app alone is over")
 
 func (x *exchange) wait(ctx context.Context, avoid *balance.Endpoint) (*balance.Endpoint, error) {
+	if j, ok := ctx.Value(connKey{}).(*judged); ok {
+		defer j.watch(func() { x.cancel(errClientGone) })()
+	}
 	x.place.Bytes = sizeOf(x.incoming)
 	if x.unread != nil {
 		x.unread.Charge(x.backend.Line, func() { x.cancel(hold.ErrCrowded) })

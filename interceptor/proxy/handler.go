@@ -293,6 +293,9 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, x *exchange, ow
 	x.status, x.reason = own.status, own.reason
 	own.id = x.id
 	if own.reason == reasonClientGone {
+		if r.ProtoMajor == 1 {
+			panic(http.ErrAbortHandler) // it may still listen, and an answer without a word would be one from the app
+		}
 		return
 	}
 	if own.reason == reasonBackend {

@@ -192,6 +192,7 @@ func TestAClientThatLeavesWhileItWaitsIsForgottenAtOnce(t *testing.T) {
 		"a body that did not arrive":        {"POST / HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 500\r\n\r\nhello"},
 		"a body that waits for 100":         {"POST / HTTP/1.1\r\nHost: shop.test\r\nExpect: 100-continue\r\nContent-Length: 500\r\n\r\n"},
 		"a chunked body that did not":       {"POST / HTTP/1.1\r\nHost: shop.test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"},
+		"a body that is longer":             {fmt.Sprintf("POST / HTTP/1.1\r\nHost: shop.test\r\nContent-Length: %d\r\n\r\n", 2*bufferEach) + strings.Repeat("x", bufferEach+1)},
 		"a body as long as what is read of": {fmt.Sprintf("POST / HTTP/1.1\r\nHost: shop.test\r\nContent-Length: %d\r\n\r\n", bufferEach) + strings.Repeat("x", bufferEach)},
 	} {
 		t.Run(what, func(t *testing.T) {
@@ -208,6 +209,41 @@ func TestAClientThatLeavesWhileItWaitsIsForgottenAtOnce(t *testing.T) {
 			w.ready("shop", "", at(w.pod(pod.ServeHTTP)))
 			require.Equal(t, 200, do(w.request("POST", "shop", "/", strings.NewReader("another"))).status)
 			require.Equal(t, []string{"another"}, pod.got(), "the app hears nothing of a client that left")
+		})
+	}
+}
+
+// How much is read of a body while its request waits is bounded for all of them together, too.
+func TestAClientThatLeavesIsForgottenAlsoWhenNothingMoreIsReadOfItsBody(t *testing.T) {
+	w := newWorldIn(t, hold.NewSpace(1000, 64<<10), &http.Server{})
+	w.app("shop")
+	conn, err := net.Dial("tcp", w.address)
+	require.NoError(t, err)
+	_, err = io.WriteString(conn, "POST / HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 50000\r\n\r\n"+strings.Repeat("x", 40000))
+	require.NoError(t, err)
+	w.is("shop", 1, 0)
+	require.NoError(t, conn.Close())
+	w.is("shop", 0, 0)
+}
+
+// A client that says no more has left, whoever answers it: it gets no answer that could be taken for the app's.
+func TestAClientThatSaysNoMoreWhileItWaitsIsToldNothing(t *testing.T) {
+	for what, request := range map[string]string{"in place": inPlace, "by net/http": byNetHTTP} {
+		t.Run(what, func(t *testing.T) {
+			w := newWorld(t)
+			w.app("shop")
+			conn, err := net.Dial("tcp", w.address)
+			require.NoError(t, err)
+			defer conn.Close() //nolint:errcheck // the test is over
+			_, err = io.WriteString(conn, request)
+			require.NoError(t, err)
+			w.is("shop", 1, 0)
+			require.NoError(t, closeWrite(conn))
+			w.is("shop", 0, 0)
+			require.NoError(t, conn.SetReadDeadline(time.Now().Add(patience)))
+			said, err := io.ReadAll(conn)
+			require.NoError(t, err)
+			require.Empty(t, said)
 		})
 	}
 }

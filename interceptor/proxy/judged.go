@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/kedahttp/kedahttp/interceptor/http1"
@@ -32,6 +33,13 @@ type judged struct {
 	malformed atomic.Pointer[http1.Malformed]
 	// free says that what comes is not HTTP any more.
 	free atomic.Bool
+
+	// forget ends the watch for the client's departure, if there is one.
+	forget func()
+	mu     sync.Mutex
+	// departed says that the client has left, and leaves is told when it does.
+	departed bool
+	leaves   func()
 }
 
 // unreadable is given in place of a head that was not understood: net/http asks for it to be answered when its turn has come. Its
@@ -172,6 +180,38 @@ func (j *judged) wait() {
 const maxSlop = 16 << 10
 
 var errPreface = &http1.Malformed{Status: http.StatusBadRequest, Message: "HTTP/2 begins where a connection does"}
+
+// hasLeft is told that the client has left.
+func (j *judged) hasLeft() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.departed = true
+	if j.leaves != nil {
+		j.leaves()
+	}
+}
+
+// watch has leaves called when the client leaves, at once if it has, until the watch is ended. It must not wait.
+func (j *judged) watch(leaves func()) (end func()) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.leaves = leaves; j.departed {
+		leaves()
+	}
+	return func() {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		j.leaves = nil
+	}
+}
+
+// Close implements io.Closer.
+func (j *judged) Close() error {
+	if j.forget != nil {
+		j.forget()
+	}
+	return j.Conn.Close()
+}
 
 // NetConn is the connection itself.
 func (j *judged) NetConn() net.Conn { return j.Conn }

@@ -212,9 +212,6 @@ func (s *Server) sweep() {
 	}
 }
 
-// handOver gives a connection to net/http, with what was read of it, but for what only net/http would understand.
-func (s *Server) handOver(conn net.Conn, read []byte) { s.give(&judged{Conn: conn, b: read}) }
-
 // give gives a connection to net/http.
 func (s *Server) give(conn net.Conn) {
 	select {
