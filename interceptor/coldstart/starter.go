@@ -85,9 +85,6 @@ func (s *Starter) Set(all []endpoints.Endpoint) {
 		if a == nil || a.Pod != "" && e.Pod != "" && a.Pod != e.Pod {
 			a = &address{since: now}
 		}
-		if e.Pod == "" {
-			e.Pod = a.Pod // it is named only while it is not ready
-		}
 		a.Endpoint = e
 		a.wasReady = a.wasReady || e.Ready
 		known[e.Address] = a
@@ -265,6 +262,11 @@ func (c *Start) FirstByte(at string, arrived time.Time, complete func(Stages)) S
 	seen := sight{arrived: arrived, firstByte: s.clock.Now()}
 	a := s.known[at]
 	if a != nil {
+		if first && a.reading == nil && a.Pod != "" && s.prober != nil {
+			// It was ready when it was first heard of, and not asked.
+			a.reading = make(chan struct{})
+			go s.tell(a, a.Pod, a.reading)
+		}
 		seen.pod = *a
 	}
 	asleep, heard := s.asleep, s.heard

@@ -356,6 +356,18 @@ func TestWhatIsNotKnownYetWithTheFirstByteIsToldLater(t *testing.T) {
 	require.Equal(t, "total=0.330, decided=0.030, created=0.000, address=0.330, probe=0.330, first-byte=0.330", (<-told).String())
 }
 
+func TestOfAPodThatWasReadyWhenItWasFirstHeardOfTheStagesAreToldToo(t *testing.T) {
+	clk := clocktesting.NewFakeClock(time.Unix(1000, 0))
+	a := newApp(t, clk, http.DefaultTransport)
+	a.template.CreationTimestamp = metav1.Unix(1001, 0)
+	start, arrived := a.Enter(), clk.Now()
+	clk.Step(3 * time.Second)
+	a.Set([]endpoints.Endpoint{{Address: a.at, Pod: "shop-5f6d-aaaaa", Ready: true}})
+	told := make(chan Stages, 1)
+	start.FirstByte(a.at, arrived, func(stages Stages) { told <- stages })
+	require.Equal(t, "total=3.000, created=1.000, address=3.000, ready=3.000, first-byte=3.000", (<-told).String())
+}
+
 func TestAStatusThatSaysNothingIsNotAwaitedForLong(t *testing.T) {
 	clk := clocktesting.NewFakeClock(time.Unix(1000, 0))
 	a := newApp(t, clk, http.DefaultTransport)

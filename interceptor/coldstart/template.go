@@ -36,10 +36,7 @@ func (s *Starter) planFor(ctx context.Context, a *address, name string) *plan {
 	long := s.start != nil && s.clock.Since(s.start.began) >= tellingAfter
 	s.mu.Unlock()
 	if known && !long {
-		go func() {
-			defer close(read)
-			s.readStages(context.Background(), a, name, readTimeout)
-		}()
+		go s.tell(a, name, read)
 		return plan
 	}
 	defer close(read)
@@ -74,6 +71,12 @@ func (s *Starter) planFor(ctx context.Context, a *address, name string) *plan {
 			return nil
 		}
 	}
+}
+
+// tell reads when a pod came to be, whatever becomes of the requests that wait for it.
+func (s *Starter) tell(a *address, name string, read chan<- struct{}) {
+	defer close(read)
+	s.readStages(context.Background(), a, name, readTimeout)
 }
 
 func (s *Starter) readStages(ctx context.Context, a *address, name string, longest time.Duration) {

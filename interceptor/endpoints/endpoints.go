@@ -24,7 +24,7 @@ type Endpoint struct {
 	// Address is host:port.
 	Address string
 	Ready   bool
-	// Pod is the pod's name, in the Service's namespace, while it is not ready. It is empty for an address that is no pod's.
+	// Pod is the pod's name, in the Service's namespace. It is empty for an address that is no pod's.
 	Pod string
 	// Zone is that of its node, if it has one.
 	Zone string
@@ -101,7 +101,7 @@ func strip(obj any) (any, error) {
 	}
 	for i, e := range slice.Endpoints {
 		kept := discoveryv1.Endpoint{Addresses: e.Addresses, Conditions: e.Conditions, Zone: e.Zone}
-		if !isReady(e.Conditions) && e.TargetRef != nil && e.TargetRef.Kind == "Pod" {
+		if e.TargetRef != nil && e.TargetRef.Kind == "Pod" {
 			kept.TargetRef = &corev1.ObjectReference{Name: e.TargetRef.Name}
 		}
 		slice.Endpoints[i] = kept

@@ -107,11 +107,11 @@ func TestOnlyWhatIsNeededIsKept(t *testing.T) {
 	require.Equal(t, metav1.ObjectMeta{Namespace: "a", Name: "b-1", Labels: map[string]string{discoveryv1.LabelServiceName: "b"}}, got.ObjectMeta)
 	require.Equal(t, "b", serviceOf(got).Name)
 	require.Equal(t, []discoveryv1.Endpoint{
-		{Addresses: []string{"10.0.0.1"}, Zone: ptr.To("east")},
+		{Addresses: []string{"10.0.0.1"}, Zone: ptr.To("east"), TargetRef: &corev1.ObjectReference{Name: "b-0"}},
 		{Addresses: []string{"10.0.0.2"}, Zone: ptr.To("east"), Conditions: discoveryv1.EndpointConditions{Ready: no}, TargetRef: &corev1.ObjectReference{Name: "b-1"}},
 		{Addresses: []string{"10.0.0.3"}, Zone: ptr.To("east"), Conditions: discoveryv1.EndpointConditions{Ready: no}},
 	}, got.Endpoints)
 	require.Equal(t, []Endpoint{
-		{Address: "10.0.0.1:80", Ready: true, Zone: "east"}, {Address: "10.0.0.2:80", Pod: "b-1", Zone: "east"}, {Address: "10.0.0.3:80", Zone: "east"},
+		{Address: "10.0.0.1:80", Ready: true, Pod: "b-0", Zone: "east"}, {Address: "10.0.0.2:80", Pod: "b-1", Zone: "east"}, {Address: "10.0.0.3:80", Zone: "east"},
 	}, endpointsOf([]*discoveryv1.EndpointSlice{got}, nil, false).Endpoints)
 }
