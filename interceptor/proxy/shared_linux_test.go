@@ -176,6 +176,7 @@ func TestAPodThatTakesNoStreamsIsLeftOut(t *testing.T) {
 				greet(http2.NewFramer(c, nil))
 				_, _ = io.Copy(io.Discard, c)
 			}))
+			w.eventually("there is a pod", func() bool { return w.backend("shop").Pods.Available() })
 			client := h2cClient(t)
 			var answers []<-chan answer
 			for range 5 {
