@@ -3,6 +3,7 @@ package proxy
 import (
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"strings"
@@ -133,5 +134,53 @@ func TestAnotherProtocolIsNotJudged(t *testing.T) {
 		_, err = io.ReadFull(d.in, b)
 		require.NoError(t, err)
 		require.Equal(t, early+"\r\nlate\n", string(b))
+	}
+}
+
+// inParts is a connection on which something comes in parts of any length.
+type inParts struct {
+	net.Conn
+	rest []byte
+	rand *rand.Rand
+}
+
+func (c *inParts) Read(p []byte) (int, error) {
+	if len(c.rest) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, c.rest[:min(len(c.rest), 1+c.rand.IntN(c.rand.IntN(500)+1))])
+	c.rest = c.rest[n:]
+	return n, nil
+}
+
+// given is what net/http gets of what comes, however that is divided.
+func given(seed uint64, came string) string {
+	r := rand.New(rand.NewPCG(seed, 0))
+	j := &judged{Conn: &inParts{rest: []byte(came), rand: r}}
+	var all []byte
+	for {
+		p := make([]byte, 1)
+		if r.IntN(3) > 0 {
+			p = make([]byte, 1+r.IntN(5000))
+		}
+		n, err := j.Read(p)
+		if all = append(all, p[:n]...); err != nil {
+			return string(all)
+		}
+	}
+}
+
+func TestWhatIsNotRefusedIsGivenAsItCame(t *testing.T) {
+	for what, request := range accepted {
+		for seed := range uint64(20) {
+			require.Equal(t, request+sentinel, given(seed, request+sentinel), "%s, divided by %d", what, seed)
+		}
+	}
+	for what, head := range http1test.Malformed {
+		for seed := range uint64(20) {
+			got, ok := strings.CutPrefix(given(seed, sentinel+head+sentinel), sentinel)
+			require.True(t, ok, what)
+			require.True(t, got == unreadable || got == head[:1]+unreadable, "%s, divided by %d: %q", what, seed, got)
+		}
 	}
 }
