@@ -83,7 +83,8 @@ func (a *authority) check(p pair, l Leaf, now time.Time) error {
 		return fmt.Errorf("it ends at %s", c.Leaf.NotAfter.Format(time.RFC3339))
 	case inTime && c.Leaf.NotAfter.Sub(now) > a.lives.Leaf+skewOf(a.lives.Leaf): // clocks of replicas differ
 		return fmt.Errorf("it is good until %s, for longer than %s", c.Leaf.NotAfter.Format(time.RFC3339), a.lives.Leaf)
-	case c.Leaf.Subject.CommonName != l.CommonName || !slices.Equal(c.Leaf.DNSNames, l.DNSNames):
+	// It may be for more: a replica of another version that wants other names would make it anew, and this one again, in turns.
+	case c.Leaf.Subject.CommonName != l.CommonName || slices.ContainsFunc(l.DNSNames, func(n string) bool { return !slices.Contains(c.Leaf.DNSNames, n) }):
 		return fmt.Errorf("it is for %v, not for %v", c.Leaf.DNSNames, l.DNSNames)
 	case !signed(a.cert) && (everybody || !slices.ContainsFunc(a.earlier, signed)):
 		return errors.New("it is of another authority")

@@ -117,6 +117,26 @@ func TestReplicasShareWhatTheFirstMade(t *testing.T) {
 	}
 }
 
+func TestAReplicaThatWantsFewerNamesKeepsWhatIsForMore(t *testing.T) {
+	w := newWorld(t)
+	old := w.replica()
+	newer := w.replica()
+	newer.Own.DNSNames = append([]string{"new.ns.svc"}, own.DNSNames...)
+	w.ensure(newer)
+	before := w.writes()
+	for range 3 {
+		w.ensure(old)
+		w.ensure(newer)
+	}
+	if n := w.writes() - before; n != 0 {
+		t.Errorf("they wrote %d times, in turns", n)
+	}
+	cert, _ := old.Serving().CurrentCertKeyContent()
+	if now := w.secret(own.Secret).Data[corev1.TLSCertKey]; !bytes.Equal(cert, now) {
+		t.Error("the replica that wants fewer does not serve with it")
+	}
+}
+
 func TestReplicasThatStartTogetherAgree(t *testing.T) {
 	w := newWorld(t)
 	managers := make([]*Manager, 4)
