@@ -40,10 +40,11 @@ for platform in $platforms; do
 	echo "bin/dist/kubectl-http-$os-$arch.tar.gz"
 done
 
-"$tools/helm" package artifacts/chart --version "${version#v}" --app-version "$version" --destination "$dist" >/dev/null
+# Helm keeps when files were written, which no two checkouts agree on.
+cp -rL artifacts/chart "$work/chart"
+find "$work/chart" -exec touch -d "@$SOURCE_DATE_EPOCH" {} +
+"$tools/helm" package "$work/chart" --version "${version#v}" --app-version "$version" --destination "$dist" >/dev/null
 go run ./cmd/kubectl-http generate --domain example.com --tag "$version" >"$dist/kedahttp.yaml"
-(cd "$dist" && sha256sum ./*.tar.gz ./*.tgz ./*.yaml | sed 's#\./##' >SHA256SUMS)
-
 # In krew's own index the name http is taken; in an index of one's own it need not be another.
 for name in http keda-http; do
 	manifest=$dist/$name.yaml
@@ -87,4 +88,5 @@ for name in http keda-http; do
 	KREW_ROOT=$work/krew "$tools/krew" install --manifest="$dist/$name.yaml" --archive="$dist/kubectl-http-$here.tar.gz"
 	"$work/krew/bin/kubectl-${name//-/_}" --help | grep -q "kubectl $name deploy --help\|kubectl $name \[command\]"
 done
+(cd "$dist" && sha256sum ./*.tar.gz ./*.tgz ./*.yaml | sed 's#\./##' >SHA256SUMS)
 echo "bin/dist: $version"
