@@ -11,7 +11,10 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
@@ -139,6 +142,44 @@ func TestALargeOneIsWhatTheComponentForKustomizeSays(t *testing.T) {
 	hpa, theirs := template(t, "--values", values, "--set", "scaler.enabled=false"), built(t, "interceptor-autoscaling/hpa", "large")
 	const name = "HorizontalPodAutoscaler kedahttp-interceptor"
 	require.Equal(t, theirs[name].Object["spec"], hpa[name].Object["spec"])
+}
+
+func TestWithNetworkPoliciesItIsWhatTheComponentForKustomizeSays(t *testing.T) {
+	same(t, built(t, "network-policies"), template(t, "--set", "networkPolicies.enabled=true"))
+}
+
+// Each port that a part listens on is in its policy, and the counts and the scaler's are for those who ask there.
+func TestNetworkPoliciesKnowEveryPortAndWhoAsksThere(t *testing.T) {
+	all := template(t, "--set", "networkPolicies.enabled=true,networkPolicies.metricsFrom[0].namespaceSelector.matchLabels.team=sre")
+	peers := map[string]string{}
+	for _, part := range []string{"apiserver", "interceptor", "scaler"} {
+		var policy networkingv1.NetworkPolicy
+		require.NoError(t, runtime.DefaultUnstructuredConverter.FromUnstructured(all["NetworkPolicy kedahttp-"+part].Object, &policy))
+		require.Equal(t, map[string]string{"app.kubernetes.io/name": "kedahttp-" + part}, policy.Spec.PodSelector.MatchLabels)
+		require.Equal(t, []networkingv1.PolicyType{networkingv1.PolicyTypeIngress}, policy.Spec.PolicyTypes)
+		known := map[string]bool{}
+		for _, rule := range policy.Spec.Ingress {
+			require.NotEmpty(t, rule.Ports, "a rule for every port")
+			for _, port := range rule.Ports {
+				known[port.Port.StrVal] = true
+				for _, from := range rule.From {
+					peers[part+" "+port.Port.StrVal] += metav1.FormatLabelSelector(from.NamespaceSelector) + metav1.FormatLabelSelector(from.PodSelector)
+				}
+			}
+		}
+		for _, port := range containers(t, all["Deployment kedahttp-"+part])[0]["ports"].([]any) {
+			name := port.(map[string]any)["name"].(string)
+			require.True(t, known[name], "nobody reaches the port %s of the %s", name, part)
+			delete(known, name)
+		}
+		require.Empty(t, known, "ports that the %s does not have", part)
+	}
+	require.Equal(t, map[string]string{
+		"interceptor counts": "<none>app.kubernetes.io/name in (kedahttp-apiserver,kedahttp-scaler)",
+		"interceptor admin":  "team=sre<none>",
+		"scaler admin":       "team=sre<none>",
+		"scaler grpc":        "kubernetes.io/metadata.name=keda<none>",
+	}, peers)
 }
 
 func TestWithCertManagerItIsWhatTheComponentForKustomizeSays(t *testing.T) {
