@@ -1,8 +1,11 @@
 package server
 
 import (
+	"net/http"
+
 	"github.com/spf13/cobra"
 
+	"github.com/kedahttp/kedahttp/interceptor/admin"
 	"github.com/kedahttp/kedahttp/interceptor/logging"
 )
 
@@ -35,4 +38,15 @@ func NewCommand() *cobra.Command {
 	options.AddFlags(cmd.Flags())
 	applyLogging = logging.AddFlags(cmd.Flags())
 	return cmd
+}
+
+// withVerbosity changes how much is logged, within the bounds of all parts.
+func withVerbosity(handler http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method+" "+r.URL.Path == admin.VerbosityPattern {
+			admin.Verbosity(w, r)
+			return
+		}
+		handler.ServeHTTP(w, r)
+	})
 }

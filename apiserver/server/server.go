@@ -246,7 +246,7 @@ func (o *Options) config(scheme *runtime.Scheme, codecs install.CodecFactory) (*
 
 	build := config.BuildHandlerChainFunc
 	config.BuildHandlerChainFunc = func(handler http.Handler, c *genericserver.Config) http.Handler {
-		return build(withPresentSchema(httpapp.WithManager(live.WithTables(live.WithDiffs(handler), codecs))), c)
+		return build(withVerbosity(withPresentSchema(httpapp.WithManager(live.WithTables(live.WithDiffs(handler), codecs)))), c)
 	}
 	return config, o.Generic.ApplyTo(config)
 }

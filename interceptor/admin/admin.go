@@ -50,8 +50,17 @@ func fromHere(r *http.Request) bool {
 // VerbosityPattern is where Verbosity is served, as the components of Kubernetes and the API server have it.
 const VerbosityPattern = "PUT /debug/flags/v"
 
-// most is the highest verbosity that any log line has.
-const most = 10
+// most is the highest verbosity that holds no secret: from 8 on, Kubernetes' client library logs what it reads and writes, keys in Secrets
+// as well.
+const most = 7
+
+// CheckVerbosity says why a part may not log as much as it was started to.
+func CheckVerbosity(v int) error {
+	if v > most {
+		return fmt.Errorf("--v: %d: must be %d or less: beyond, what is read from the cluster is logged, keys in Secrets as well", v, most)
+	}
+	return nil
+}
 
 // Verbosity sets how much is logged (-v) to the number that is the request's body.
 func Verbosity(w http.ResponseWriter, r *http.Request) {

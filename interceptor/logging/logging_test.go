@@ -41,3 +41,12 @@ func TestLogsAreTextOrJSON(t *testing.T) {
 	require.Equal(t, 2, line.V)
 	require.Equal(t, "a", line.App.Name)
 }
+
+func TestNoPartStartsThatWouldLogSecrets(t *testing.T) {
+	for _, args := range [][]string{{"-v", "8"}, {"--vmodule", "request=9"}} {
+		flags := pflag.NewFlagSet("", pflag.ContinueOnError)
+		apply := AddFlags(flags)
+		require.NoError(t, flags.Parse(args))
+		require.ErrorContains(t, apply(), "must be 7 or less", "%v", args)
+	}
+}

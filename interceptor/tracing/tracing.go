@@ -93,11 +93,20 @@ func New(ctx context.Context, config Config) (*Tracer, error) {
 	}
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { klog.ErrorS(err, "Spans are lost") }))
 	// Who is traced is decided before a span is made.
-	provider := sdktrace.NewTracerProvider(sdktrace.WithSampler(sdktrace.AlwaysSample()), sdktrace.WithBatcher(exporter), sdktrace.WithResource(about))
+	provider := sdktrace.NewTracerProvider(sdktrace.WithSampler(sdktrace.AlwaysSample()), sdktrace.WithBatcher(exporter), sdktrace.WithResource(about), sdktrace.WithRawSpanLimits(limits()))
 	return &Tracer{
 		provider: provider, tracer: provider.Tracer("github.com/kedahttp/kedahttp/interceptor"),
 		rate: uint32(min(max(config.SamplingRatePerMillion, 0), perMillion)),
 	}, nil
+}
+
+// limits cut what clients choose, such as a path, as the access log does.
+func limits() sdktrace.SpanLimits {
+	l := sdktrace.NewSpanLimits()
+	if l.AttributeValueLengthLimit < 0 {
+		l.AttributeValueLengthLimit = 2048
+	}
+	return l
 }
 
 // Close exports what is left.

@@ -68,6 +68,7 @@ func TestLogsTellMoreWhenTheyAreToldTo(t *testing.T) {
 			does(pod.Status.PodIP, mark+"-quiet")
 		}
 		set("much", http.StatusBadRequest)
+		set("8", http.StatusBadRequest) // secrets would be logged
 		set("4", http.StatusOK)
 		if does == nil {
 			mark = `v=4`
