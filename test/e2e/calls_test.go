@@ -12,6 +12,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/interop/grpc_testing"
 	"google.golang.org/grpc/metadata"
@@ -20,8 +21,12 @@ import (
 
 // channel is a client of gRPC of an app.
 func (u user) channel(app string) grpc_testing.TestServiceClient {
-	c, err := grpc.NewClient("passthrough:///"+u.host(app), grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return dialInterceptor(ctx, "", "") }), grpc.WithDisableRetry())
+	how := insecure.NewCredentials()
+	if u.tls != nil {
+		how = credentials.NewTLS(u.tls.Clone())
+	}
+	c, err := grpc.NewClient("passthrough:///"+u.host(app), grpc.WithTransportCredentials(how),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return u.dialInterceptor(ctx, "", "") }), grpc.WithDisableRetry())
 	if err != nil {
 		u.Fatal(err)
 	}

@@ -6,12 +6,16 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/http"
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/gorilla/websocket"
 )
 
 // What takes long and stands for what takes longer still: make test-long. E2E_COLD_STARTS and E2E_IDLE_FOR make it shorter, or longer.
@@ -143,4 +147,85 @@ func TestLongIdlingIsOverWithTheFirstRequest(t *testing.T) {
 			return nil
 		})
 	}
+}
+
+// Beside what TestEveryKindOfTraffic… does: with TLS on either side, and exchanges that last.
+func TestLongEveryKindOfTrafficWithTLSSurvivesWhatDeploymentsDo(t *testing.T) {
+	u := newUser(t)
+	s := u.secure()
+	s.secret("front", u.host("web"), u.host("calls"))
+	s.secret("sealed", "pods.example")
+	u.pods("web", "http1", 3, "  tls: {secretName: front}")
+	u.pods("calls", "h2c", 3, "  tls: {secretName: front}")
+	u.pods("sealed", "https", 3)
+	withTLS := s.entered()
+	u.eventually(soon, "served with TLS", func() error {
+		return withTLS.ask(t.Context(), withTLS.protocol(func(t *http.Transport) { t.DisableKeepAlives = true }), "web", "/", nil)
+	})
+	all := u.long("web", "calls")
+	for _, more := range []kinds{
+		withTLS.plain("web").named(" with TLS", "GET on connections that stay", "POST on a connection each", "POST by HTTP/2", "both ways at once by HTTP/2", "WebSocket", "a protocol of their own"),
+		withTLS.calls("calls").named(" with TLS", "a unary call", "a stream both ways"),
+		u.plain("sealed").named(" to pods with TLS", "GET on connections that stay", "POST on a connection each", "POST by HTTP/2", "a large body by HTTP/1.1", "both ways at once", "events", "WebSocket"),
+	} {
+		maps.Copy(all, more)
+	}
+	u.survive(all, "web", "calls", "sealed")
+}
+
+// long are exchanges that take longer than it takes to replace the pods, and that the pods finish before they end, but for
+// WebSockets: to those a pod says goodbye when it has to end.
+func (u user) long(app, calls string) kinds {
+	const n, pause = 100, 50 * time.Millisecond
+	c := u.channel(calls)
+	one, two := u.protocol(func(*http.Transport) {}), u.protocol(h2c)
+	return kinds{
+		lasting + "events":                  func(ctx context.Context) error { return u.events(ctx, one, app, n) },
+		lasting + "events by HTTP/2":        func(ctx context.Context) error { return u.events(ctx, two, app, n) },
+		lasting + "a stream both ways":      func(ctx context.Context) error { return converse(ctx, c, n, pause, nil) },
+		lasting + "a protocol of their own": func(ctx context.Context) error { return u.talk(ctx, app, n, pause) },
+		lasting + "WebSocket": func(ctx context.Context) error {
+			c, pod, err := u.dialChat(ctx, app)
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			for i := range n {
+				err := say(c, fmt.Sprint("message ", i))
+				if websocket.IsCloseError(err, websocket.CloseGoingAway) {
+					return u.ending(pod)
+				}
+				if err != nil {
+					return err
+				}
+				<-time.After(pause)
+			}
+			return nil
+		},
+	}
+}
+
+// ending returns an error unless a pod was told to end.
+func (u user) ending(pod string) error {
+	at, err := u.try("", "get", "pod", pod, "--ignore-not-found", "-o", "jsonpath={.metadata.name} {.metadata.deletionTimestamp}")
+	if name, told, _ := strings.Cut(at, " "); err == nil && name != "" && told == "" {
+		err = fmt.Errorf("a goodbye of %s, which nobody has told to end", pod)
+	}
+	return err
+}
+
+// named are those of the kinds that have a name, under names of their own.
+func (k kinds) named(as string, names ...string) kinds {
+	some := kinds{}
+	for _, name := range names {
+		some[name+as] = k[name]
+	}
+	return some
+}
+
+// entered is the user, who asks with TLS.
+func (s secure) entered() user {
+	u := s.user
+	u.tls, u.entrance = s.config(), s.address
+	return u
 }

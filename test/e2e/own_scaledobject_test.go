@@ -161,7 +161,7 @@ func TestAnAppYieldsToAnHPAThatTheUserMadeForItsWorkload(t *testing.T) {
 func TestAnOpenWebSocketKeepsTheAppAwake(t *testing.T) {
 	u := newUser(t)
 	u.deploy("chat", "--idle", "1s")
-	c, err := u.dialChat(t.Context(), "chat")
+	c, _, err := u.dialChat(t.Context(), "chat")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -60,7 +60,7 @@ func TestTheTimesOfAnAppBoundItsSilenceAndNotItsStreams(t *testing.T) {
 				}
 			},
 			"an idle WebSocket": func() {
-				c, err := u.dialChat(t.Context(), "idle")
+				c, _, err := u.dialChat(t.Context(), "idle")
 				if err != nil {
 					t.Error(err)
 					return
@@ -87,7 +87,7 @@ func TestTheTimesOfAnAppBoundItsSilenceAndNotItsStreams(t *testing.T) {
 			}
 			t.Run("a WebSocket of "+app, func(t *testing.T) {
 				t.Parallel()
-				c, err := u.dialChat(t.Context(), app)
+				c, _, err := u.dialChat(t.Context(), app)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -17,11 +18,18 @@ import (
 )
 
 // pods makes an app with ready pods that nobody scales.
-func (u user) pods(app, protocol string, replicas int) {
+func (u user) pods(app, protocol string, replicas int, more ...string) {
 	u.Helper()
-	u.apply(manifest(app, container+`
-        readinessProbe: {periodSeconds: 1, httpGet: {port: web, path: /healthz}}`,
-		"  protocol: "+protocol, "  scaling: {autoscaler: None, maxReplicas: 5}"))
+	how := container + `
+        readinessProbe: {periodSeconds: 1, httpGet: {port: web, path: /healthz}}`
+	if protocol == "https" { // with the certificate of the Secret of its name
+		how = container + `
+        readinessProbe: {periodSeconds: 1, httpGet: {port: web, path: /healthz, scheme: HTTPS}}
+        env: [{name: TLS_DIR, value: /cert}]
+        volumeMounts: [{name: cert, mountPath: /cert}]
+      volumes: [{name: cert, secret: {secretName: ` + app + `}}]`
+	}
+	u.apply(manifest(app, append([]string{how, "  protocol: " + protocol, "  scaling: {autoscaler: None, maxReplicas: 5}"}, more...)...))
 	u.routed(app)
 	u.kubectl("scale", "httpapp/"+app, fmt.Sprint("--replicas=", replicas))
 	u.kubectl("rollout", "status", "deployment/"+app, "--timeout=2m")
@@ -32,24 +40,28 @@ func TestEveryKindOfTrafficSurvivesWhatDeploymentsDo(t *testing.T) {
 	u.pods("web", "http1", 3)
 	u.pods("calls", "h2c", 3)
 	all := u.plain("web")
-	for what, once := range u.calls("calls") {
-		all[what] = once
-	}
+	maps.Copy(all, u.calls("calls"))
+	u.survive(all, "web", "calls")
+}
+
+// survive checks that no exchange fails while the apps' pods are replaced, and become fewer and more.
+func (u user) survive(all kinds, apps ...string) {
+	u.Helper()
 	l := u.traffic(all)
 	began := time.Now()
-	step := func(what string) { t.Logf("%5.1fs %s", time.Since(began).Seconds(), what) }
-	for _, app := range []string{"web", "calls"} {
+	step := func(what string) { u.Logf("%5.1fs %s", time.Since(began).Seconds(), what) }
+	for _, app := range apps {
 		u.kubectl("rollout", "restart", "deployment/"+app)
 	}
-	for _, app := range []string{"web", "calls"} {
+	for _, app := range apps {
 		u.kubectl("rollout", "status", "deployment/"+app, "--timeout=2m")
 	}
 	step("restarted")
 	for _, replicas := range []int{1, 3} {
-		for _, app := range []string{"web", "calls"} {
+		for _, app := range apps {
 			u.kubectl("scale", "httpapp/"+app, fmt.Sprint("--replicas=", replicas))
 		}
-		for _, app := range []string{"web", "calls"} {
+		for _, app := range apps {
 			u.eventually(later, "as many pods as there are to be", func() error {
 				pods, err := u.try("", "get", "pods", "-l", "apps.http.keda.sh/httpapp="+app, "-o", "name")
 				if err != nil {
@@ -83,7 +95,7 @@ func TestStreamsLiveAsLongAsTheirPods(t *testing.T) {
 	flowing, ending := make(chan string), make(chan struct{})
 	var goodbye, told time.Time
 	wg.Go(func() {
-		c, err := u.dialChat(ctx, "web")
+		c, _, err := u.dialChat(ctx, "web")
 		if err != nil {
 			t.Errorf("WebSocket: %v", err)
 			flowing <- ""

@@ -5,6 +5,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -30,6 +31,9 @@ type user struct {
 	namespace string
 	// editor is what kubectl edit runs.
 	editor string
+	// tls and entrance are how and where the interceptors are asked with TLS, if they are.
+	tls      *tls.Config
+	entrance string
 }
 
 // newUser makes a namespace for the test, which runs beside others that neither disturb the system nor notice each other.

@@ -162,7 +162,7 @@ func main() {
 	s := &server{pod: pod, seen: map[string]int{}}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	ws := &sockets{ending: ctx, after: 3 * time.Second}
+	ws := &sockets{pod: pod, ending: ctx, after: 3 * time.Second}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", s.echo)
 	mux.HandleFunc("/events", s.events)
@@ -170,6 +170,7 @@ func main() {
 	mux.HandleFunc("/mirror", s.mirror)
 	mux.HandleFunc("/hints", s.hints)
 	mux.HandleFunc("/ws", ws.serve)
+	mux.HandleFunc("/talk", ws.talk)
 	mux.HandleFunc("/healthz", func(http.ResponseWriter, *http.Request) {})
 
 	srv := &http.Server{Addr: ":" + port, Handler: withCalls(mux), Protocols: new(http.Protocols)}

@@ -65,6 +65,7 @@ func (s *server) hints(w http.ResponseWriter, r *http.Request) {
 
 // sockets are the WebSockets that are open.
 type sockets struct {
+	pod  string
 	open sync.WaitGroup
 	// ending ends when the process is to end.
 	ending context.Context
@@ -78,7 +79,7 @@ var upgrader = websocket.Upgrader{CheckOrigin: func(*http.Request) bool { return
 func (s *sockets) serve(w http.ResponseWriter, r *http.Request) {
 	s.open.Add(1)
 	defer s.open.Done()
-	c, err := upgrader.Upgrade(w, r, nil)
+	c, err := upgrader.Upgrade(w, r, http.Header{"X-Pod": {s.pod}})
 	if err != nil {
 		return
 	}
@@ -103,6 +104,24 @@ func (s *sockets) serve(w http.ResponseWriter, r *http.Request) {
 		if err != nil || c.WriteMessage(kind, message) != nil {
 			return
 		}
+	}
+}
+
+// talk echoes in a protocol that nobody else knows, until the other end has said all.
+func (s *sockets) talk(w http.ResponseWriter, r *http.Request) {
+	s.open.Add(1)
+	defer s.open.Done()
+	if r.Header.Get("Upgrade") != "foo" {
+		http.Error(w, "only with Upgrade: foo", http.StatusUpgradeRequired)
+		return
+	}
+	conn, rw, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return
+	}
+	defer conn.Close() //nolint:errcheck // all was said
+	if _, err := io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: foo\r\n\r\n"); err == nil {
+		_, _ = io.Copy(conn, rw) // the other end sees
 	}
 }
 
