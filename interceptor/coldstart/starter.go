@@ -170,7 +170,7 @@ func (s *Starter) ask() {
 		case wanted && a.stop == nil:
 			ctx, cancel := context.WithCancel(context.Background())
 			a.stop, a.reading = cancel, make(chan struct{})
-			go s.run(ctx, a, a.Address, a.Pod)
+			go s.run(ctx, a, a.Address, a.Pod, a.reading)
 		case !wanted && a.stop != nil:
 			a.stop()
 			a.stop = nil
@@ -178,9 +178,9 @@ func (s *Starter) ask() {
 	}
 }
 
-// run asks a pod at its address until it answers or the context ends.
-func (s *Starter) run(ctx context.Context, a *address, at, pod string) {
-	plan := s.planFor(ctx, a, pod)
+// run asks a pod at its address until it answers or the context ends. It closes read once the pod has been read, or will not be.
+func (s *Starter) run(ctx context.Context, a *address, at, pod string, read chan<- struct{}) {
+	plan := s.planFor(ctx, a, pod, read)
 	if plan == nil {
 		return
 	}

@@ -157,6 +157,32 @@ func TestNobodyIsAskedWhenNothingWaitsOrThePodIsGoneOrReady(t *testing.T) {
 	a.is("the slice says so", a.at)
 }
 
+// Whoever waits may leave, and another come, before the asking has begun.
+func TestAPodThatIsAskedAnewBeforeItWasAskedIsReadByBoth(t *testing.T) {
+	a := newApp(t, clock.RealClock{}, http.DefaultTransport)
+	a.Set([]endpoints.Endpoint{notReady(a.at, "shop-5f6d-aaaaa")})
+	var reading []chan struct{}
+	a.Starter.mu.Lock()
+	for range 2 {
+		a.waiting = 1
+		a.ask()
+		reading = append(reading, a.known[a.at].reading)
+		a.waiting = 0
+		a.ask()
+	}
+	a.Starter.mu.Unlock()
+	for _, read := range reading {
+		a.eventually("it is read, or will not be", func() bool {
+			select {
+			case <-read:
+				return true
+			default:
+				return false
+			}
+		})
+	}
+}
+
 func TestAnAddressThatIsNoPodsOrIsKnownToTheKubeletAloneIsNotAsked(t *testing.T) {
 	a := newApp(t, clock.RealClock{}, http.DefaultTransport)
 	a.answers.Store(true)

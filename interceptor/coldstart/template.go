@@ -29,9 +29,9 @@ const (
 
 // planFor returns what a pod has to be asked, nil when its readiness is for the kubelet to find out or the context ended. A pod
 // of the same ReplicaSet as the last is not waited for to be read: it has the same probes.
-func (s *Starter) planFor(ctx context.Context, a *address, name string) *plan {
+func (s *Starter) planFor(ctx context.Context, a *address, name string, read chan<- struct{}) *plan {
 	s.mu.Lock()
-	plan, read := s.plan, a.reading
+	plan := s.plan
 	known := plan != nil && len(name) > suffix && name[:len(name)-suffix] == s.template
 	long := s.start != nil && s.clock.Since(s.start.began) >= tellingAfter
 	s.mu.Unlock()
