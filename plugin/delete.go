@@ -181,7 +181,7 @@ func (o *deleteOptions) keepWorkloads(ctx context.Context) error {
 			return err
 		}
 		ref := workloadOf(app)
-		fmt.Fprintf(o.ErrOut, "%s %s stays, with %d replicas; nothing scales it any more\n", ref.Kind, ref.Name, app.Status.Replicas)
+		fmt.Fprintf(o.ErrOut, "%s %s stays, with %s; nothing scales it any more\n", ref.Kind, ref.Name, howMany(app.Status.Replicas, "replica", "replicas"))
 	}
 	return nil
 }

@@ -347,7 +347,7 @@ func (e *examination) apps(ctx context.Context, name, host string) {
 	switch {
 	case err != nil:
 	case len(failing.Items) > 0:
-		e.say(warn, "health", fmt.Sprintf("%s status %s", e.calledAs, failing.Items[0].Name), "%d apps of namespace %s are failing", len(failing.Items), e.clients.namespace)
+		e.say(warn, "health", fmt.Sprintf("%s status %s", e.calledAs, failing.Items[0].Name), "%s failing in namespace %s", howMany(len(failing.Items), "app is", "apps are"), e.clients.namespace)
 	default:
 		e.say(pass, "health", "", "no app of namespace %s is failing", e.clients.namespace)
 	}

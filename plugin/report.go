@@ -159,7 +159,7 @@ func (r *report) summary() summary {
 
 func (r *report) print(out io.Writer) error {
 	s := r.summary()
-	fmt.Fprintf(out, "%d requests in %v, %.1f per second\n", s.Requests, r.Took.Round(time.Millisecond), s.Rate)
+	fmt.Fprintf(out, "%s in %v, %.1f per second\n", howMany(s.Requests, "request", "requests"), r.Took.Round(time.Millisecond), s.Rate)
 	for _, status := range slices.Sorted(maps.Keys(s.Statuses)) {
 		fmt.Fprintf(out, "  %d with %d\n", s.Statuses[status], status)
 	}

@@ -38,7 +38,7 @@ func stateOf(app *v1alpha1.HTTPApp) (state, string) {
 	}
 	waiting := ""
 	if waits {
-		waiting = fmt.Sprintf("; %d requests wait", traffic.Pending)
+		waiting = "; " + howMany(traffic.Pending, "request waits", "requests wait")
 	}
 	switch {
 	case app.Status.ReadyReplicas > 0:
@@ -46,9 +46,9 @@ func stateOf(app *v1alpha1.HTTPApp) (state, string) {
 	case app.Spec.Scaling.Paused:
 		return paused, "it has no replica, and is not woken until it is resumed" + waiting
 	case waits:
-		return waking, fmt.Sprintf("%d requests wait for its first replica", traffic.Pending)
+		return waking, howMany(traffic.Pending, "request waits", "requests wait") + " for its first replica"
 	case app.Status.Replicas > 0:
-		return waking, fmt.Sprintf("%d replicas are starting", app.Status.Replicas)
+		return waking, howMany(app.Status.Replicas, "replica is starting", "replicas are starting")
 	default:
 		return idle, "it has no replica, and wakes at the next request"
 	}
@@ -62,4 +62,12 @@ func headline(app *v1alpha1.HTTPApp, colors palette) string {
 		line += fmt.Sprintf("; %d pending, %d in flight", t.Pending, t.InFlight)
 	}
 	return line
+}
+
+// howMany says a number of things, in the words for one of them or for several.
+func howMany[N int | int32 | int64](n N, one, several string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, several)
 }

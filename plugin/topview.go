@@ -45,7 +45,7 @@ func (m *topModel) list() []string {
 	for _, row := range rows {
 		pending, inFlight, rate = pending+row.now.Pending, inFlight+row.now.InFlight, rate+row.now.RequestRate
 	}
-	lines := []string{m.bold(fmt.Sprintf("%d apps of %s: %d pending, %d in flight, %s/s", len(rows), m.scope, pending, inFlight, number(rate)))}
+	lines := []string{m.bold(fmt.Sprintf("%s of %s: %d pending, %d in flight, %s/s", howMany(len(rows), "app", "apps"), m.scope, pending, inFlight, number(rate)))}
 	names := len("APP")
 	for _, row := range rows {
 		names = max(names, len(m.label(row)))

@@ -124,7 +124,7 @@ func (o *uninstallOptions) removeApps(ctx context.Context, c *clients, progress 
 			return false, err
 		}
 		if len(list.Items) > 0 {
-			progress.say("%d apps are being deleted", len(list.Items))
+			progress.say("%s being deleted", howMany(len(list.Items), "app is", "apps are"))
 		}
 		return len(list.Items) == 0, nil
 	})

@@ -37,9 +37,12 @@ func TestThePluginsOutputsAreReadByOtherPrograms(t *testing.T) {
 			t.Errorf("a line is %+v (%v)", one, err)
 		}
 	}
-	if out := u.plugin("list", "outputs", "--color=always"); !strings.Contains(out, "\033[32mReady\033[0m") {
-		t.Errorf("in colours it is\n%q", out)
-	}
+	u.eventually(soon, "said in colours to be ready, which the cluster knows after its first answer", func() error {
+		if out := u.plugin("list", "outputs", "--color=always"); !strings.Contains(out, "\033[32mReady\033[0m") {
+			return fmt.Errorf("in colours it is\n%q", out)
+		}
+		return nil
+	})
 
 	// A rollback leaves nothing behind that nobody has written.
 	before := u.plugin("export", "outputs")

@@ -141,7 +141,12 @@ func TestThePluginReachesAnAppThatNoNameLeadsTo(t *testing.T) {
 		}
 		return nil
 	})
-	u.says(u.plugin("status", "far"), "serving", "Last cold start")
+	u.eventually(soon, "said to be serving, which the cluster knows after its first answer", func() error {
+		if out, err := u.try("", "http", "status", "far"); err != nil || !strings.Contains(out, "serving") || !strings.Contains(out, "Last cold start") {
+			return fmt.Errorf("it says\n%s (%v)", out, err)
+		}
+		return nil
+	})
 }
 
 func TestStatusFollowsWhatHappens(t *testing.T) {
