@@ -27,7 +27,11 @@ func TestInterceptorsComeAndGoUnderLoadWithoutLosingARequestOrACount(t *testing.
 	l := u.traffic(all)
 	u.pods("counted", "http1", 1)
 	const clients = 6
-	stop := u.load("counted", clients, "/?delay=1s")
+	// Each with a pace of its own: those that began together would be between two requests together.
+	var stops []func()
+	for i := range clients {
+		stops = append(stops, u.load("counted", 1, fmt.Sprintf("/?delay=%dms", 2000+170*i)))
+	}
 	u.eventually(soon, "all of them in flight", func() error { return u.field("httpapp/counted", "{.status.traffic.inFlight}", strconv.Itoa(clients)) })
 
 	o := operator(t)
@@ -49,7 +53,9 @@ func TestInterceptorsComeAndGoUnderLoadWithoutLosingARequestOrACount(t *testing.
 			return u.reporting("counted", replicas)
 		})
 	}
-	stop()
+	for _, stop := range stops {
+		stop()
+	}
 	u.eventually(soon, "no request left", func() error {
 		return u.field("httpapp/counted", "{.status.traffic.pending} {.status.traffic.inFlight}", "0 0")
 	})
