@@ -30,8 +30,9 @@ type asked struct {
 
 	request  http1.Request
 	response http1.Response
-	// whole says that all of the body has arrived, so that it can be sent again.
+	// whole says that all of the body has arrived, so that it can be sent again; else sent is what was sent of it.
 	whole   bool
+	sent    sent
 	backend *backend.Backend
 	ticket  queue.Ticket
 	place   hold.Place
@@ -81,7 +82,7 @@ func (a *asked) init(s *Server, by asker, sender *http1.Client, version string) 
 
 // accept counts the request.
 func (a *asked) accept(b *backend.Backend) {
-	a.backend, a.ticket, a.place = b, queue.Ticket{}, hold.Place{}
+	a.backend, a.ticket, a.place, a.sent = b, queue.Ticket{}, hold.Place{}, sent{}
 	a.ticket.Accept(b.Counts)
 }
 
@@ -156,7 +157,7 @@ func (a *asked) release() {
 func (a *asked) forward() error {
 	b := a.backend
 	var avoid *balance.Endpoint
-	repeated, unprocessed := false, 0
+	repeated, unprocessed, fresh := false, 0, false
 	for {
 		pod := b.Pick(avoid)
 		if pod == nil {
@@ -167,7 +168,7 @@ func (a *asked) forward() error {
 		}
 		a.pod, a.story.pod = pod, pod.Address
 		a.ticket.Forward()
-		err := a.by.send(pod, repeated)
+		err := a.by.send(pod, fresh)
 		if err == nil {
 			pod.Succeeded()
 			return nil
@@ -187,10 +188,11 @@ func (a *asked) forward() error {
 			a.story.retries++
 		case errors.Is(err, errAgain) && unprocessed < mostUnprocessed:
 			unprocessed++
+			fresh = errors.Is(err, errUnheard)
 			b.Tally.Retried(retryRepeated)
 			a.story.retries++
 		case !repeated && a.repeatable() && !errors.Is(err, errUpgrade):
-			repeated = true
+			repeated, fresh = true, true
 			b.Tally.Retried(retryRepeated)
 			a.story.retries++
 		default:
@@ -200,16 +202,19 @@ func (a *asked) forward() error {
 	}
 }
 
-// errAgain is the error of a request of which a pod has said that it has done nothing, and that can be sent again whatever it is;
-// mostUnprocessed is how often it is.
-var errAgain = fmt.Errorf("%w, and it can be sent again", http2.ErrUnprocessed)
+// errAgain is the error of a request of which a pod has said that it has done nothing, and that can be sent again whatever it is, and
+// errUnheard that of one that the pod has not received, because it had closed the connection; mostUnprocessed is how often they are.
+var (
+	errAgain   = fmt.Errorf("%w, and it can be sent again", http2.ErrUnprocessed)
+	errUnheard = fmt.Errorf("the pod had closed the connection: %w", errAgain)
+)
 
 const mostUnprocessed = 3
 
 // repeatable reports whether the request may be sent to a pod twice.
 func (a *asked) repeatable() bool {
 	// An upgrade is the beginning of something else.
-	return a.whole && a.request.Upgrade == nil && http1.Idempotent(a.request.Method)
+	return (a.whole || !a.sent.lost) && a.request.Upgrade == nil && http1.Idempotent(a.request.Method)
 }
 
 func (a *asked) aborted() error {
@@ -261,7 +266,7 @@ func (a *asked) hold(avoid *balance.Endpoint) (*balance.Endpoint, error) {
 // connect returns a connection to the pod.
 func (a *asked) connect(pod *balance.Endpoint, fresh bool) (*link, error) {
 	if !fresh {
-		if l := a.server.links.get(pod, a.now, a.repeatable()); l != nil {
+		if l := a.server.links.get(pod, a.now, a.whole && a.repeatable()); l != nil {
 			return l, nil
 		}
 	}

@@ -385,7 +385,7 @@ func (c *client) linger() {
 func (c *client) settle() int {
 	c.in.shrink()
 	c.request.Fields = nil
-	return cap(c.in.b)
+	return cap(c.in.b) + cap(c.sent.b)
 }
 
 // resume reads the head anew, which is the same at another place.

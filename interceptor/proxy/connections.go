@@ -113,17 +113,3 @@ func (s *states) count() (idle, busy int64) {
 	}
 	return int64(len(s.all)) - busy, busy
 }
-
-// counted is a connection to a pod that counts as open until it is closed.
-type counted struct {
-	*net.TCPConn
-	open   *atomic.Int64
-	closed atomic.Bool
-}
-
-func (c *counted) Close() error {
-	if !c.closed.Swap(true) {
-		c.open.Add(-1)
-	}
-	return c.TCPConn.Close()
-}

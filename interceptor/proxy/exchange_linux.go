@@ -160,6 +160,9 @@ func (c *client) send(pod *balance.Endpoint, fresh bool) (err error) {
 	}
 	reusable := false
 	defer func() {
+		if err != nil {
+			_ = c.pump.pause(c, l, err)
+		}
 		if !c.detach() || !reusable || err != nil || len(l.in.b) > 0 {
 			l.close()
 			return
@@ -176,6 +179,7 @@ func (c *client) send(pod *balance.Endpoint, fresh bool) (err error) {
 // ask forwards the request by a link and passes its response on, or the beginning of another protocol.
 func (c *client) ask(l *link) (reusable bool, err error) {
 	c.timeouts.forward(c.whole)
+	l.before = l.written
 	out := blocks.Get().(*block)
 	defer blocks.Put(out)
 	head := c.request.AppendTo(out[:0], c.sender, &c.own)
@@ -183,7 +187,7 @@ func (c *client) ask(l *link) (reusable bool, err error) {
 	if c.whole && len(body) <= cap(head)-len(head) {
 		err = l.ask(append(head, body...), &l.in)
 	} else if err = writeBoth(&l.socket, head, body); err == nil && !c.whole {
-		c.pump = startPump(c, l)
+		c.startPump(l)
 	}
 	for {
 		n := 0
@@ -191,11 +195,7 @@ func (c *client) ask(l *link) (reusable bool, err error) {
 			n, err = l.head(&c.response, string(c.request.Method) == http.MethodHead)
 		}
 		if err != nil {
-			all := 0
-			if c.whole && c.request.Upgrade == nil {
-				all = len(head) + len(body)
-			}
-			return false, l.failed(err, all)
+			return false, l.failed(c.pump.pause(c, l, err))
 		}
 		switch status := c.response.Status; {
 		case status == http.StatusSwitchingProtocols:

@@ -17,15 +17,16 @@ import (
 
 // RoundTrip implements http.RoundTripper: it holds the request while there is no pod, picks one and forwards the request.
 //
-// A pod that cannot be connected to has got nothing, so another one gets the request, or it waits again. A connection that
-// breaks later may have brought the request to the app: it is repeated, once, when that makes no difference to the app (RFC
-// 9110 section 9.2.2) and there is no body to be sent again.
+// A pod that cannot be connected to has got nothing, so another one gets the request, or it waits again; and so is it with a pod that
+// had closed the connection before anything of the request came. A connection that breaks later may have brought the request to the
+// app: it is repeated, once, when that makes no difference to the app (RFC 9110 section 9.2.2). Either takes that all is still
+// there that was sent of the body.
 func (h *Handler) RoundTrip(r *http.Request) (*http.Response, error) {
 	ctx := r.Context()
 	x := ctx.Value(exchangeKey{}).(*exchange)
 	b := x.backend
 	var avoid *balance.Endpoint
-	repeated := false
+	repeated, unprocessed := false, 0
 	for {
 		pod := b.Pick(avoid)
 		x.fallback = nil
@@ -53,7 +54,13 @@ func (h *Handler) RoundTrip(r *http.Request) (*http.Response, error) {
 			b.Tally.Retried(retryConnect)
 			x.timeouts.hold()
 			x.story.retries++
-		case !repeated && idempotent(r) && r.Body == nil:
+		case x.client.broke() || !x.sent.resendable():
+			return nil, err
+		case errors.Is(err, errAgain) && unprocessed < mostUnprocessed:
+			unprocessed++
+			b.Tally.Retried(retryRepeated)
+			x.story.retries++
+		case !repeated && idempotent(r):
 			repeated = true
 			b.Tally.Retried(retryRepeated)
 			x.story.retries++
@@ -163,12 +170,8 @@ func (h *Handler) send(ctx context.Context, x *exchange, r *http.Request, pod *b
 	u := *r.URL
 	u.Scheme, u.Host = "http", pod.Address
 	out.URL = &u
-	switch {
-	case x.body != nil:
-		out.Body, out.Trailer = keepOpen{x.body}, x.body.trailer
-	case r.Body != nil:
-		// Kept open, for the next pod if this one cannot be reached.
-		out.Body = keepOpen{r.Body}
+	if r.Body != nil {
+		x.send(out, r.Body)
 	}
 	protocol := x.backend.Protocol()
 	if x.fallback != nil {
@@ -185,13 +188,8 @@ func (h *Handler) send(ctx context.Context, x *exchange, r *http.Request, pod *b
 	if out.Body != nil {
 		defer x.interruptible(ctx)()
 	}
-	if x.timeouts != nil {
-		x.timeouts.forward(out.Body == nil)
-		if out.Body != nil {
-			out.Body = &noted{ReadCloser: out.Body, moved: &x.moved, ended: x.timeouts.ask}
-		}
-	}
-	res, err := transport.RoundTrip(out)
+	x.timeouts.forward(out.Body == nil)
+	res, err := transport.send(out, x.sent)
 	if err != nil {
 		return nil, err
 	}
@@ -232,6 +230,25 @@ func (h *Handler) send(ctx context.Context, x *exchange, r *http.Request, pod *b
 	return res, nil
 }
 
+// send has a body sent with a request, from its beginning. It is kept open, for the next pod if this one does not take it.
+func (x *exchange) send(out *http.Request, from io.Reader) {
+	if x.body != nil {
+		from, out.Trailer = x.body, x.body.trailer
+	}
+	if x.sent == nil {
+		x.sent = &sentBody{}
+	}
+	x.sent.goesOn(from)
+	out.GetBody = func() (io.ReadCloser, error) {
+		body, err := x.sent.again()
+		if err != nil || x.timeouts == nil {
+			return body, err
+		}
+		return &noted{ReadCloser: body, moved: &x.moved, ended: x.timeouts.ask}, nil
+	}
+	out.Body, _ = out.GetBody() // or it would not be sent again
+}
+
 // interruptible has the body of the request read no more when the context ends: a round trip does not end before its read of the
 // body does. It must be undone.
 func (x *exchange) interruptible(ctx context.Context) (undo func()) {
@@ -254,7 +271,3 @@ func idempotent(r *http.Request) bool {
 	// An upgrade is the beginning of something else.
 	return http1.Idempotent(r.Method) && r.Header.Get("Upgrade") == ""
 }
-
-type keepOpen struct{ io.Reader }
-
-func (keepOpen) Close() error { return nil }

@@ -103,6 +103,8 @@ type exchange struct {
 	// client is the body of an HTTP/1 request, and body what was read of it while the request waited; if any.
 	client *clientBody
 	body   *heldBody
+	// sent is either, as it is sent to a pod.
+	sent *sentBody
 	// unread is the body of an HTTP/2 request, which comes without being read.
 	unread unread
 	// incoming is the request as it came.

@@ -32,6 +32,8 @@ type link struct {
 	// since is when it was put away, and heard says that a pod has answered on it.
 	since time.Time
 	heard bool
+	// before is how much had been written when the request came that the link is for.
+	before int64
 	// open counts it until it is closed, which it is once.
 	open *atomic.Int64
 }
@@ -42,26 +44,22 @@ func (l *link) close() {
 	l.in.free()
 }
 
-// unheard reports, of a link that broke with an error before anything came back, that the pod's system has not received any of the last n
-// bytes, which are all of a request: it had closed the connection before they came, so the pod cannot have read them. A reset that
-// comes first says nothing of the kind: the system may do that with what it has received, and the pod may have read it.
-func (l *link) unheard(err error, n int) bool {
+// unheard reports, of a link that broke with an error before anything came back, that the pod's system has not received anything of the
+// request: it had closed the connection before that came, so the pod cannot have read it. A reset that comes first says nothing of
+// the kind: the system may do that with what it has received, and the pod may have read it.
+func (l *link) unheard(err error) bool { return ended(err) && !l.received(l.before) }
+
+// ended reports whether an error says that the other end has ended the connection.
+func ended(err error) bool {
 	// EPIPE is a reset behind the end.
-	if !errors.Is(err, io.EOF) && !errors.Is(err, unix.EPIPE) {
-		return false
-	}
-	unacknowledged := 0
-	if l.raw.Control(func(fd uintptr) { unacknowledged, err = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ) }) != nil || err != nil {
-		return false
-	}
-	return n > 0 && unacknowledged >= n
+	return errors.Is(err, io.EOF) || errors.Is(err, unix.EPIPE)
 }
 
-// failed is the error of a request under which the link broke, of which the last n bytes that were written are all, or n is 0. It says
-// whose fault that is, and whether the request can be sent again.
-func (l *link) failed(err error, n int) error {
-	if l.unheard(err, n) {
-		err = errAgain
+// failed is the error of a request under which the link broke. It says whose fault that is, and whether the request can be sent again:
+// what was sent of it is kept for as long as nothing was received.
+func (l *link) failed(err error) error {
+	if l.unheard(err) {
+		err = errUnheard
 	}
 	if !l.heard {
 		err = &brokeError{err}

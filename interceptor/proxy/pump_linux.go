@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"errors"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -11,57 +13,94 @@ import (
 type pump struct {
 	// last is set before the last of the body is written, and finished after.
 	last, finished atomic.Bool
-	ended          chan struct{}
-	in             input
-	// bytes are those of the body that were forwarded; they can be read when it has ended.
-	bytes int64
+	// paused says that nothing more is to be read until it goes on, and ended is closed when it has stopped.
+	paused atomic.Bool
+	ended  chan struct{}
+
+	// What follows can be used when it has ended. err is that of the link.
+	err error
+	in  input
+	// left is how much of the body there is to come, unless that comes in chunks, and bytes are those that were forwarded.
+	left, bytes int64
+	chunks      http1.Chunks
 }
 
-// startPump begins to forward. A client that leaves ends its request.
-func startPump(c *client, l *link) *pump {
-	p := &pump{ended: make(chan struct{})}
-	left := c.request.Length - int64(c.end-c.head)
-	chunked, chunks := c.request.Chunked, c.chunks
-	chunks.Data = 0
+// startPump begins to forward, or goes on with another link. A client that leaves ends its request.
+func (c *client) startPump(l *link) {
+	if c.pump == nil {
+		c.pump = &pump{left: c.request.Length - int64(c.end-c.head), chunks: c.chunks}
+		c.pump.chunks.Data = 0
+	}
+	p := c.pump
+	p.paused.Store(false)
+	p.err, p.ended = nil, make(chan struct{})
 	go func() {
 		defer close(p.ended)
-		p.run(c, l, left, chunked, &chunks)
+		p.run(c, l)
 	}()
-	return p
 }
 
-func (p *pump) run(c *client, l *link, left int64, chunked bool, chunks *http1.Chunks) {
-	for {
+func (p *pump) run(c *client, l *link) {
+	received := func() bool { return l.received(l.before) }
+	done := p.last.Load()
+	if p.err = l.write(c.sent.b); p.err != nil {
+		return
+	}
+	for !done {
 		if err := c.fill(&p.in); err != nil {
-			c.abort(errClientGone)
+			if !p.paused.Load() {
+				c.abort(errClientGone)
+			}
 			return
 		}
-		n, done := len(p.in.b), false
-		if chunked {
+		n := len(p.in.b)
+		if c.request.Chunked {
 			var err error
-			if n, done, err = chunks.Scan(p.in.b); err != nil {
+			if n, done, err = p.chunks.Scan(p.in.b); err != nil {
 				c.abort(errChunks)
 				return
 			}
-			p.bytes = chunks.Data
+			p.bytes = p.chunks.Data
 		} else {
-			n = int(min(int64(n), left))
-			left -= int64(n)
+			n = int(min(int64(n), p.left))
+			p.left -= int64(n)
 			p.bytes += int64(n)
-			done = left == 0
+			done = p.left == 0
 		}
 		p.last.Store(done)
-		if l.write(p.in.b[:n]) != nil {
+		c.sent.add(p.in.b[:n], received)
+		p.err = l.write(p.in.b[:n])
+		p.in.drop(n)
+		if p.err != nil {
 			return // the pod may have answered before
 		}
-		p.in.drop(n)
-		if done {
-			p.finished.Store(true)
-			c.timeouts.arrive()
-			c.timeouts.ask()
-			return
-		}
 	}
+	p.finished.Store(true)
+	c.timeouts.arrive()
+	c.timeouts.ask()
+}
+
+// pause stops the pump so that it can go on with another link than the one that broke with an error.
+func (p *pump) pause(c *client, l *link, err error) error {
+	if p == nil {
+		return err
+	}
+	p.paused.Store(true)
+	l.interrupt()
+	_ = c.conn.SetReadDeadline(past)
+	<-p.ended
+	_ = c.conn.SetReadDeadline(time.Time{})
+	p.finished.Store(false)
+	return p.broke(err)
+}
+
+// broke is why the link broke, of which somebody else was told an error: of two who use it one is told of a reset, and the other of no
+// more than an end.
+func (p *pump) broke(err error) error {
+	if ended(err) && p.err != nil && !errors.Is(p.err, os.ErrDeadlineExceeded) {
+		return p.err
+	}
+	return err
 }
 
 // settling is how long the last write may take to return when the pod, which read what it wrote, has answered already. That is

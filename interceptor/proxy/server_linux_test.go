@@ -471,7 +471,7 @@ func TestWhatAPodHasNotReceivedIsKnown(t *testing.T) {
 				err = l.fill(&l.in)
 			}
 			require.Error(t, err)
-			require.Equal(t, c.want, l.unheard(err, len(request)), "%v", err)
+			require.Equal(t, c.want, l.unheard(err), "%v", err)
 		})
 	}
 }

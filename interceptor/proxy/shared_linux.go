@@ -210,13 +210,13 @@ func (x *asking) sendShared(pod *balance.Endpoint, fresh bool) (err error) {
 	defer func() {
 		x.share(nil)
 		to.Fail(errPumpStopped)
-		x.stopPump()
+		_ = x.stopPump(nil)
 		to.Done(xhttp2.ErrCodeCancel)
 		to.Free()
 	}()
 	x.timeouts.forward(x.whole)
 	if !x.whole {
-		x.startPump(func(p []byte, end bool) error { return to.Send(nil, p, end) })
+		x.startPump(func(p []byte, end bool) error { return to.Send(nil, p, end) }, func() bool { return true })
 	}
 	for {
 		head, err := to.Response()

@@ -18,6 +18,8 @@ type socket struct {
 	raw  syscall.RawConn
 	// tls is what is spoken on the connection, if anything is besides HTTP.
 	tls *tls.Conn
+	// written is how many bytes were.
+	written int64
 
 	// What follows are the arguments and results of the functions below, which are made once.
 	to       *input
@@ -148,6 +150,7 @@ func (s *socket) onWritable(fd uintptr) bool {
 			return true
 		default:
 			s.from = s.from[n:]
+			s.written += int64(n)
 		}
 	}
 	return true
@@ -178,6 +181,11 @@ func (s *socket) outer() net.Conn {
 func (s *socket) silent() bool {
 	s.quiet = false
 	return s.raw.Control(s.peeked) == nil && s.quiet
+}
+
+// received reports whether the other end's system has received any of the bytes that were written behind the first ones.
+func (s *socket) received(first int64) bool {
+	return s.written-unacknowledged(s.raw) > first
 }
 
 func (s *socket) onPeek(fd uintptr) {

@@ -30,9 +30,6 @@ type asking struct {
 	// body is that of the request, if it is whole.
 	body []byte
 	pump *pump
-	// sent is what was forwarded of a body that is not whole, and resendable says that this is all of what was: it can be sent again.
-	sent       []byte
-	resendable bool
 	// h2c says that the pods speak HTTP/2.
 	h2c bool
 	// failed is lost, made once.
@@ -97,7 +94,7 @@ func (x *asking) free() {
 	fields, fieldsBack := x.request.Fields, x.response.Fields
 	clear(fields)
 	clear(fieldsBack)
-	x.body, x.client, x.stream, x.pump, x.sent = nil, nil, nil, nil, nil
+	x.body, x.client, x.stream, x.pump = nil, nil, nil, nil
 	x.asked = asked{request: http1.Request{Fields: fields[:0]}, response: http1.Response{Fields: fieldsBack[:0]}}
 	askings.Put(x)
 }
@@ -151,7 +148,6 @@ func (x *asking) answer() {
 		return
 	}
 	x.h2c = protocol == v1alpha1.ProtocolH2C
-	x.resendable = x.h2c
 	x.story.in = int64(len(x.body))
 	x.accept(b)
 	defer func() {
@@ -186,7 +182,7 @@ func octets(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s))
 func (x *asking) finish() {
 	x.timeouts.end()
 	x.deactivate()
-	x.stopPump()
+	_ = x.stopPump(nil)
 	x.timeouts = nil
 	x.release()
 	x.ticket.Done()
@@ -257,8 +253,8 @@ func (x *asking) crowded() {
 func (x *asking) send(pod *balance.Endpoint, fresh bool) (err error) {
 	if !x.whole && (x.h2c || !x.request.Chunked) {
 		if x.body, x.whole = x.stream.Whole(); x.whole { // while the request waited
-			if len(x.sent) > 0 {
-				x.body, x.sent = append(x.sent, x.body...), nil
+			if len(x.sent.b) > 0 {
+				x.body, x.sent = append(x.sent.b, x.body...), sent{}
 			}
 			x.story.in = int64(len(x.body))
 			x.timeouts.arrive()
@@ -266,7 +262,7 @@ func (x *asking) send(pod *balance.Endpoint, fresh bool) (err error) {
 	}
 	if x.h2c {
 		err := x.sendShared(pod, fresh)
-		if errors.Is(err, http2.ErrUnprocessed) && (x.whole || x.resendable) {
+		if errors.Is(err, http2.ErrUnprocessed) && (x.whole || !x.sent.lost) {
 			return errAgain
 		}
 		return err
@@ -281,6 +277,10 @@ func (x *asking) send(pod *balance.Endpoint, fresh bool) (err error) {
 	}
 	reusable := false
 	defer func() {
+		if err != nil {
+			l.interrupt()
+			_ = x.stopPump(err)
+		}
 		if !x.detach() || !reusable || err != nil || len(l.in.b) > 0 {
 			l.close()
 			return
@@ -289,13 +289,14 @@ func (x *asking) send(pod *balance.Endpoint, fresh bool) (err error) {
 		x.server.links.put(pod, l, x.now)
 	}()
 	x.timeouts.forward(x.whole)
+	l.before = l.written
 	out := blocks.Get().(*block)
 	defer blocks.Put(out)
 	head := x.request.AppendTo(out[:0], x.sender, &x.own)
 	switch {
 	case !x.whole:
 		if err = l.write(head); err == nil {
-			x.startPump(x.writeBody(l))
+			x.startPump(x.writeBody(l), func() bool { return l.received(l.before) })
 		}
 	case len(x.body) <= cap(head)-len(head):
 		err = l.ask(append(head, x.body...), &l.in)
@@ -309,11 +310,8 @@ func (x *asking) send(pod *balance.Endpoint, fresh bool) (err error) {
 			n, err = l.head(&x.response, ofHead)
 		}
 		if err != nil {
-			all := 0
-			if x.whole {
-				all = len(head) + len(x.body)
-			}
-			return l.failed(err, all)
+			l.interrupt()
+			return l.failed(x.stopPump(err))
 		}
 		switch status := x.response.Status; {
 		case status == http.StatusSwitchingProtocols:
@@ -371,8 +369,8 @@ func (x *asking) beginResponse() (way http1.Way, err error) {
 	return way, x.cause
 }
 
-// startPump begins to forward the body.
-func (x *asking) startPump(forward func(p []byte, end bool) error) {
+// startPump begins to forward the body, as long as which has not been received all of it is kept.
+func (x *asking) startPump(forward func(p []byte, end bool) error, received func() bool) {
 	p := &pump{ended: make(chan struct{})}
 	x.pump = p
 	left := int64(-1)
@@ -382,19 +380,19 @@ func (x *asking) startPump(forward func(p []byte, end bool) error) {
 	x.stream.StopTaking(nil)
 	go func() {
 		defer close(p.ended)
-		x.forwardBody(p, left, forward)
+		x.forwardBody(p, left, forward, received)
 	}()
 }
 
 // forwardBody forwards a body of a length, or one of which that is not known: then the length is -1.
-func (x *asking) forwardBody(p *pump, left int64, forward func(p []byte, end bool) error) {
+func (x *asking) forwardBody(p *pump, left int64, forward func(p []byte, end bool) error, received func() bool) {
 	sized := left >= 0
 	on := func(data []byte, end bool) (more bool) {
 		p.bytes += int64(len(data))
 		left -= int64(len(data))
 		end = end || sized && left <= 0
 		p.last.Store(end)
-		if forward(data, end) != nil {
+		if p.err = forward(data, end); p.err != nil {
 			return false // the pod may have answered before
 		}
 		if end {
@@ -404,7 +402,7 @@ func (x *asking) forwardBody(p *pump, left int64, forward func(p []byte, end boo
 		}
 		return !end
 	}
-	if len(x.sent) > 0 && !on(x.sent, false) {
+	if len(x.sent.b) > 0 && !on(x.sent.b, false) {
 		return
 	}
 	var data []byte
@@ -418,22 +416,10 @@ func (x *asking) forwardBody(p *pump, left int64, forward func(p []byte, end boo
 			x.abort(errClientGone)
 			return
 		}
-		x.keep(data)
+		x.sent.add(data, received)
 		if !on(data, err != nil) {
 			return
 		}
-	}
-}
-
-// mostResent is how much of a body is kept for being sent again.
-const mostResent = 16 << 10
-
-// keep keeps what is forwarded of a body, for a pod that says that it has not processed the request.
-func (x *asking) keep(p []byte) {
-	if x.resendable = x.resendable && len(x.sent)+len(p) <= mostResent; x.resendable {
-		x.sent = append(x.sent, p...)
-	} else {
-		x.sent = nil
 	}
 }
 
@@ -453,11 +439,11 @@ func (x *asking) writeBody(l *link) func(p []byte, end bool) error {
 	}
 }
 
-// stopPump ends it.
-func (x *asking) stopPump() {
+// stopPump ends it when there is an error of the link, and returns what is to be known of that.
+func (x *asking) stopPump(err error) error {
 	p := x.pump
 	if p == nil {
-		return
+		return err
 	}
 	if !p.finished.Load() {
 		x.stream.StopTaking(errPumpStopped)
@@ -465,6 +451,7 @@ func (x *asking) stopPump() {
 	<-p.ended
 	x.story.in = p.bytes
 	x.pump = nil
+	return p.broke(err)
 }
 
 var errPumpStopped = errors.New("the request is over")

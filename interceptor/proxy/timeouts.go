@@ -91,7 +91,9 @@ func (t *timeouts) forward(sent bool) {
 // arrive says that the last of the request has come.
 func (t *timeouts) arrive() {
 	t.change(func(now time.Time) {
-		t.arrived, t.requestBy = true, now.Add(t.Request)
+		if !t.arrived {
+			t.arrived, t.requestBy = true, now.Add(t.Request)
+		}
 	})
 }
 

@@ -25,6 +25,16 @@ func transferred(conn net.Conn) uint64 {
 	}
 }
 
+// unacknowledged is how many bytes were written to a connection of which the other end's system has not said that it has received them.
+func unacknowledged(raw syscall.RawConn) (n int64) {
+	_ = raw.Control(func(fd uintptr) {
+		if queued, err := unix.IoctlGetInt(int(fd), unix.SIOCOUTQ); err == nil {
+			n = int64(queued)
+		}
+	})
+	return n
+}
+
 func transferredOn(raw syscall.RawConn) (n uint64) {
 	_ = raw.Control(func(fd uintptr) {
 		if info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {

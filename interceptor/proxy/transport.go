@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -68,7 +69,7 @@ func NewTransports() Transports {
 				return nil, &dialError{err}
 			}
 			t.open.Add(1)
-			return &counted{TCPConn: conn.(*net.TCPConn), open: &t.open}, nil
+			return &podConn{TCPConn: conn.(*net.TCPConn), open: &t.open}, nil
 		}
 		t.Transport = &http.Transport{
 			DialContext: dial,
@@ -120,25 +121,45 @@ func (t Transports) of(protocol v1alpha1.Protocol, r *http.Request) (of *transpo
 	}
 }
 
-// RoundTrip implements http.RoundTripper. It tells a request that was not sent, because TLS did not come about, from one that may
-// have been, and one that a new connection has broken under.
-func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
+// RoundTrip implements http.RoundTripper.
+func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) { return t.send(r, nil) }
+
+// send sends a request, whose body is the given one, if it has one. Its error tells a request that was not sent, because TLS did not come
+// about, from one that may have been, one that the pod has not received, and one that a new connection has broken under.
+func (t *transport) send(r *http.Request, body *sentBody) (*http.Response, error) {
+	var conn *podConn
+	var before uint64
 	var connected, fresh bool
 	var answered atomic.Bool // by whoever reads, who may be late
 	trace := &httptrace.ClientTrace{
-		GotConn:              func(c httptrace.GotConnInfo) { connected, fresh = true, !c.Reused },
+		GotConn: func(got httptrace.GotConnInfo) {
+			connected, fresh = true, !got.Reused
+			if conn = podConnOf(got.Conn); conn == nil {
+				return
+			}
+			before = conn.written()
+			if c, n := conn, before; body != nil {
+				body.on(func() bool { return c.received() > n })
+			}
+		},
 		GotFirstResponseByte: func() { answered.Store(true) },
 	}
 	res, err := t.Transport.RoundTrip(r.WithContext(httptrace.WithClientTrace(r.Context(), trace)))
 	var unsent *dialError
 	switch {
 	case err == nil || errors.As(err, &unsent):
+		return res, err
 	case t.secure && !connected:
-		err = &dialError{err}
-	case fresh && !answered.Load():
+		return nil, &dialError{err}
+	case answered.Load():
+		return nil, err
+	case conn != nil && conn.unheard(before):
+		err = fmt.Errorf("%w: %w", errUnheard, err)
+	}
+	if fresh {
 		err = &brokeError{err}
 	}
-	return res, err
+	return nil, err
 }
 
 func (t Transports) close() {

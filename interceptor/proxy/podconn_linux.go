@@ -1,0 +1,128 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// podConn is a connection of net/http's to a pod. It counts as open until it is closed, and it is known afterwards how it ended.
+type podConn struct {
+	*net.TCPConn
+	open *atomic.Int64
+
+	mu sync.Mutex
+	// over says that the pod had ended the connection, and reset that it broke in another way.
+	over, reset bool
+	closed      bool
+	// acknowledged is how much the pod's system had received when somebody looked last.
+	acknowledged uint64
+}
+
+// podConnOf is the connection below others, or nil.
+func podConnOf(conn net.Conn) *podConn {
+	for {
+		switch c := conn.(type) {
+		case *podConn:
+			return c
+		case interface{ NetConn() net.Conn }:
+			conn = c.NetConn()
+		default:
+			return nil
+		}
+	}
+}
+
+// Read implements io.Reader.
+func (c *podConn) Read(p []byte) (int, error) {
+	n, err := c.TCPConn.Read(p)
+	c.failed(err)
+	return n, err
+}
+
+// Write implements io.Writer.
+func (c *podConn) Write(p []byte) (int, error) {
+	n, err := c.TCPConn.Write(p)
+	c.failed(err)
+	return n, err
+}
+
+// ReadFrom implements io.ReaderFrom.
+func (c *podConn) ReadFrom(r io.Reader) (int64, error) {
+	n, err := c.TCPConn.ReadFrom(r)
+	c.failed(err)
+	return n, err
+}
+
+func (c *podConn) failed(err error) {
+	if err == nil || errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded) {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if ended(err) {
+		c.over = true
+	} else {
+		c.reset = true
+	}
+}
+
+// Close implements io.Closer.
+func (c *podConn) Close() error {
+	c.mu.Lock()
+	if !c.closed {
+		c.look()
+		c.closed = true
+		c.open.Add(-1)
+	}
+	c.mu.Unlock()
+	return c.TCPConn.Close()
+}
+
+// look looks at the connection for as long as it can be looked at, and returns how much was written that its system has not received.
+// The lock is held.
+func (c *podConn) look() (more uint64) {
+	if c.closed {
+		return 0
+	}
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	_ = raw.Control(func(fd uintptr) {
+		if info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
+			c.acknowledged = info.Bytes_acked
+			c.over = c.over || info.State == unix.BPF_TCP_CLOSE_WAIT // with TLS the end may have been told before it came
+		}
+	})
+	return uint64(unacknowledged(raw))
+}
+
+// received is how much the pod's system has received of all that was written.
+func (c *podConn) received() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.look()
+	return c.acknowledged
+}
+
+// written is how much was written, or less if something is received just now.
+func (c *podConn) written() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	more := c.look()
+	return c.acknowledged + more
+}
+
+// unheard reports whether the pod had closed the connection before anything came of what was written after so much, by the rule of links.
+func (c *podConn) unheard(written uint64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.look()
+	return c.over && !c.reset && c.acknowledged <= written
+}

@@ -1,0 +1,244 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix")
+
+// closing is a pod that closes a connection when nobody can know it yet: after it was looked at, and before anything is sent.
+type closing struct {
+	t     testing.TB
+	mu    sync.Mutex
+	conns map[string]net.Conn
+	// next is closed when the next connection is that is used, if it is to be.
+	next atomic.Pointer[chan struct{}]
+	// seen are the requests that have come to it whole.
+	seen atomic.Int64
+}
+
+func newClosing(t testing.TB) *closing { return &closing{t: t, conns: map[string]net.Conn{}} }
+
+// configure makes a server such a pod.
+func (c *closing) configure(s *http.Server) {
+	s.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.conns[conn.RemoteAddr().String()] = conn
+		return ctx
+	}
+	s.Handler = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return
+		}
+		c.seen.Add(1)
+		if r.URL.Path == "/break" {
+			panic(http.ErrAbortHandler)
+		}
+		rw.Header().Set("X-Sum", r.Trailer.Get("X-Sum"))
+		_, _ = rw.Write(body)
+	})
+}
+
+// strike closes the pod's end of a connection, if that is to be done, and waits until this end has heard of it.
+func (c *closing) strike(conn *net.TCPConn) {
+	next := c.next.Swap(nil)
+	if next == nil {
+		return
+	}
+	defer close(*next)
+	c.mu.Lock()
+	pods := c.conns[conn.LocalAddr().String()]
+	c.mu.Unlock()
+	raw, err := conn.SyscallConn()
+	if err == nil {
+		err = pods.Close()
+	}
+	if err == nil {
+		err = raw.Control(func(fd uintptr) {
+			poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+			_, err := unix.Poll(poll, int(patience.Milliseconds()))
+			if err != nil || poll[0].Revents&unix.POLLRDHUP == 0 {
+				c.t.Errorf("no end came: %v", err)
+			}
+		})
+	}
+	if err != nil && !errors.Is(err, net.ErrClosed) { // with TLS it may have heard of the end otherwise
+		c.t.Error(err)
+	}
+}
+
+// strikes has the next connection that is used closed.
+func (c *closing) strikes(w *world) (closed <-chan struct{}) {
+	next := make(chan struct{})
+	c.next.Store(&next)
+	w.server.links.pods.Range(func(_, of any) bool {
+		of.(*linksOf).mu.Lock()
+		defer of.(*linksOf).mu.Unlock()
+		for _, l := range of.(*linksOf).idle {
+			peeked := l.peeked
+			l.peeked = func(fd uintptr) {
+				peeked(fd)
+				l.peeked = peeked
+				c.strike(l.conn)
+			}
+		}
+		return true
+	})
+	return next
+}
+
+// handed has those of net/http closed so.
+func (c *closing) handed(config *Config) {
+	for _, t := range []*transport{config.Transports.http1, config.Transports.https, config.Transports.h2c} {
+		dial := t.DialContext
+		t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := dial(ctx, network, address)
+			if err != nil {
+				return nil, err
+			}
+			return &closingConn{podConn: conn.(*podConn), by: c}, nil
+		}
+	}
+}
+
+// closingConn keeps the end to itself until something was written.
+type closingConn struct {
+	*podConn
+	by *closing
+	mu sync.Mutex
+}
+
+func (c *closingConn) NetConn() net.Conn { return c.podConn }
+
+func (c *closingConn) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.by.strike(c.TCPConn)
+	return c.podConn.Write(p)
+}
+
+func (c *closingConn) ReadFrom(r io.Reader) (int64, error) { return io.Copy(struct{ io.Writer }{c}, r) }
+
+func (c *closingConn) Read(p []byte) (int, error) {
+	n, err := c.podConn.Read(p)
+	if err != nil {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+	}
+	return n, err
+}
+
+// A request of which the pod cannot have got anything goes to it again by another connection, with all that was sent of its body,
+// whatever it is and however it comes.
+func TestWhatWasSentToAPodThatHadClosedTheConnectionIsSentAgain(t *testing.T) {
+	small, large := "hello", strings.Repeat("0123456789abcdef", 1<<16)
+	for what, c := range map[string]struct {
+		protocol    string
+		appProtocol string
+		header      http.Header
+	}{
+		"HTTP/1.1":                      {protocol: "http1"},
+		"HTTP/1.1, Expect":              {protocol: "http1", header: http.Header{"Expect": {"100-continue"}}},
+		"HTTP/1.1, trailers":            {protocol: "http1", header: http.Header{"Trailer": {"X-Sum"}}},
+		"HTTP/1.1 to TLS":               {protocol: "http1", appProtocol: "https"},
+		"HTTP/1.1 to HTTP/2":            {protocol: "http1", appProtocol: protocolH2C},
+		"HTTP/2":                        {protocol: "h2c"},
+		"HTTP/2, Expect":                {protocol: "h2c", header: http.Header{"Expect": {"100-continue"}}},
+		"HTTP/2 to TLS":                 {protocol: "h2c", appProtocol: "https"},
+		"HTTP/2 with TLS":               {protocol: "tls2"},
+		"HTTP/1.1 with TLS":             {protocol: "tls1"},
+		"HTTP/1.1 with TLS and trailer": {protocol: "tls1", header: http.Header{"Trailer": {"X-Sum"}}},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			pod := newClosing(t)
+			w := newWorld(t, pod.handed)
+			w.app("shop")
+			server := httptest.NewUnstartedServer(nil)
+			pod.configure(server.Config)
+			if c.appProtocol == "https" {
+				server.StartTLS()
+			} else {
+				server.Config.Protocols = new(http.Protocols)
+				server.Config.Protocols.SetHTTP1(true)
+				server.Config.Protocols.SetUnencryptedHTTP2(true)
+				server.Start()
+			}
+			t.Cleanup(func() { _ = w.server.Close(); server.CloseClientConnections(); server.Close() })
+			w.ready("shop", c.appProtocol, at(server))
+			w.eventually("there is a pod", func() bool { return w.backend("shop").Pods.Available() })
+			client, base := http.DefaultClient, "http://"+w.address
+			switch c.protocol {
+			case "h2c":
+				client = h2cClient(t)
+			case "tls1", "tls2":
+				client, base = w.secure().over(t, int(c.protocol[3]-'0')), "https://shop.test"
+			}
+			// exchange sends a body in two parts, and the second one when go is closed.
+			exchange := func(path, first, second string, length int64, more <-chan struct{}) answer {
+				body, in := io.Pipe()
+				go func() {
+					_, _ = io.WriteString(in, first)
+					<-more
+					_, _ = io.WriteString(in, second)
+					_ = in.Close()
+				}()
+				r, err := http.NewRequest(http.MethodPost, base+path, body)
+				require.NoError(t, err)
+				r.Host, r.ContentLength = "shop.test", length
+				r.Header = c.header.Clone()
+				if r.Header.Get("Trailer") != "" {
+					r.Header.Del("Trailer")
+					r.Trailer = http.Header{"X-Sum": {"done"}}
+				}
+				return doWith(client, r)
+			}
+			now := make(chan struct{})
+			close(now)
+			for _, sized := range []bool{false, true} {
+				for _, size := range []string{small, large} {
+					for _, broken := range []bool{false, true} {
+						half, length := size[:len(size)/2], int64(-1)
+						if sized && len(c.header["Trailer"]) == 0 {
+							length = int64(len(size))
+						}
+						require.Equal(t, size, exchange("/", half, size[len(half):], length, now).body)
+						w.eventually("its connection is free", func() bool {
+							n, _ := w.metric("kedahttp_interceptor_open_connections", "peer", "pod", "state", "busy")
+							return n == 0
+						})
+						seen, path, more := pod.seen.Load(), "/break", (<-chan struct{})(now)
+						if !broken {
+							path, more = "/", pod.strikes(w)
+						}
+						a := exchange(path, half, size[len(half):], length, more)
+						require.Equal(t, seen+1, pod.seen.Load(), "%d %.300s %v", a.status, a.body, a.err)
+						if broken {
+							// It has come, and may have been done.
+							require.True(t, a.err != nil || a.status == http.StatusBadGateway, "%+v", a)
+							continue
+						}
+						require.NoError(t, a.err)
+						require.Nil(t, pod.next.Load(), "no connection was closed")
+						require.True(t, http.StatusOK == a.status && size == a.body, "%d %.100s", a.status, a.body)
+						if len(c.header["Trailer"]) > 0 {
+							require.Equal(t, "done", a.header.Get("X-Sum"))
+						}
+					}
+				}
+			}
+			w.is("shop", 0, 0)
+		})
+	}
+}
