@@ -87,9 +87,10 @@ chaos: bin/cluster ## Break one part after the other under load, and tell what w
 	@hack/chaos.sh $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only '$(ONLY)')
 
 .PHONY: conformance
-conformance: bin/cluster ## Kubernetes' own tests of storage: records on a kube-apiserver that ends with the test, and an embedded etcd.
+conformance: bin/cluster ## Kubernetes' own tests of storage and registries: on records on a kube-apiserver that ends with the test, and on etcd.
 	KUBE_APISERVER=$$(bin/cluster build --without-keda | grep /kubernetes-)/kube-apiserver \
-		go test -tags e2e -count 1 -timeout 15m -run "TestStorageConformance|TestWatchesShare|TestARecord" ./apiserver/storage/recordstore ./apiserver/storage/embedded
+		go test -tags e2e -count 1 -timeout 15m -run "TestStorageConformance|TestWatchesShare|TestARecord|ConventionsOfKubernetes" \
+		./apiserver/storage/recordstore ./apiserver/storage/embedded ./apiserver/registry/httpapp
 
 .PHONY: cluster
 cluster: bin/cluster ## Start a cluster: make cluster NAME=dev

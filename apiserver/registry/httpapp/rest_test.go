@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/registry/generic"
+	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
 	registrytest "k8s.io/apiserver/pkg/registry/generic/testing"
 	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/apiserver/pkg/storage/storagebackend"
@@ -23,7 +24,7 @@ import (
 )
 
 // newTestStorage is the registry on an etcd of its own.
-func newTestStorage(t *testing.T) *Storage {
+func newTestStorage(t *testing.T, decorator generic.StorageDecorator) *Storage {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	etcd, err := embedded.Start(ctx, embedded.Config{Dir: t.TempDir(), Unsafe: true})
@@ -31,82 +32,97 @@ func newTestStorage(t *testing.T) *Storage {
 		t.Fatal(err)
 	}
 	t.Cleanup(etcd.Close)
-	scheme := install.NewServerScheme()
-	config := storagebackend.NewDefaultConfig("/test", install.NewCodecs(scheme).LegacyCodec(v1alpha1.SchemeGroupVersion))
+	config := storagebackend.NewDefaultConfig("/test", install.NewCodecs(install.NewServerScheme()).LegacyCodec(v1alpha1.SchemeGroupVersion))
 	config.Transport.ServerList = []string{etcd.Endpoint}
 	config.EncodeVersioner = v1alpha1.SchemeGroupVersion
 	resource := v1alpha1.Resource("httpapps")
-	storage, err := NewStorage(Config{
-		Scheme:  scheme,
-		Options: generic.RESTOptions{StorageConfig: config.ForResource(resource), Decorator: generic.UndecoratedStorage, EnableGarbageCollection: true, DeleteCollectionWorkers: 1, ResourcePrefix: resource.Resource},
-		Domain:  "example.com",
-		View:    viewOf(queue.Sample{}),
-	})
+	return newTestStorageOn(t, generic.RESTOptions{StorageConfig: config.ForResource(resource), Decorator: decorator, EnableGarbageCollection: true, DeleteCollectionWorkers: 1, ResourcePrefix: resource.Resource})
+}
+
+// newTestStorageOn is the registry on whatever those options say.
+func newTestStorageOn(t *testing.T, options generic.RESTOptionsGetter) *Storage {
+	storage, err := NewStorage(Config{Scheme: install.NewServerScheme(), Options: options, Domain: "example.com", View: viewOf(queue.Sample{})})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(storage.HTTPApp.Destroy)
+	// A cache is empty before it begins.
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for storage.HTTPApp.ReadinessCheck() != nil {
+		select {
+		case <-ctx.Done():
+			t.Fatal(storage.HTTPApp.ReadinessCheck())
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
 	return storage
 }
 
-// valid is an app that nothing is wrong with, with its defaults. Its namespace is the request's. It says its routes, because
-// the conventions' tests put it into etcd without asking the strategy: an update that filled them in would be another generation.
+// valid is an app that nothing is wrong with, with its defaults, in the namespace of the conventions' tests. It says its routes, because these
+// tests put it into etcd without asking the strategy: an update that filled them in would be another generation.
 func valid() *v1alpha1.HTTPApp {
-	app := &v1alpha1.HTTPApp{ObjectMeta: metav1.ObjectMeta{Name: "shop"}, Spec: v1alpha1.HTTPAppSpec{
+	app := &v1alpha1.HTTPApp{ObjectMeta: metav1.ObjectMeta{Namespace: "test", Name: "shop"}, Spec: v1alpha1.HTTPAppSpec{
 		Template: template(), Routes: []v1alpha1.Route{{Hosts: []string{"shop.example.com"}}}, Scaling: v1alpha1.Scaling{MaxReplicas: ptr.To[int32](3)},
 	}}
 	install.NewScheme().Default(app)
 	return app
 }
 
-func TestCreatingKeepsTheConventionsOfKubernetes(t *testing.T) {
-	without := valid()
-	without.Spec.Template = nil
-	negative := valid()
-	negative.Spec.Scaling.MinReplicas = ptr.To[int32](-1)
-	registrytest.New(t, newTestStorage(t).HTTPApp.Store).TestCreate(valid(), without, negative)
-}
-
-func TestUpdatingKeepsTheConventionsOfKubernetes(t *testing.T) {
-	registrytest.New(t, newTestStorage(t).HTTPApp.Store).TestUpdate(valid(),
-		func(obj runtime.Object) runtime.Object {
-			obj.(*v1alpha1.HTTPApp).Spec.Scaling.MaxReplicas = ptr.To[int32](5)
-			return obj
+// conventions runs the tests that Kubernetes has for registries, each on one without apps.
+func conventions(t *testing.T, open func(*testing.T) *Storage) {
+	for name, run := range map[string]func(*registrytest.Tester){
+		"creating": func(r *registrytest.Tester) {
+			without := valid()
+			without.Spec.Template = nil
+			negative := valid()
+			negative.Spec.Scaling.MinReplicas = ptr.To[int32](-1)
+			r.TestCreate(valid(), without, negative)
 		},
-		func(obj runtime.Object) runtime.Object {
-			obj.(*v1alpha1.HTTPApp).Spec.Scaling.MaxReplicas = ptr.To[int32](-1)
-			return obj
+		"updating": func(r *registrytest.Tester) {
+			replicas := func(n int32) func(runtime.Object) runtime.Object {
+				return func(obj runtime.Object) runtime.Object {
+					obj.(*v1alpha1.HTTPApp).Spec.Scaling.MaxReplicas = ptr.To(n)
+					return obj
+				}
+			}
+			r.TestUpdate(valid(), replicas(5), replicas(-1))
 		},
-	)
+		"deleting": func(r *registrytest.Tester) { r.TestDelete(valid()) },
+		"reading":  func(r *registrytest.Tester) { r.TestGet(valid()) },
+		"listing":  func(r *registrytest.Tester) { r.TestList(valid()) },
+		"watching": func(r *registrytest.Tester) {
+			app := valid()
+			app.Labels = map[string]string{"a": "b"}
+			r.TestWatch(app,
+				[]labels.Set{{"a": "b"}, {}},
+				[]labels.Set{{"a": "c"}, {"x": "y"}},
+				[]fields.Set{{v1alpha1.FieldName: "shop"}, {v1alpha1.FieldReady: "Unknown"}, {v1alpha1.FieldAutoscaler: "KEDA"}},
+				[]fields.Set{{v1alpha1.FieldName: "bar"}, {v1alpha1.FieldReady: "True"}, {v1alpha1.FieldWorkload: "web"}},
+			)
+		},
+	} {
+		t.Run(name, func(t *testing.T) { run(registrytest.New(t, open(t).HTTPApp.Store)) })
+	}
 }
 
-func TestDeletingKeepsTheConventionsOfKubernetes(t *testing.T) {
-	registrytest.New(t, newTestStorage(t).HTTPApp.Store).TestDelete(valid())
-}
-
-func TestReadingKeepsTheConventionsOfKubernetes(t *testing.T) {
-	registrytest.New(t, newTestStorage(t).HTTPApp.Store).TestGet(valid())
-}
-
-func TestListingKeepsTheConventionsOfKubernetes(t *testing.T) {
-	registrytest.New(t, newTestStorage(t).HTTPApp.Store).TestList(valid())
-}
-
-func TestWatchingKeepsTheConventionsOfKubernetes(t *testing.T) {
-	app := valid()
-	app.Labels = map[string]string{"a": "b"}
-	registrytest.New(t, newTestStorage(t).HTTPApp.Store).TestWatch(app,
-		[]labels.Set{{"a": "b"}, {}},
-		[]labels.Set{{"a": "c"}, {"x": "y"}},
-		[]fields.Set{{v1alpha1.FieldName: "shop"}, {v1alpha1.FieldReady: "Unknown"}, {v1alpha1.FieldAutoscaler: "KEDA"}},
-		[]fields.Set{{v1alpha1.FieldName: "bar"}, {v1alpha1.FieldReady: "True"}, {v1alpha1.FieldWorkload: "web"}},
-	)
+func TestTheRegistryKeepsTheConventionsOfKubernetes(t *testing.T) {
+	for name, decorator := range map[string]generic.StorageDecorator{
+		"etcd": generic.UndecoratedStorage,
+		// As the server has it.
+		"etcd with a cache": genericregistry.StorageWithCacher(),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			conventions(t, func(t *testing.T) *Storage { return newTestStorage(t, decorator) })
+		})
+	}
 }
 
 // A status does not change the rest, the rest does not change the status, and neither makes an app.
 func TestAStatusAndTheRestOfAnAppAreWrittenApart(t *testing.T) {
-	storage := newTestStorage(t)
-	ctx := genericapirequest.WithNamespace(genericapirequest.NewContext(), metav1.NamespaceDefault)
+	storage := newTestStorage(t, generic.UndecoratedStorage)
+	ctx := genericapirequest.WithNamespace(genericapirequest.NewContext(), valid().Namespace)
 	app := valid()
 	app.Status.URL = "http://from-a-client"
 	obj, err := storage.HTTPApp.Create(ctx, app, rest.ValidateAllObjectFunc, &metav1.CreateOptions{})

@@ -14,8 +14,6 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/watch"
@@ -48,7 +46,7 @@ func (h *host) shared(t *testing.T, codec runtime.Codec) *Shared {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := newShared(h.storeConfig(codec), source, metadata.NewForConfigOrDie(h.config))
+	s, err := newShared(h.storeConfig(codec), source, metadata.NewForConfigOrDie(h.Config))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,23 +62,20 @@ func (h *host) shared(t *testing.T, codec runtime.Codec) *Shared {
 
 func (h *host) storeConfig(codec runtime.Codec) Config {
 	return Config{
-		Client:   h.records,
+		Client:   h.Records,
 		Resource: schema.GroupResource{Resource: "pods"},
 		Prefix:   "/pods",
 		Codec:    codec,
 		New:      func() runtime.Object { return &example.Pod{} },
 		NewList:  func() runtime.Object { return &example.PodList{} },
-		Attrs: func(obj runtime.Object) (labels.Set, fields.Set, error) {
-			pod := obj.(*example.Pod)
-			return pod.Labels, fields.Set{"metadata.name": pod.Name, "metadata.namespace": pod.Namespace, "spec.nodeName": pod.Spec.NodeName}, nil
-		},
+		Attrs:    conformance.Attrs,
 	}
 }
 
 // subject is a store without objects.
 func (h *host) subject(t *testing.T, test string, sharing bool) *conformance.Subject {
 	transformer := conformance.NewTransformer()
-	start := h.clear(t)
+	start := h.Clear(t)
 	codec := &transformed{Codec: conformance.Codec, transformer: transformer}
 	var store *Store
 	var through watches
@@ -105,11 +100,11 @@ func (h *host) subject(t *testing.T, test string, sharing bool) *conformance.Sub
 	return &conformance.Subject{
 		Interface: s,
 		Cached:    true,
-		Increase:  h.increase,
+		Increase:  h.Increase,
 		Compact: func(ctx context.Context, t *testing.T, version string) {
-			conformance.Compact(ctx, t, h.etcd, version)
+			conformance.Compact(ctx, t, h.Etcd, version)
 			// The host notices by itself, within a moment that nothing tells the end of, except that it no longer knows it.
-			h.await(t, "the host to notice that etcd was compacted", func(ctx context.Context) bool {
+			h.Await(t, "the host to notice that etcd was compacted", func(ctx context.Context) bool {
 				options := metav1.ListOptions{ResourceVersion: s.start, ResourceVersionMatch: metav1.ResourceVersionMatchExact, Limit: 1}
 				_, err := s.listRecords(ctx, target{}, options)
 				return err != nil

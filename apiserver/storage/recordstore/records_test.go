@@ -5,11 +5,9 @@ package recordstore
 import (
 	"context"
 	"encoding/json"
-	"os"
 	"strings"
 	"testing"
 
-	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apiextensions "k8s.io/apiextensions-apiserver/pkg/client/clientset/clientset/typed/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -18,31 +16,23 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/apiserver/pkg/storage"
-	"sigs.k8s.io/yaml"
 
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/install"
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
+	"github.com/kedahttp/kedahttp/apiserver/storage/hosttest"
 	"github.com/kedahttp/kedahttp/apiserver/storage/record"
 )
 
 // An administrator may write records, and write nonsense.
 func TestARecordThatSomebodyBrokeHidesNoOther(t *testing.T) {
-	h := newHost(t)
-	data, err := os.ReadFile("../../../artifacts/base/crd.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	product := &apiextensionsv1.CustomResourceDefinition{}
-	if err := yaml.UnmarshalStrict(data, product); err != nil {
-		t.Fatal(err)
-	}
-	crds := apiextensions.NewForConfigOrDie(h.config).CustomResourceDefinitions()
+	h, product := newHost(t), hosttest.Definition(t)
+	crds := apiextensions.NewForConfigOrDie(h.Config).CustomResourceDefinitions()
 	crd, err := crds.Get(t.Context(), product.Name, metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	s, err := New(Config{
-		Client:   h.records,
+		Client:   h.Records,
 		Resource: v1alpha1.Resource("httpapps"),
 		Prefix:   "/httpapps",
 		Codec:    install.NewCodecs(install.NewServerScheme()).LegacyCodec(v1alpha1.SchemeGroupVersion),
@@ -66,7 +56,7 @@ func TestARecordThatSomebodyBrokeHidesNoOther(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return h.records.Post().Namespace("ns").Resource(record.Resource.Resource).
+		return h.Records.Post().Namespace("ns").Resource(record.Resource.Resource).
 			Body(&record.HTTPAppRecord{ObjectMeta: metav1.ObjectMeta{Name: name}, Object: record.Payload(raw)}).Do(t.Context()).Error()
 	}
 	list := func(predicate storage.SelectionPredicate) *v1alpha1.HTTPAppList {
@@ -109,10 +99,10 @@ func TestARecordThatSomebodyBrokeHidesNoOther(t *testing.T) {
 		t.Fatal(err)
 	}
 	var refusal error
-	h.await(t, "the product's definition to hold", func(ctx context.Context) bool {
+	h.Await(t, "the product's definition to hold", func(ctx context.Context) bool {
 		refusal = write("another-pod", pod)
 		if refusal == nil {
-			_ = h.records.Delete().Namespace("ns").Resource(record.Resource.Resource).Name("another-pod").Do(ctx).Error()
+			_ = h.Records.Delete().Namespace("ns").Resource(record.Resource.Resource).Name("another-pod").Do(ctx).Error()
 		}
 		return refusal != nil
 	})
@@ -136,7 +126,7 @@ func TestARecordThatSomebodyBrokeHidesNoOther(t *testing.T) {
 		t.Errorf("%d apps have this Service", len(got.Items))
 	}
 	// It is nobody's business who manages which field of a record.
-	written, err := h.records.Get().Namespace("ns").Resource(record.Resource.Resource).Name("before").Do(t.Context()).Raw()
+	written, err := h.Records.Get().Namespace("ns").Resource(record.Resource.Resource).Name("before").Do(t.Context()).Raw()
 	if err != nil {
 		t.Fatal(err)
 	}

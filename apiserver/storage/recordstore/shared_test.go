@@ -94,8 +94,8 @@ func (h *host) watches(t *testing.T) int {
 	t.Helper()
 	of := regexp.MustCompile(fmt.Sprintf(`apiserver_longrunning_requests\{[^}]*resource=%q[^}]*verb="WATCH"[^}]*\} (\d+)`, record.Resource.Resource))
 	n := 0
-	h.await(t, "the host to tell of its watches", func(ctx context.Context) bool {
-		data, err := h.records.Get().AbsPath("/metrics").Do(ctx).Raw()
+	h.Await(t, "the host to tell of its watches", func(ctx context.Context) bool {
+		data, err := h.Records.Get().AbsPath("/metrics").Do(ctx).Raw()
 		match := of.FindSubmatch(data)
 		if err != nil || match == nil {
 			return false

@@ -63,3 +63,20 @@ func (f CodecFactory) SupportedMediaTypes() []runtime.SerializerInfo {
 	}
 	return offered
 }
+
+// LegacyCodec is the codec of storage. What it reads has no kind, as if it were of an internal version: else an object would say
+// one or not by the way on which it came, from a dry run or a write, from etcd or a watch of it.
+func (f CodecFactory) LegacyCodec(versions ...schema.GroupVersion) runtime.Codec {
+	return kindless{f.CodecFactory.LegacyCodec(versions...)}
+}
+
+type kindless struct{ runtime.Codec }
+
+// Decode implements runtime.Decoder.
+func (c kindless) Decode(data []byte, defaults *schema.GroupVersionKind, into runtime.Object) (runtime.Object, *schema.GroupVersionKind, error) {
+	obj, kind, err := c.Codec.Decode(data, defaults, into)
+	if err == nil {
+		obj.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
+	}
+	return obj, kind, err
+}
