@@ -10,6 +10,8 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
@@ -59,6 +61,8 @@ type Subject struct {
 	Corrupt func() (revert func())
 	// Cached says that the storage answers from a cache where it may.
 	Cached bool
+	// Sized transforms what is stored as the storage does, if it tells how much that is.
+	Sized value.Transformer
 }
 
 // UpdatePrefixTransformer implements storagetesting.InterfaceWithPrefixTransformer.
@@ -165,9 +169,14 @@ var tests = map[string]test{
 	"RunTestGuaranteedUpdateWithConflict":              plain(storagetesting.RunTestGuaranteedUpdateWithConflict),
 	"RunTestGuaranteedUpdateWithSuggestionAndConflict": plain(storagetesting.RunTestGuaranteedUpdateWithSuggestionAndConflict),
 	"RunTestTransformationFailure":                     transformed(storagetesting.RunTestTransformationFailure),
-	"RunTestStats": plain(func(ctx context.Context, t *testing.T, s storage.Interface) {
-		storagetesting.RunTestStats(ctx, t, s, Codec, identity.NewEncryptCheckTransformer(), false)
-	}),
+	"RunTestStats": func(ctx context.Context, t *testing.T, open func() *Subject) {
+		s := open()
+		transformer := s.Sized
+		if transformer == nil {
+			transformer = identity.NewEncryptCheckTransformer()
+		}
+		storagetesting.RunTestStats(ctx, t, s, Codec, transformer, s.Sized != nil)
+	},
 	"RunTestListPaging":          plain(storagetesting.RunTestListPaging),
 	"RunTestNamespaceScopedList": plain(storagetesting.RunTestNamespaceScopedList),
 	"RunTestCompactRevision": func(ctx context.Context, t *testing.T, open func() *Subject) {
@@ -249,6 +258,12 @@ type unreadable struct{ value.Transformer }
 // TransformFromStorage implements value.Transformer.
 func (unreadable) TransformFromStorage(context.Context, []byte, value.Context) ([]byte, bool, error) {
 	return nil, false, errUnreadable
+}
+
+// Attrs are what pods are selected by.
+func Attrs(obj runtime.Object) (labels.Set, fields.Set, error) {
+	pod := obj.(*example.Pod)
+	return pod.Labels, fields.Set{"metadata.name": pod.Name, "metadata.namespace": pod.Namespace, "spec.nodeName": pod.Spec.NodeName}, nil
 }
 
 // CheckPayload looks whether a pod was stored without what is not stored.
