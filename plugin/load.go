@@ -220,7 +220,11 @@ func (o *loadOptions) drive(ctx context.Context, ask func(context.Context) answe
 	for i := 0; o.requests == 0 || i < o.requests; i++ {
 		var at time.Time
 		if o.rate > 0 {
-			at = began.Add(time.Duration(float64(i) / o.rate * float64(time.Second)))
+			after := time.Duration(float64(i) / o.rate * float64(time.Second))
+			if o.duration > 0 && after >= o.duration {
+				return nil // it and the end come at the same moment, and the select below would take either
+			}
+			at = began.Add(after)
 			select {
 			case <-time.After(at.Sub(o.now())):
 			case <-over.C:

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -74,6 +75,20 @@ func TestALoadSendsAsManyRequestsAsItIsTo(t *testing.T) {
 			t.Errorf("%s: %d requests, %d at a time; %v", name, got.Load(), most.Load(), r.statuses)
 		}
 	}
+}
+
+// The end is not one of the moments at which a request is due.
+func TestAtARateForATimeThereAreAsManyRequests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReport()
+		o := &loadOptions{session: &session{now: time.Now}, concurrency: 1, rate: 20, duration: time.Second}
+		if err := o.drive(t.Context(), func(context.Context) answer { return answer{status: 200} }, r); err != nil {
+			t.Fatal(err)
+		}
+		if r.statuses[200] != 20 {
+			t.Errorf("20 a second are %v in a second", r.statuses)
+		}
+	})
 }
 
 // A server that is too slow does not slow down the pace, and what waits for it counts.
