@@ -9,11 +9,13 @@ import (
 	"net/http"
 	"net/netip"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/spf13/cobra"
+	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
@@ -26,6 +28,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/kedahttp/kedahttp/apiserver/storage/record"
+	"github.com/kedahttp/kedahttp/interceptor/admin"
 	"github.com/kedahttp/kedahttp/interceptor/backend"
 	"github.com/kedahttp/kedahttp/interceptor/certificates"
 	"github.com/kedahttp/kedahttp/interceptor/coldstart"
@@ -46,7 +49,7 @@ type Options struct {
 	TLSDir, Zone, StateDir            string
 	ShutdownDelay, DrainTimeout       time.Duration
 	TrustedProxies                    []string
-	MaxHeldRequests                   int
+	MaxConnections, MaxHeldRequests   int
 	MaxHeldBytes                      resource.QuantityValue
 	TLS                               TLSOptions
 
@@ -90,6 +93,7 @@ func New() *cobra.Command {
 	f.DurationVar(&o.ShutdownDelay, "shutdown-delay", o.ShutdownDelay, "How long requests are still taken after the signal to end, so that everybody hears of it first.")
 	f.DurationVar(&o.DrainTimeout, "drain-timeout", o.DrainTimeout, "How long after that requests that wait or are being answered may take.")
 	f.StringVar(&o.Zone, "zone", o.Zone, "The zone that this runs in. Pods in it go before those elsewhere as long as they have fewer requests than their app's scaling target. Empty: all are alike.")
+	f.IntVar(&o.MaxConnections, "max-connections", o.MaxConnections, "The most connections that clients may have, on both ports together. For one more another one ends that has had no request for a second; if there is none it is closed, without TLS after a 503. Default: half of the files that the process may have open, as each may take one to a pod, and no more than one for each 16 KiB of GOMEMLIMIT.")
 	f.IntVar(&o.MaxHeldRequests, "max-held-requests", o.MaxHeldRequests, "The most requests that may wait for pods, of all apps together; one more is answered with 503. Each takes about 8 kB of memory, its head and body not counted.")
 	f.Var(&o.MaxHeldBytes, "max-held-bytes", "How much memory the heads and bodies of the requests that wait may take, of all apps together: a half for heads, a half for bodies, and no app more than a quarter. Of bodies no more is read then, but those of HTTP/2, which come unread, are answered with 503, as are requests whose heads are too many.")
 	f.StringSliceVar(&o.TrustedProxies, "trusted-proxies", o.TrustedProxies, "Networks (CIDR) of the proxies in front whose X-Forwarded-For, -Proto and -Host, and Forwarded, are kept and extended; those of others are replaced.")
@@ -111,6 +115,12 @@ func (o *Options) Complete() error {
 	}
 	if o.MaxHeldRequests < 1 || o.MaxHeldBytes.Value() < 1 {
 		return errors.New("--max-held-requests and --max-held-bytes have to be positive: no app would ever wake")
+	}
+	switch {
+	case o.MaxConnections < 0:
+		return errors.New("--max-connections cannot be negative")
+	case o.MaxConnections == 0:
+		o.MaxConnections = connectionsFor(openFiles(), debug.SetMemoryLimit(-1))
 	}
 	if o.ShutdownDelay < 0 || o.DrainTimeout < 0 {
 		return errors.New("--shutdown-delay and --drain-timeout cannot be negative")
@@ -206,7 +216,7 @@ func (o *Options) build(config *rest.Config, creds credentials.TransportCredenti
 	if i.certificates, err = o.TLS.certificates(client, apps, i.directory, known); err != nil {
 		return nil, err
 	}
-	handling := proxy.Config{Transports: transports, Routes: i.directory, Metrics: metrics, Clock: clk, TrustedProxies: o.trusted}
+	handling := proxy.Config{Transports: transports, Routes: i.directory, Metrics: metrics, Clock: clk, TrustedProxies: o.trusted, MaxConnections: o.MaxConnections}
 	if i.certificates != nil {
 		i.registry.MustRegister(i.certificates)
 		handling.Certificates, handling.PublicTLSPort = i.certificates, o.TLS.PublicPort
@@ -228,7 +238,7 @@ func quick(config *rest.Config) *rest.Config {
 
 // run serves, with TLS if there is a listener for it, until the context ends, then, in this order: is not ready any more, goes on for the shutdown delay, takes no new
 // connection, finishes what it has, ends the count streams, and is not live any more.
-func (i *interceptor) run(ctx context.Context, requests, admin, counts, secure net.Listener) error {
+func (i *interceptor) run(ctx context.Context, requests, asked, counts, secure net.Listener) error {
 	defer i.options.tell()()
 	// Whatever fails ends everything.
 	group, failed := errgroup.WithContext(context.Background())
@@ -264,6 +274,9 @@ func (i *interceptor) run(ctx context.Context, requests, admin, counts, secure n
 	adminServer := &http.Server{Handler: i.admin(), ReadTimeout: 10 * time.Second, IdleTimeout: time.Minute}
 	countsServer := grpc.NewServer(
 		grpc.Creds(i.creds),
+		// Who has no certificate of ours is gone by then, and each of those who have reads one stream.
+		grpc.ConnectionTimeout(10*time.Second),
+		grpc.MaxConcurrentStreams(16),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}),
 	)
@@ -274,9 +287,9 @@ func (i *interceptor) run(ctx context.Context, requests, admin, counts, secure n
 	defer endStreams()
 	group.Go(func() error { i.publisher.Run(publishing); return nil })
 	group.Go(func() error { return closed(server.Serve(requests)) })
-	group.Go(func() error { return closed(adminServer.Serve(admin)) })
-	group.Go(func() error { return countsServer.Serve(counts) })
-	klog.InfoS("Serving", "requests", requests.Addr().String(), "admin", admin.Addr().String(), "counts", counts.Addr().String())
+	group.Go(func() error { return closed(adminServer.Serve(admin.Listener(asked))) })
+	group.Go(func() error { return countsServer.Serve(netutil.LimitListener(counts, 1000)) })
+	klog.InfoS("Serving", "requests", requests.Addr().String(), "maxConnections", i.options.MaxConnections, "admin", asked.Addr().String(), "counts", counts.Addr().String())
 
 	group.Go(func() error {
 		select {

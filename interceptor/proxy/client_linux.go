@@ -62,14 +62,17 @@ type client struct {
 
 // take answers the requests of a connection. What is done once is apart: many connections wait, each with all of its stack.
 func (s *Server) take(conn net.Conn) {
-	if conn = s.handshake(conn); conn != nil {
-		switch c := s.meet(conn); {
-		case c == nil:
-		case c.tls != nil && c.tls.ConnectionState().NegotiatedProtocol == alpnHTTP2:
-			c.multiplex()
-		default:
-			c.serve()
-		}
+	var c *client
+	if greeted := s.handshake(conn); greeted != nil {
+		c = s.meet(greeted)
+	}
+	s.arrived(conn)
+	switch {
+	case c == nil:
+	case c.tls != nil && c.tls.ConnectionState().NegotiatedProtocol == alpnHTTP2:
+		c.multiplex()
+	default:
+		c.serve()
 	}
 }
 
@@ -297,6 +300,22 @@ func (c *client) sweep(now time.Time, idleFor, headFor time.Duration) {
 func (c *client) leave() {
 	c.expire(fresh)
 	c.expire(idle)
+}
+
+// idleSince implements guest.
+func (c *client) idleSince() (time.Time, bool) {
+	since := time.Unix(0, c.since.Load())
+	switch c.phase.Load() {
+	case fresh, idle, reading:
+		return since, true
+	}
+	return since, false
+}
+
+// yield implements guest.
+func (c *client) yield() {
+	c.leave()
+	c.expire(reading)
 }
 
 // busy reports whether a request is being answered.

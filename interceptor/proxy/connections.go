@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -20,6 +21,8 @@ type openConnections struct {
 	pods    []Transports
 	// upgraded are those of clients that nobody else knows of any more.
 	upgraded atomic.Int64
+	// over counts those that came when there were as many as there may be.
+	over *prometheus.CounterVec
 }
 
 func (c *openConnections) ofServer(s *Server) {
@@ -34,9 +37,13 @@ func (c *openConnections) ofPods(t Transports) {
 	c.pods = append(c.pods, t)
 }
 
-func (c *openConnections) Describe(ch chan<- *prometheus.Desc) { ch <- connectionsDesc }
+func (c *openConnections) Describe(ch chan<- *prometheus.Desc) {
+	ch <- connectionsDesc
+	c.over.Describe(ch)
+}
 
 func (c *openConnections) Collect(ch chan<- prometheus.Metric) {
+	c.over.Collect(ch)
 	c.mu.Lock()
 	servers, pods := c.servers, c.pods
 	c.mu.Unlock()
@@ -85,7 +92,12 @@ func (s *Server) connections() (idle, busy int64) {
 // states are those of the connections that net/http has.
 type states struct {
 	mu  sync.Mutex
-	all map[net.Conn]http.ConnState
+	all map[net.Conn]stateSince
+}
+
+type stateSince struct {
+	state http.ConnState
+	since time.Time
 }
 
 // set is a server's ConnState.
@@ -99,15 +111,15 @@ func (s *states) set(conn net.Conn, state http.ConnState) {
 	case http.StateClosed, http.StateHijacked:
 		delete(s.all, conn)
 	default:
-		s.all[conn] = state
+		s.all[conn] = stateSince{state, time.Now()}
 	}
 }
 
 func (s *states) count() (idle, busy int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, state := range s.all {
-		if state == http.StateActive {
+	for _, of := range s.all {
+		if of.state == http.StateActive {
 			busy++
 		}
 	}

@@ -48,6 +48,8 @@ type Config struct {
 	// Forwarded has apps told by RFC 7239 as well who asked.
 	Forwarded  bool
 	RequestIDs RequestIDs
+	// MaxConnections is how many connections clients may have; 0 is no limit.
+	MaxConnections int
 	// Certificates are those of the listener for TLS, if there is one, which is reached from outside under PublicTLSPort.
 	Certificates  Certificates
 	PublicTLSPort int

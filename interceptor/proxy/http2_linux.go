@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"sync/atomic"
 	"time"
 
 	xhttp2 "golang.org/x/net/http2"
@@ -29,6 +30,8 @@ type multiplexed struct {
 	frames *http2.Conn
 	// began is when the connection was made.
 	began time.Time
+	// yielding says that it was asked to make room.
+	yielding atomic.Bool
 }
 
 // multiplex has the connection answered as one with HTTP/2, in a goroutine of its own: the stack of this one is as large as what came
@@ -106,6 +109,23 @@ func (m *multiplexed) leave() { m.frames.Leave() }
 
 // cut implements guest.
 func (m *multiplexed) cut() { _ = m.socket.conn.SetDeadline(past) }
+
+// idleSince implements guest.
+func (m *multiplexed) idleSince() (time.Time, bool) {
+	if !m.frames.Greeted() {
+		return m.began, true
+	}
+	return m.frames.IdleSince()
+}
+
+// yield implements guest.
+func (m *multiplexed) yield() {
+	if m.frames.Greeted() && !m.yielding.Swap(true) {
+		m.leave()
+	} else {
+		m.cut() // it has not gone when it was asked to
+	}
+}
 
 // busy implements guest.
 func (m *multiplexed) busy() bool { return !m.frames.Idle() }

@@ -33,7 +33,7 @@ type Metrics struct {
 func NewMetrics(r prometheus.Registerer, counters *queue.Counters) *Metrics {
 	app := []string{"namespace", "app"}
 	m := &Metrics{
-		apps: map[types.NamespacedName]*series{},
+		apps: map[types.NamespacedName]*series{}, connections: openConnections{over: newOver()},
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "kedahttp_interceptor_requests_total",
 			Help: "Requests answered, by app and class of the status code. Without an app: no route led anywhere.",

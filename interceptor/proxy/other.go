@@ -18,9 +18,10 @@ type (
 const idleLinks = time.Minute
 
 func (s *Server) take(conn net.Conn) {
-	if conn = s.handshake(conn); conn != nil {
-		s.give(conn)
+	if greeted := s.handshake(conn); greeted != nil {
+		s.give(greeted)
 	}
+	s.arrived(conn)
 }
 
 func transferred(net.Conn) uint64 { return 0 }

@@ -33,9 +33,11 @@ type Server struct {
 	date       dateCache
 	ending     atomic.Bool
 
-	mu        sync.Mutex
-	listener  net.Listener
-	guests    map[guest]struct{}
+	mu       sync.Mutex
+	listener net.Listener
+	guests   map[guest]struct{}
+	// arriving are the connections that are not anybody's yet, and since when.
+	arriving  map[net.Conn]time.Time
 	empty     chan struct{}
 	sweeping  chan struct{}
 	sweepOnce sync.Once
@@ -51,6 +53,10 @@ type guest interface {
 	cut()
 	// busy reports whether a request is being answered.
 	busy() bool
+	// idleSince is since when it has had no request.
+	idleSince() (time.Time, bool)
+	// yield ends it unless a request has come since.
+	yield()
 }
 
 // NewServer makes a server. Its timeouts are those of the given one, which answers what is handed over.
@@ -63,9 +69,9 @@ func NewServer(handler *Handler, others *http.Server) (*Server, error) {
 	others.ConnContext = withConn
 	s := &Server{
 		handler: handler, others: others, handed: &handed{conns: make(chan net.Conn), closed: make(chan struct{})}, departures: d,
-		links: handler.config.Transports.links, guests: map[guest]struct{}{}, empty: make(chan struct{}), sweeping: make(chan struct{}),
+		links: handler.config.Transports.links, guests: map[guest]struct{}{}, arriving: map[net.Conn]time.Time{}, empty: make(chan struct{}), sweeping: make(chan struct{}),
 	}
-	s.states.all = map[net.Conn]http.ConnState{}
+	s.states.all = map[net.Conn]stateSince{}
 	others.ConnState = s.states.set
 	handler.config.Metrics.connections.ofServer(s)
 	return s, nil
@@ -96,7 +102,9 @@ func (s *Server) Serve(l net.Listener) error {
 		conn, err := l.Accept()
 		if err == nil {
 			wait = 0
-			go s.take(conn)
+			if s.admit(conn) {
+				go s.take(conn)
+			}
 			continue
 		}
 		if s.ending.Load() {

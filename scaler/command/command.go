@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/http"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"github.com/kedacore/keda/v2/pkg/scalers/externalscaler"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/spf13/cobra"
+	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
@@ -45,6 +47,7 @@ type Options struct {
 	// KEDACert, KEDAKey and KEDAClientCA are files for TLS with KEDA.
 	KEDACert, KEDAKey, KEDAClientCA string
 	ActiveFor                       time.Duration
+	MaxStreams                      int
 	CountsGrace                     time.Duration
 	ShutdownDelay                   time.Duration
 	// stopWithin is how long calls that do not end by themselves are waited for at the end.
@@ -55,7 +58,7 @@ type Options struct {
 func New() *cobra.Command {
 	o := &Options{
 		Listen: ":9090", AdminListen: ":9901", CountsService: "kedahttp-interceptor-counts", TLSDir: "/var/run/kedahttp/tls",
-		ActiveFor: 10 * time.Second, CountsGrace: 30 * time.Second, ShutdownDelay: 3 * time.Second,
+		ActiveFor: 10 * time.Second, CountsGrace: 30 * time.Second, MaxStreams: 10000, ShutdownDelay: 3 * time.Second,
 		stopWithin: 5 * time.Second,
 	}
 	var applyLogging func() error
@@ -86,6 +89,7 @@ func New() *cobra.Command {
 	f.StringVar(&o.KEDAKey, "keda-tls-key", "", "A file with the key of --keda-tls-cert.")
 	f.StringVar(&o.KEDAClientCA, "keda-tls-client-ca", "", "A file with the authority of the certificate that KEDA must have. Default: it need not have one.")
 	f.DurationVar(&o.ActiveFor, "active-for", o.ActiveFor, "How long after its last request an app is still active: about two of KEDA's polling intervals. A trigger's metadata.activeFor goes before it.")
+	f.IntVar(&o.MaxStreams, "max-streams", o.MaxStreams, "The most streams that there may be, of all who ask: KEDA has one or two for each ScaledObject. Without one it hears of an app only when it asks, and is answered. One more fails with ResourceExhausted. Each takes about 10 kB of memory.")
 	f.DurationVar(&o.CountsGrace, "counts-grace", o.CountsGrace, "How long the last counts of an interceptor that was lost are used.")
 	f.DurationVar(&o.ShutdownDelay, "shutdown-delay", o.ShutdownDelay, "How long KEDA is still answered after the signal to end, so that it finds another scaler first.")
 	applyLogging = logging.AddFlags(f)
@@ -98,6 +102,9 @@ func (o *Options) Complete() error {
 		if ns, err := os.ReadFile("/var/run/secrets/kubernetes.io/serviceaccount/namespace"); err == nil {
 			o.Namespace = strings.TrimSpace(string(ns))
 		}
+	}
+	if o.MaxStreams < 1 {
+		return errors.New("--max-streams has to be positive: KEDA would hear of nothing in time")
 	}
 	if o.Namespace == "" {
 		return errors.New("--namespace is needed outside of a cluster: the namespace of the interceptors")
@@ -166,7 +173,7 @@ func (o *Options) Run(ctx context.Context) error {
 	return o.serve(ctx, requests, admin, informer, collector)
 }
 
-func (o *Options) serve(ctx context.Context, requests, admin net.Listener, informer cache.SharedIndexInformer, collector *queue.Collector) error {
+func (o *Options) serve(ctx context.Context, requests, asked net.Listener, informer cache.SharedIndexInformer, collector *queue.Collector) error {
 	server := scaler.NewServer(scaler.Config{
 		Source: collector, Apps: apps{informer}, Clock: clock.RealClock{}, ActiveFor: o.ActiveFor,
 	})
@@ -181,14 +188,19 @@ func (o *Options) serve(ctx context.Context, requests, admin net.Listener, infor
 		return fmt.Errorf("watching the apps: %w", err)
 	}
 
+	calls := newCalls(o.MaxStreams)
 	creds, err := o.credentials()
 	if err != nil {
 		return err
 	}
 	grpcServer := grpc.NewServer(
 		grpc.Creds(creds),
-		// One stream or two for each ScaledObject, all on one connection.
-		grpc.MaxConcurrentStreams(allStreams),
+		// All streams may be on one connection, and calls have to get by beside them: who has as many as a connection may have waits without an error.
+		grpc.MaxConcurrentStreams(uint32(min(o.MaxStreams, math.MaxInt32)+mostCalls)),
+		grpc.ConnectionTimeout(10*time.Second),
+		grpc.MaxRecvMsgSize(64<<10),
+		grpc.ChainUnaryInterceptor(calls.unary),
+		grpc.ChainStreamInterceptor(calls.stream),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
 	)
@@ -213,7 +225,7 @@ func (o *Options) serve(ctx context.Context, requests, admin net.Listener, infor
 		}
 		return nil
 	}
-	adminServer := &http.Server{Handler: o.admin(ready, collector), ReadTimeout: 10 * time.Second, IdleTimeout: time.Minute}
+	adminServer := &http.Server{Handler: o.admin(ready, collector, calls), ReadTimeout: 10 * time.Second, IdleTimeout: time.Minute}
 
 	group, failed := errgroup.WithContext(context.Background())
 	last, stop := context.WithCancel(failed)
@@ -223,9 +235,9 @@ func (o *Options) serve(ctx context.Context, requests, admin net.Listener, infor
 	group.Go(func() error { informer.RunWithContext(last); return nil })
 	group.Go(func() error { return collector.Run(last) })
 	group.Go(func() error { server.Run(telling); return nil })
-	group.Go(func() error { return grpcServer.Serve(requests) })
+	group.Go(func() error { return grpcServer.Serve(netutil.LimitListener(requests, mostConnections)) })
 	group.Go(func() error {
-		if err := adminServer.Serve(admin); !errors.Is(err, http.ErrServerClosed) {
+		if err := adminServer.Serve(admin.Listener(asked)); !errors.Is(err, http.ErrServerClosed) {
 			return err
 		}
 		return nil
@@ -249,7 +261,7 @@ func (o *Options) serve(ctx context.Context, requests, admin net.Listener, infor
 			healthServer.SetServingStatus("", s)
 		}
 	})
-	klog.InfoS("Serving", "keda", requests.Addr().String(), "admin", admin.Addr().String())
+	klog.InfoS("Serving", "keda", requests.Addr().String(), "admin", asked.Addr().String())
 	group.Go(func() error {
 		select {
 		case <-ctx.Done():
@@ -273,10 +285,7 @@ func (o *Options) serve(ctx context.Context, requests, admin net.Listener, infor
 	return group.Wait()
 }
 
-// allStreams is as many streams as gRPC can count.
-const allStreams = 1<<32 - 1
-
-func (o *Options) admin(ready func() error, collector *queue.Collector) http.Handler {
+func (o *Options) admin(ready func() error, collector *queue.Collector, calls *calls) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
@@ -289,6 +298,6 @@ func (o *Options) admin(ready func() error, collector *queue.Collector) http.Han
 	debug := http.NewServeMux()
 	debug.HandleFunc(admin.VerbosityPattern, admin.Verbosity)
 	mux.Handle("/debug/", admin.FromInside(debug))
-	mux.Handle("GET /metrics", promhttp.HandlerFor(newRegistry(collector), promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(newRegistry(collector, calls), promhttp.HandlerOpts{}))
 	return mux
 }

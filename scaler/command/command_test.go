@@ -15,10 +15,12 @@ import (
 	"github.com/kedacore/keda/v2/pkg/scalers/externalscaler"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/reflection/grpc_reflection_v1"
+	"google.golang.org/grpc/status"
 	"k8s.io/client-go/tools/cache"
 	cachetesting "k8s.io/client-go/tools/cache/testing"
 
@@ -71,7 +73,7 @@ func serve(t *testing.T, change func(*Options)) *serving {
 
 // serveCounts is a scaler that is told of the counts of these interceptors.
 func serveCounts(t *testing.T, interceptors cache.ListerWatcher, change func(*Options)) *serving {
-	o := &Options{ActiveFor: time.Second, CountsGrace: time.Second, stopWithin: time.Hour}
+	o := &Options{ActiveFor: time.Second, CountsGrace: time.Second, MaxStreams: 10, stopWithin: time.Hour}
 	change(o)
 	apps := cachetesting.NewFakeControllerSource()
 	collector, err := queue.NewCollector(queue.CollectorConfig{Interceptors: interceptors, Credentials: insecure.NewCredentials()})
@@ -139,6 +141,36 @@ func TestHealthAndReflectionAreServedAndStreamsEndWithoutAnError(t *testing.T) {
 	case <-time.After(patience):
 		t.Fatal("the scaler does not end")
 	}
+}
+
+// Whoever opens streams without end keeps nobody from asking.
+func TestAsManyStreamsAsThereMayBeLeaveRoomForQuestions(t *testing.T) {
+	s := serve(t, func(o *Options) { o.MaxStreams = 3 })
+	first, second := dial(t, s.address, insecure.NewCredentials()), dial(t, s.address, insecure.NewCredentials())
+	ref := &externalscaler.ScaledObjectRef{Name: "so", Namespace: "default", ScalerMetadata: map[string]string{"httpApp": "shop"}}
+	open := func(conn *grpc.ClientConn) error {
+		stream, err := externalscaler.NewExternalScalerClient(conn).StreamMetricSpec(t.Context(), ref)
+		require.NoError(t, err)
+		_, err = stream.Recv()
+		return err
+	}
+	require.NoError(t, open(first))
+	require.NoError(t, open(first))
+	require.NoError(t, open(second))
+	for _, conn := range []*grpc.ClientConn{first, second} {
+		require.Equal(t, codes.ResourceExhausted, status.Code(open(conn)))
+		_, err := externalscaler.NewExternalScalerClient(conn).GetMetricSpec(t.Context(), ref)
+		require.NoError(t, err)
+	}
+	require.NoError(t, first.Close())
+	require.Eventually(t, func() bool { return open(second) == nil }, patience, 10*time.Millisecond)
+	res, err := http.Get("http://" + s.admin + "/metrics")
+	require.NoError(t, err)
+	defer res.Body.Close() //nolint:errcheck // only read
+	text, err := io.ReadAll(res.Body)
+	require.NoError(t, err)
+	require.Contains(t, string(text), "kedahttp_scaler_calls_refused_total ")
+	require.Contains(t, string(text), "kedahttp_scaler_streams 2\n")
 }
 
 func TestACallThatDoesNotEndDoesNotKeepTheScalerFromEnding(t *testing.T) {

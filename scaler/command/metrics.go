@@ -10,7 +10,7 @@ import (
 	"github.com/kedahttp/kedahttp/interceptor/queue"
 )
 
-func newRegistry(counts queue.Sampler) *prometheus.Registry {
+func newRegistry(counts queue.Sampler, calls *calls) *prometheus.Registry {
 	r := prometheus.NewRegistry()
 	interceptors := func(name, help string, value func(queue.Sample) int) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 {
@@ -21,12 +21,16 @@ func newRegistry(counts queue.Sampler) *prometheus.Registry {
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		interceptors("kedahttp_scaler_interceptors_reporting", "Interceptors whose counts are current.", func(s queue.Sample) int { return s.Reporting }),
 		interceptors("kedahttp_scaler_interceptors_expected", "Interceptors that there are.", func(s queue.Sample) int { return s.Expected }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "kedahttp_scaler_streams", Help: "Streams by which KEDA, or whoever asks, is told of apps.",
+		}, func() float64 { return float64(calls.streams.Load()) }),
+		calls.refused,
 	)
 	return r
 }
 
 // Metrics is the registry of a scaler that knows of nobody, for whoever describes its metrics.
-func Metrics() *prometheus.Registry { return newRegistry(nobody{}) }
+func Metrics() *prometheus.Registry { return newRegistry(nobody{}, newCalls(1)) }
 
 type nobody struct{}
 

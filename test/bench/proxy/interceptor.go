@@ -42,7 +42,7 @@ func startInterceptor(ctx context.Context, binary, dir string, c *cluster) (*pro
 	}
 	requests, secure, admin := at[0], at[1], at[2]
 	cmd := command(ctx, binary, "--kubeconfig", filepath.Join(dir, "kubeconfig"), "--tls-dir", dir,
-		"--listen", requests, "--tls-listen", secure, "--admin-listen", admin, "--counts-listen", "127.0.0.1:0", "--shutdown-delay", "0s", "--drain-timeout", "0s")
+		"--listen", requests, "--tls-listen", secure, "--admin-listen", admin, "--counts-listen", "127.0.0.1:0", "--max-connections", "1000000", "--shutdown-delay", "0s", "--drain-timeout", "0s")
 	log, err := os.Create(filepath.Join(dir, "log"))
 	if err != nil {
 		return nil, err
