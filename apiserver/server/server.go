@@ -25,6 +25,7 @@ import (
 	clientrest "k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/component-base/metrics/legacyregistry"
+	"k8s.io/component-base/tracing"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 
@@ -115,6 +116,11 @@ func (o *Options) New(ctx context.Context) (*Server, error) {
 		return nil, err
 	}
 	p.loopback = config.LoopbackClientConfig
+	if o.Generic.Traces.ConfigFile != "" {
+		// What a call makes of the host's API is part of its trace.
+		host = clientrest.CopyConfig(host)
+		host.Wrap(tracing.WrapperFor(config.TracerProvider))
+	}
 	if p.storage, err = o.Storage.open(ctx, host, config, codecs); err != nil {
 		return nil, err
 	}

@@ -306,6 +306,35 @@ func TestValuesReachWhatTheyAreFor(t *testing.T) {
 	require.NotContains(t, elsewhere, namespace)
 }
 
+func TestATracedOneIsWhatTheComponentForKustomizeSays(t *testing.T) {
+	want, got := built(t, "tracing"), template(t, "--set", "tracing.endpoint=opentelemetry-collector.observability:4317")
+	files := func(of map[string]*unstructured.Unstructured) (name, config string) {
+		for _, o := range of {
+			if text, ok, _ := unstructured.NestedString(o.Object, "data", "config.yaml"); ok {
+				return o.GetName(), text
+			}
+		}
+		return "", ""
+	}
+	theirs, config := files(want)
+	name, said := files(got)
+	require.YAMLEq(t, config, said)
+	require.Contains(t, config, "samplingRatePerMillion: 10000\n")
+	for _, part := range []string{"interceptor", "apiserver"} {
+		require.Equal(t, args(t, want["Deployment kedahttp-"+part]), args(t, got["Deployment kedahttp-"+part]))
+	}
+	volumes := func(of map[string]*unstructured.Unstructured, name string) string {
+		all, _, err := unstructured.NestedSlice(of["Deployment kedahttp-apiserver"].Object, "spec", "template", "spec", "volumes")
+		require.NoError(t, err)
+		return strings.ReplaceAll(fmt.Sprint(all), name, "NAME")
+	}
+	require.Equal(t, volumes(want, theirs), volumes(got, name))
+	// Another configuration is read, as what reads it is started anew.
+	other, _ := files(template(t, "--set", "tracing.endpoint=collector:4317"))
+	require.NotEqual(t, name, other)
+	require.NotEmpty(t, template(t, "--set", "tracing.endpoint=collector:4317,certManager.enabled=true"))
+}
+
 func TestWrongValuesAreRefused(t *testing.T) {
 	for wrong, says := range map[string]string{
 		"interceptor.replicas=0":         "interceptor/replicas",
@@ -315,6 +344,7 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		"interceptor.drainTimeout=5":     "drainTimeout",
 		"scaler.extraArgs={v=2}":         "extraArgs",
 		"interceptor.service.type=Local": "type",
+		"tracing.endpoint=http://a:4317": "endpoint",
 	} {
 		_, err := run(t, "template", "kedahttp", filepath.Join(artifacts, "chart"), "--set", wrong)
 		require.ErrorContains(t, err, says, wrong)

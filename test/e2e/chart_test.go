@@ -5,8 +5,10 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -26,6 +28,51 @@ func (u user) helm(args ...string) {
 	}
 }
 
+// traced awaits the spans of a request and of a call to the API, and in that what it asked of the cluster's API.
+func (u user) traced(c *collector, app string) {
+	u.Helper()
+	u.eventually(soon, "spans of requests and of calls to the API", func() error {
+		u.kubectl("get", "httpapp", app)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if len(c.spans[app]) == 0 {
+			return errors.New("none of requests")
+		}
+		asked := map[string]bool{}
+		for _, s := range c.spans[""] {
+			if strings.Contains(fmt.Sprint(s.Attributes), "/httpapprecords/"+app) {
+				asked[string(s.TraceId)] = true
+			}
+		}
+		for _, s := range c.spans[""] {
+			if strings.Contains(fmt.Sprint(s.Attributes), appPath(u.namespace, app)) && asked[string(s.TraceId)] {
+				return nil
+			}
+		}
+		return fmt.Errorf("%d of the API, and %d that asked the cluster's, and no two of one call", len(c.spans[""]), len(asked))
+	})
+}
+
+// evicted takes a pod away as a node that is drained does, and the next one only when there is another.
+func (u user) evicted(deployment string) {
+	u.Helper()
+	evict := func(pod string) error {
+		_, err := u.try(fmt.Sprintf(`{"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": %q, "namespace": %q}}`, pod, systemNamespace),
+			"create", "--raw", fmt.Sprintf("/api/v1/namespaces/%s/pods/%s/eviction", systemNamespace, pod), "-f", "-")
+		return err
+	}
+	pods := u.running("app.kubernetes.io/name=" + deployment)
+	if len(pods) < 3 {
+		u.Fatalf("%s has %d pods", deployment, len(pods))
+	}
+	u.eventually(soon, "a pod of "+deployment+" may go", func() error { return evict(pods[0].Name) })
+	if err := evict(pods[1].Name); err == nil || !strings.Contains(err.Error(), "disruption budget") {
+		u.Errorf("of %s another pod goes before the first is replaced: %v", deployment, err)
+	}
+	operator(u.T).kubectl("rollout", "status", "deployment/"+deployment, "--timeout=2m")
+	u.eventually(later, "the next pod of "+deployment+" may go", func() error { return evict(pods[1].Name) })
+}
+
 func TestChartIsInstalledUpgradedRolledBackAndRemoved(t *testing.T) {
 	u := onlyUser(t)
 	everybody := user{T: t}
@@ -41,29 +88,43 @@ func TestChartIsInstalledUpgradedRolledBackAndRemoved(t *testing.T) {
 	everybody.kubectl("create", "namespace", systemNamespace)
 	everybody.kubectl("label", "namespace", systemNamespace, "pod-security.kubernetes.io/enforce=restricted")
 	u.helm("install", "kedahttp", chart, "--set", values)
-	u.apply(`apiVersion: apps.http.keda.sh/v1alpha1
+	for _, name := range []string{"hello", "cold"} {
+		u.apply(`apiVersion: apps.http.keda.sh/v1alpha1
 kind: HTTPApp
-metadata: {name: hello}
+metadata: {name: ` + name + `}
 spec:
   template:
+    metadata: {labels: {of: ` + name + `}}
     spec:
       containers:
-        - {name: hello, image: "kedahttp/test-echo:dev", imagePullPolicy: Never, ports: [{containerPort: 8080}], readinessProbe: {httpGet: {path: /healthz, port: 8080}}}
+        - {name: app, image: "kedahttp/test-echo:dev", imagePullPolicy: Never, ports: [{containerPort: 8080}], readinessProbe: {httpGet: {path: /healthz, port: 8080}}}
   scaling: {autoscaler: HPA}
 `)
-	u.routed("hello")
-	if _, err := u.get("hello", "/"); err != nil {
-		t.Fatal("the first request: ", err)
+		u.routed(name)
+		if _, err := u.get(name, "/"); err != nil {
+			t.Fatal("the first request: ", err)
+		}
 	}
 
+	// On connections that stay and on new ones, for pods that are there and for those that have to come, by calls to the API as well.
 	all := u.plain("hello")
-	l := u.traffic(all)
-	before := everybody.kubectl("get", "pods", "-n", systemNamespace, "-o", "name")
-	u.helm("upgrade", "kedahttp", chart, "--set", values, "--set", "interceptor.extraArgs={--v=1},apiserver.extraArgs={--v=1}")
-	after := everybody.kubectl("get", "pods", "-n", systemNamespace, "-o", "name")
-	if strings.TrimSpace(before) == strings.TrimSpace(after) {
-		t.Error("the upgrade changed no pod")
+	fresh := u.protocol(func(t *http.Transport) { t.DisableKeepAlives = true })
+	all[lasting+"sleep and a cold start"] = func(ctx context.Context) error {
+		for _, command := range [][]string{{"scale", "httpapp/cold", "--replicas=0"}, {"wait", "--for=delete", "pods", "-l", "of=cold", "--timeout=60s"}} {
+			if _, err := u.try("", command...); err != nil {
+				return err
+			}
+		}
+		return u.ask(ctx, fresh, "cold", "/", nil)
 	}
+	spans := u.collect()
+	l := u.traffic(all)
+	// To what is for large clusters, in the room that there is.
+	u.helm("upgrade", "kedahttp", chart, "--values", chart+"/values-large.yaml", "--set", values, "--set", "tracing.endpoint="+spans.address+",tracing.samplingRatePerMillion=1000000",
+		"--set", "apiserver.resources.requests.cpu=10m,apiserver.resources.requests.memory=50Mi,interceptor.resources.requests.cpu=10m,interceptor.resources.requests.memory=50Mi")
+	u.traced(spans, "hello")
+	u.evicted("kedahttp-interceptor")
+	u.evicted("kedahttp-apiserver")
 	u.helm("rollback", "kedahttp", "1")
 	l.check(u, all)
 
@@ -86,7 +147,7 @@ spec:
 		t.Error("after it was installed again: ", err)
 	}
 
-	u.kubectl("delete", "httpapp", "hello", "--timeout=60s")
+	u.kubectl("delete", "httpapp", "hello", "cold", "--timeout=60s")
 	u.helm("uninstall", "kedahttp")
 	everybody.kubectl("delete", "crd", "httpapprecords.storage.apps.http.keda.sh", "--timeout=60s")
 	everybody.kubectl("delete", "namespace", systemNamespace, "--timeout=90s")

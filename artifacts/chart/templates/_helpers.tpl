@@ -86,6 +86,17 @@ labels:
   {{- end }}
 {{- end }}
 
+{{- define "kedahttp.tracing" -}}
+apiVersion: apiserver.config.k8s.io/v1
+kind: TracingConfiguration
+endpoint: {{ .Values.tracing.endpoint }}
+samplingRatePerMillion: {{ int .Values.tracing.samplingRatePerMillion }}
+{{- end }}
+
+{{- define "kedahttp.tracingName" -}}
+kedahttp-tracing-{{ include "kedahttp.tracing" . | sha256sum | trunc 8 }}
+{{- end }}
+
 {{- define "kedahttp.containerSecurity" -}}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
