@@ -55,7 +55,7 @@ test-exposed: bin/cluster bin/kubectl-http bin/tools/traefik ## Requests through
 
 # What differs between hosts: admission and discovery, namespaces, schemas, informers, scaling, and KEDA's part of it.
 HOSTS ?= 1.35 1.37
-HOST_TESTS = ^Test(AnAppWakesGrowsAndSleeps|ScaleGoesToTheWorkload|EveryFieldIsExplainedInASentence|ApplyingTwiceChangesNothing|ANamespaceIsDeletedWithItsApps|WhoAsksForProtobuf|EveryWriterIsAManager|ThePublishedSchemaKnowsTheKinds|ARollingRestartFailsNoRequest|InformersHearEveryChange|QuotasCountApps|DeletingAnAppDoesWithItsDependents|ABrokenRecord)
+HOST_TESTS = ^Test(AnAppWakesGrowsAndSleeps|ScaleGoesToTheWorkload|EveryFieldIsExplainedInASentence|ApplyingTwiceChangesNothing|ANamespaceIsDeletedWithItsApps|WhoAsksForProtobuf|EveryWriterIsAManager|ThePublishedSchemaKnowsTheKinds|ARollingRestartFailsNoRequest|InformersHearEveryChange|QuotasCountApps|PoliciesOfTheClusterHoldForApps|DiscoveryTellsOfApps|DeletingAnAppDoesWithItsDependents|ABrokenRecord)
 
 .PHONY: test-hosts
 test-hosts: bin/cluster bin/kubectl-http ## The part of test-e2e that hosts make a difference to, on each of HOSTS. Long: it builds their Kubernetes the first time.

@@ -5,6 +5,7 @@ package e2e
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -231,4 +232,67 @@ func TestARouteThatIsTakenIsSaidAtOnce(t *testing.T) {
 	u.kubectl("patch", "httpapp", "younger", "--type=merge", "--patch", `{"spec":{"routes":[{"hosts":["`+u.host("younger")+`"]}]}}`, "--warnings-as-errors")
 	_, err = u.try("", "patch", "httpapp", "younger", "--type=merge", "--patch", `{"spec":{"routes":[{"hosts":["`+u.host("older")+`"]}]}}`, "--warnings-as-errors")
 	u.refused(err, "belongs to the older app")
+}
+
+// What an administrator wants of objects is asked of apps as of all others, on hosts that can ask it.
+func TestPoliciesOfTheClusterHoldForApps(t *testing.T) {
+	u := newUser(t)
+	match := `  failurePolicy: Fail
+  matchConstraints:
+    namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: ` + u.namespace + `}}
+    resourceRules: [{apiGroups: [apps.http.keda.sh], apiVersions: [v1alpha1], operations: [CREATE, UPDATE], resources: [httpapps]}]
+`
+	policy := func(kind, version, spec, binding string) {
+		t.Cleanup(func() {
+			_, _ = user{T: t}.try("", "delete", strings.ToLower(kind)+","+strings.ToLower(kind)+"binding", u.namespace, "--ignore-not-found", "--wait=false")
+		})
+		u.apply(`apiVersion: admissionregistration.k8s.io/` + version + `
+kind: ` + kind + `
+metadata: {name: ` + u.namespace + `}
+spec:
+` + match + spec + `---
+apiVersion: admissionregistration.k8s.io/` + version + `
+kind: ` + kind + `Binding
+metadata: {name: ` + u.namespace + `}
+spec: {policyName: ` + u.namespace + binding + `}
+`)
+	}
+	policy("ValidatingAdmissionPolicy", "v1", `  validations:
+  - expression: object.spec.scaling.maxReplicas <= 5
+    message: more than five replicas are too dear
+`, ", validationActions: [Deny]")
+	const dear = "more than five replicas are too dear"
+	u.eventually(soon, "an app that is too dear refused", func() error {
+		out := u.said(small("dear"), "create", "-f", "-", "--dry-run=server")
+		if !strings.Contains(out, dear) { // small has the default, which is 10
+			return fmt.Errorf("create says %s", out)
+		}
+		return nil
+	})
+	cheap := strings.Replace(small("cheap"), "{autoscaler: None}", "{autoscaler: None, maxReplicas: 5}", 1)
+	u.eventually(soon, "an app that is not too dear", func() error {
+		_, err := u.try(cheap, "apply", "-f", "-")
+		return err
+	})
+	if out := u.said("", "patch", "httpapp", "cheap", "--type=merge", "-p", `{"spec":{"scaling":{"maxReplicas":6}}}`); !strings.Contains(out, dear) {
+		t.Errorf("making it dear says %s", out)
+	}
+
+	if out := u.kubectl("api-resources", "--api-group=admissionregistration.k8s.io"); !regexp.MustCompile(`mutatingadmissionpolicies\s+admissionregistration.k8s.io/v1\s`).MatchString(out) {
+		t.Log("this host has no policies that change objects")
+		return
+	}
+	policy("MutatingAdmissionPolicy", "v1", `  reinvocationPolicy: Never
+  mutations:
+  - patchType: ApplyConfiguration
+    applyConfiguration: {expression: 'Object{metadata: Object.metadata{labels: {"paid-by": "somebody"}}}'}
+`, "")
+	other := strings.Replace(cheap, "name: cheap", "name: changed", 1)
+	u.eventually(soon, "an app changed by a policy", func() error {
+		out, err := u.try(other, "create", "-f", "-", "--dry-run=server", "-o", "jsonpath={.metadata.labels.paid-by}")
+		if err == nil && out != "somebody" {
+			err = fmt.Errorf("it is paid by %q", out)
+		}
+		return err
+	})
 }

@@ -82,3 +82,32 @@ func TestTheRolesThatComeWithKubernetesHoldForApps(t *testing.T) {
 		}
 	}
 }
+
+func TestAppsAreFoundByWhatTheySendTheirRequestsToAndByHowTheyAre(t *testing.T) {
+	u := newUser(t)
+	u.apply(small("adopting") + "---\n" + manifest("making", container, "  scaling: {autoscaler: HPA}"))
+	u.kubectl("wait", "httpapps", "--all", "--for=jsonpath={.status.observedGeneration}=1")
+	for selector, want := range map[string]string{
+		"spec.workloadRef.name=backend":                          "adopting",
+		"spec.workloadRef.name!=backend":                         "making",
+		"spec.serviceName=backend":                               "adopting",
+		"spec.serviceName=":                                      "making",
+		"spec.scaling.autoscaler=HPA":                            "making",
+		"spec.scaling.autoscaler=None,metadata.name=adopting":    "adopting",
+		"spec.scaling.autoscaler=KEDA":                           "",
+		"spec.scaling.autoscaler=None,spec.workloadRef.name=web": "",
+		"status.ready=False,spec.serviceName=backend":            "adopting",
+	} {
+		if got := u.kubectl("get", "httpapps", "--field-selector="+selector, "-o", "jsonpath={.items[*].metadata.name}"); got != want {
+			t.Errorf("by %s are found %q, not %q", selector, got, want)
+		}
+	}
+	// It comes into a watch, and into a list, when it begins to match.
+	ready := u.watch("get", "httpapps", "-w", "--field-selector=status.ready=True,spec.serviceName=backend", "-o", "name")
+	u.kubectl("create", "deployment", "backend", "--image=kedahttp/test-echo:dev", "--replicas=0")
+	u.kubectl("create", "service", "clusterip", "backend", "--tcp=8080:8080")
+	ready.await(0, "httpapp.apps.http.keda.sh/adopting")
+	if got := u.kubectl("get", "ha", "--field-selector=status.ready=True,spec.serviceName=backend", "-o", "name"); got != "httpapp.apps.http.keda.sh/adopting\n" {
+		t.Errorf("ready are %q", got)
+	}
+}

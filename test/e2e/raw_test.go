@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -343,5 +344,72 @@ func TestListsContinueWhereTheyEndedAtTheSameVersion(t *testing.T) {
 	r.get(path, "application/json", &now)
 	if len(exact.Items) != 7 || len(now.Items) != 6 {
 		t.Errorf("%d apps at the old version, %d now; 7 and 6 were expected", len(exact.Items), len(now.Items))
+	}
+}
+
+// Whoever scales by discovery, as an HPA's controller does, has to find the scale and its kind there.
+func TestDiscoveryTellsOfAppsAsOfDeployments(t *testing.T) {
+	t.Parallel()
+	r := newRaw(t)
+	type subresource struct {
+		Subresource  string
+		ResponseKind struct{ Group, Version, Kind string }
+		Verbs        []string
+	}
+	type resource struct {
+		Name, Kind, Group, Version, StorageVersionHash string
+		Namespaced                                     bool
+		Verbs                                          []string
+	}
+	// One by one, as older clients ask, and of all groups at once.
+	one := func(path, name string) map[string]resource {
+		var list struct{ Resources []resource }
+		r.get(path, "application/json", &list)
+		found := map[string]resource{}
+		for _, about := range list.Resources {
+			if of, part, _ := strings.Cut(about.Name, "/"); of == name {
+				about.Name = ""
+				if part == "" || part == "status" {
+					about.Kind = ""
+				}
+				if (about.StorageVersionHash == "") != (part != "") {
+					t.Errorf("%s of %s says the storage version %q", part, path, about.StorageVersionHash)
+				}
+				about.StorageVersionHash = ""
+				slices.Sort(about.Verbs)
+				found[part] = about
+			}
+		}
+		return found
+	}
+	if d, a := one("/apis/apps/v1", "deployments"), one("/apis/apps.http.keda.sh/v1alpha1", "httpapps"); !reflect.DeepEqual(d, a) {
+		t.Errorf("of Deployments is told %+v\nof HTTPApps %+v", d, a)
+	}
+	var all struct {
+		Items []struct {
+			Metadata struct{ Name string }
+			Versions []struct {
+				Freshness string
+				Resources []struct {
+					Resource     string
+					Subresources []subresource
+				}
+			}
+		}
+	}
+	r.get("/apis", "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList", &all)
+	scales := map[string]string{}
+	for _, group := range all.Items {
+		for _, resource := range group.Versions[0].Resources {
+			for _, sub := range resource.Subresources {
+				if sub.Subresource == "scale" {
+					slices.Sort(sub.Verbs)
+					scales[resource.Resource+"."+group.Metadata.Name] = fmt.Sprint(group.Versions[0].Freshness, sub)
+				}
+			}
+		}
+	}
+	if d, a := scales["deployments.apps"], scales["httpapps.apps.http.keda.sh"]; d == "" || d != a {
+		t.Errorf("the scale of Deployments is %q, of HTTPApps %q", d, a)
 	}
 }
