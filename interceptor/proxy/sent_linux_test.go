@@ -13,7 +13,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix")
+	"golang.org/x/sys/unix"
+)
 
 // closing is a pod that closes a connection when nobody can know it yet: after it was looked at, and before anything is sent.
 type closing struct {
