@@ -51,6 +51,7 @@ type Options struct {
 	TrustedProxies                    []string
 	MaxConnections, MaxHeldRequests   int
 	MaxHeldBytes                      resource.QuantityValue
+	MetricsFrom                       admin.Networks
 	TLS                               TLSOptions
 
 	telling
@@ -97,6 +98,7 @@ func New() *cobra.Command {
 	f.IntVar(&o.MaxHeldRequests, "max-held-requests", o.MaxHeldRequests, "The most requests that may wait for pods, of all apps together; one more is answered with 503. Each takes about 8 kB of memory, its head and body not counted.")
 	f.Var(&o.MaxHeldBytes, "max-held-bytes", "How much memory the heads and bodies of the requests that wait may take, of all apps together: a half for heads, a half for bodies, and no app more than a quarter. Of bodies no more is read then, but those of HTTP/2, which come unread, are answered with 503, as are requests whose heads are too many.")
 	f.StringSliceVar(&o.TrustedProxies, "trusted-proxies", o.TrustedProxies, "Networks (CIDR) of the proxies in front whose X-Forwarded-For, -Proto and -Host, and Forwarded, are kept and extended; those of others are replaced.")
+	o.MetricsFrom.AddFlag(f)
 	o.TLS.addFlags(f)
 	o.addFlags(f)
 	applyLogging = logging.AddFlags(f)
@@ -370,7 +372,7 @@ func (i *interceptor) admin() http.Handler {
 		}
 		fmt.Fprintln(w, "ok")
 	})
-	mux.Handle("GET /metrics", promhttp.HandlerFor(i.registry, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", i.options.MetricsFrom.Only(promhttp.HandlerFor(i.registry, promhttp.HandlerOpts{})))
 	mux.Handle("/debug/", i.debug())
 	return mux
 }

@@ -37,7 +37,7 @@ func withApps(t *testing.T, n int) *interceptor {
 	slices, err := endpoints.NewSlices(fcache.NewFakeControllerSource())
 	require.NoError(t, err)
 	counters := queue.NewCounters(clock.RealClock{})
-	i := &interceptor{registry: prometheus.NewRegistry(), counters: counters, ending: make(chan struct{})}
+	i := &interceptor{options: &Options{}, registry: prometheus.NewRegistry(), counters: counters, ending: make(chan struct{})}
 	i.directory = backend.NewDirectory(backend.Config{
 		Apps: cache.NewSharedIndexInformer(apps, &v1alpha1.HTTPApp{}, 0, cache.Indexers{}), Slices: slices,
 		Counters: counters, Tallies: proxy.NewMetrics(i.registry, counters), Clock: clock.RealClock{},

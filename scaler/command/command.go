@@ -48,6 +48,7 @@ type Options struct {
 	KEDACert, KEDAKey, KEDAClientCA string
 	ActiveFor                       time.Duration
 	MaxStreams                      int
+	MetricsFrom                     admin.Networks
 	CountsGrace                     time.Duration
 	ShutdownDelay                   time.Duration
 	// stopWithin is how long calls that do not end by themselves are waited for at the end.
@@ -92,6 +93,7 @@ func New() *cobra.Command {
 	f.IntVar(&o.MaxStreams, "max-streams", o.MaxStreams, "The most streams that there may be, of all who ask: KEDA has one or two for each ScaledObject. Without one it hears of an app only when it asks, and is answered. One more fails with ResourceExhausted. Each takes about 10 kB of memory.")
 	f.DurationVar(&o.CountsGrace, "counts-grace", o.CountsGrace, "How long the last counts of an interceptor that was lost are used.")
 	f.DurationVar(&o.ShutdownDelay, "shutdown-delay", o.ShutdownDelay, "How long KEDA is still answered after the signal to end, so that it finds another scaler first.")
+	o.MetricsFrom.AddFlag(f)
 	applyLogging = logging.AddFlags(f)
 	return cmd
 }
@@ -298,6 +300,6 @@ func (o *Options) admin(ready func() error, collector *queue.Collector, calls *c
 	debug := http.NewServeMux()
 	debug.HandleFunc(admin.VerbosityPattern, admin.Verbosity)
 	mux.Handle("/debug/", admin.FromInside(debug))
-	mux.Handle("GET /metrics", promhttp.HandlerFor(newRegistry(collector, calls), promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", o.MetricsFrom.Only(promhttp.HandlerFor(newRegistry(collector, calls), promhttp.HandlerOpts{})))
 	return mux
 }

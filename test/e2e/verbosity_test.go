@@ -11,7 +11,8 @@ import (
 	"testing"
 )
 
-// How much a part logs changes while it runs, for those who may forward its port, or may put that path of the API server.
+// How much a part logs changes while it runs, for those who may forward its port, or may put that path of the API server. However much it
+// is, no secret is in it.
 func TestLogsTellMoreWhenTheyAreToldTo(t *testing.T) {
 	u := newUser(t)
 	o := operator(t)
@@ -27,6 +28,20 @@ func TestLogsTellMoreWhenTheyAreToldTo(t *testing.T) {
 		defer resp.Body.Close()
 		text, err := io.ReadAll(resp.Body)
 		return resp.StatusCode, string(text), err
+	}
+	loudest := func(v string) {
+		t.Helper()
+		for _, part := range []string{"apiserver", "interceptor", "scaler"} {
+			for _, pod := range u.running("app.kubernetes.io/name=kedahttp-" + part) {
+				client, url := u.direct(), "https://"+pod.Status.PodIP+":8443/debug/flags/v"
+				if part != "apiserver" {
+					client, url = http.DefaultClient, "http://"+u.forward(pod.Name, 9901)+"/debug/flags/v"
+				}
+				if code, said, err := do(client, http.MethodPut, url, v); err != nil || code != http.StatusOK {
+					t.Errorf("%s: -v=%s is answered with %d %s %v", pod.Name, v, code, said, err)
+				}
+			}
+		}
 	}
 	for part, does := range map[string]func(address, mark string){
 		// An interceptor tells of handshakes for hosts that have no certificate, the API server of each request.
@@ -88,4 +103,5 @@ func TestLogsTellMoreWhenTheyAreToldTo(t *testing.T) {
 			return err
 		})
 	}
+	u.keepsSecrets(loudest)
 }
