@@ -104,6 +104,20 @@ func faults(c *cluster, random *rand.Rand) []fault {
 			return drop(ctx, rules)
 		}
 	}
+	// unreached drops all that is for a port of a kind of pods, whoever it is from: kubelets' probes as well.
+	unreached := func(toNamespace, to string, port int) func(context.Context) (func() error, error) {
+		return func(ctx context.Context) (func() error, error) {
+			pods, err := c.pods(ctx, toNamespace, to)
+			if err != nil {
+				return nil, err
+			}
+			var rules [][]string
+			for _, t := range addresses(pods) {
+				rules = append(rules, []string{"-d", t, "-p", "tcp", "--dport", fmt.Sprint(port), "-j", "DROP"})
+			}
+			return drop(ctx, rules)
+		}
+	}
 	const short, long = 8 * time.Second, 15 * time.Second
 	return []fault{
 		{"an interceptor is killed", short, workers, both(killed(system, interceptors, false), killed(namespace, plain, false))},
@@ -119,6 +133,10 @@ func faults(c *cluster, random *rand.Rand) []fault {
 		{"the kubelet is killed", short, 0, daemon("kubelet")},
 		{"interceptors are cut off from the kube-apiserver", long, 0, cut(system, interceptors, "", "", 6443)},
 		{"API servers are cut off from the kube-apiserver", long, 0, cut(system, apiServers, "", "", 6443)},
+		{"the scaler is cut off from the kube-apiserver", long, 0, cut(system, scalers, "", "", 6443)},
+		{"KEDA is cut off from the kube-apiserver", long, 0, cut("keda", operators, "", "", 6443)},
+		{"the kube-apiserver and the kubelet are cut off from the API servers", long, 0, unreached(system, apiServers, 8443)},
+		{"interceptors are cut off from the app's pods", long, 0, cut(system, interceptors, namespace, steady, 8080)},
 		{"API servers are cut off from the counts", long, 0, cut(system, apiServers, system, interceptors, 9443)},
 		{"the scaler is cut off from the counts", long, 0, cut(system, scalers, system, interceptors, 9443)},
 		{"KEDA is cut off from the scaler", long, 0, cut("keda", operators, system, scalers, 9090)},
