@@ -88,5 +88,10 @@ for name in http keda-http; do
 	KREW_ROOT=$work/krew "$tools/krew" install --manifest="$dist/$name.yaml" --archive="$dist/kubectl-http-$here.tar.gz"
 	"$work/krew/bin/kubectl-${name//-/_}" --help | grep -q "kubectl $name deploy --help\|kubectl $name \[command\]"
 done
+# What is in them is what it says.
+"$tools/helm" template kedahttp "$dist"/kedahttp-*.tgz --namespace kedahttp-system | grep "image: .*:$version\"\?$" >/dev/null
+grep -q "image: .*:$version\"\?$" "$dist/kedahttp.yaml"
+tar -xzOf "$dist/kubectl-http-$here.tar.gz" ./kubectl-http >"$work/kubectl-http" && chmod +x "$work/kubectl-http"
+"$work/kubectl-http" version --client | grep -F "$version" >/dev/null
 (cd "$dist" && sha256sum ./*.tar.gz ./*.tgz ./*.yaml | sed 's#\./##' >SHA256SUMS)
 echo "bin/dist: $version"

@@ -3,10 +3,37 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
+
+	"sigs.k8s.io/yaml"
 )
+
+// gatewayAPI puts the Gateway API into the cluster, and takes it away at the end.
+func (u user) gatewayAPI() {
+	u.Helper()
+	o := operator(u.T)
+	cmd := exec.Command("go", "-C", "../../hack/tools/traefik", "mod", "download", "-json", "sigs.k8s.io/gateway-api")
+	out, err := cmd.Output()
+	var module struct{ Dir string }
+	if err == nil {
+		err = json.Unmarshal(out, &module)
+	}
+	if err != nil {
+		u.Fatalf("the Gateway API's module: %v\n%s", err, out)
+	}
+	crds := filepath.Join(module.Dir, "config", "crd", "standard")
+	u.Cleanup(func() { o.kubectl("delete", "--ignore-not-found", "-f", crds, "--timeout=1m") })
+	o.kubectl("apply", "--server-side", "-f", crds)
+	o.kubectl("wait", "--for=condition=Established", "crd/httproutes.gateway.networking.k8s.io", "crd/gateways.gateway.networking.k8s.io",
+		"crd/gatewayclasses.gateway.networking.k8s.io", "crd/referencegrants.gateway.networking.k8s.io", "--timeout=30s")
+}
 
 // exposedAs checks the status and the reason of the condition that speaks of what lets the app in; without one they are empty.
 func (u user) exposedAs(app, want string) error {
@@ -78,4 +105,55 @@ func TestAnAppIsGivenTheIngressThatItAsksFor(t *testing.T) {
 
 	u.kubectl("delete", "httpapp", "shop")
 	u.eventually(later, "it goes with the app", gone)
+}
+
+// What the README and the pages beside the tasks' show as objects, and as commands that make some, is taken by the API servers that it is for;
+// parts of an app are tried in one. The tasks' own are applied in earnest.
+func TestTheManifestsInTheDocsAreTaken(t *testing.T) {
+	u := onlyUser(t)
+	u.gatewayAPI()
+	u.apply(manifest("hello", container, idle))
+	reader := page{user: u, dir: t.TempDir()}
+	reader.environment = append(os.Environ(), "KUBECONFIG="+reader.kubeconfig())
+	pages, err := filepath.Glob("../../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tried := 0
+	for _, name := range append(pages, "../../README.md") {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, block := range regexp.MustCompile("(?ms)^```yaml\n(.*?)^```$").FindAllStringSubmatch(string(text), -1) {
+			var object map[string]any
+			if err := yaml.Unmarshal([]byte(block[1]), &object); err != nil {
+				t.Errorf("%s: %v\n%s", name, err, block[1])
+				continue
+			}
+			if spec, ok := object["spec"].(map[string]any); ok && object["kind"] == nil {
+				object["apiVersion"], object["kind"], object["metadata"] = "apps.http.keda.sh/v1alpha1", "HTTPApp", map[string]any{"name": "part"}
+				spec["template"] = map[string]any{"spec": map[string]any{"containers": []any{map[string]any{"name": "app", "image": "example.com/hello:1"}}}}
+			}
+			whole, err := json.Marshal(object)
+			if err != nil {
+				t.Fatal(err)
+			}
+			args := []string{"apply", "--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict", "-o", "name", "-f", "-"}
+			if meta, _ := object["metadata"].(map[string]any); meta["namespace"] != nil {
+				args = append(args, fmt.Sprint("--namespace=", meta["namespace"]))
+			}
+			if _, err := u.try(string(whole), args...); err != nil {
+				t.Errorf("%s: %v\n%s", name, err, block[1])
+			}
+			tried++
+		}
+		for _, block := range regexp.MustCompile("(?ms)^```sh\n(.*?)\n^```$").FindAllStringSubmatch(string(text), -1) {
+			reader.run(block[1]+" --dry-run=server", "")
+			tried++
+		}
+	}
+	if tried < 8 {
+		t.Errorf("only %d were found", tried)
+	}
 }

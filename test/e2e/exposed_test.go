@@ -100,21 +100,6 @@ subjects: [{kind: ServiceAccount, name: %[1]s, namespace: %[2]s}]
 	})
 }
 
-// gatewayAPI puts the Gateway API into the cluster, and takes it away at the end.
-func (u user) gatewayAPI() {
-	u.Helper()
-	o := operator(u.T)
-	out, err := exec.Command("go", "-C", "../../hack/tools/traefik", "list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/gateway-api").Output()
-	if err != nil {
-		u.Fatalf("the Gateway API's module: %v", err)
-	}
-	crds := filepath.Join(strings.TrimSpace(string(out)), "config", "crd", "standard")
-	u.Cleanup(func() { o.kubectl("delete", "--ignore-not-found", "-f", crds, "--timeout=1m") })
-	o.kubectl("apply", "--server-side", "-f", crds)
-	o.kubectl("wait", "--for=condition=Established", "crd/httproutes.gateway.networking.k8s.io", "crd/gateways.gateway.networking.k8s.io",
-		"crd/gatewayclasses.gateway.networking.k8s.io", "crd/referencegrants.gateway.networking.k8s.io", "--timeout=30s")
-}
-
 // lettingIn are the objects that let an app in.
 func (u user) lettingIn() string {
 	u.Helper()
