@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strconv"
 	"testing"
 	"time"
@@ -192,12 +193,12 @@ func (l *life) has(pending, inFlight int64) {
 }
 
 // upgrade opens a connection that echoes.
-func (l *life) upgrade() (net.Conn, *bufio.Reader) {
+func (l *life) upgrade(target string) (net.Conn, *bufio.Reader) {
 	conn, err := net.Dial("tcp", l.requests)
 	require.NoError(l.t, err)
 	l.t.Cleanup(func() { _ = conn.Close() })
 	require.NoError(l.t, conn.SetDeadline(time.Now().Add(patience)))
-	_, err = io.WriteString(conn, "GET /upgrade HTTP/1.1\r\nHost: warm.test\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+	_, err = io.WriteString(conn, "GET "+target+" HTTP/1.1\r\nHost: warm.test\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
 	require.NoError(l.t, err)
 	in := bufio.NewReader(conn)
 	res, err := http.ReadResponse(in, nil)
@@ -221,7 +222,7 @@ func TestAnInterceptorThatIsToldToEndFinishesWhatItHas(t *testing.T) {
 	t.Parallel()
 	l := live(t, 2*time.Second, patience)
 	held, answered := l.askMeanwhile("cold", "/"), l.askMeanwhile("warm", "/wait")
-	conn, in := l.upgrade()
+	conn, in := l.upgrade("/upgrade")
 	echoes := func(what string) {
 		t.Helper()
 		_, err := io.WriteString(conn, what+"\n")
@@ -261,13 +262,19 @@ func TestAnInterceptorThatIsToldToEndFinishesWhatItHas(t *testing.T) {
 	require.Zero(t, l.counters.Open())
 }
 
-// Upgraded connections are cut by the end of the process.
 func TestAnInterceptorCutsRequestsThatDoNotEndInTime(t *testing.T) {
 	t.Parallel()
 	l := live(t, 0, 300*time.Millisecond)
 	held, stuck := l.askMeanwhile("cold", "/"), l.askMeanwhile("warm", "/wait")
-	l.has(1, 1)
+	_, inPlace := l.upgrade("/upgrade")
+	_, byNetHTTP := l.upgrade("http://warm.test/upgrade")
+	l.has(1, 3)
 	l.end()
+	for _, upgraded := range []*bufio.Reader{inPlace, byNetHTTP} {
+		_, err := upgraded.ReadByte()
+		require.Error(t, err)
+		require.NotErrorIs(t, err, os.ErrDeadlineExceeded)
+	}
 	require.NoError(t, await(t, l.ended))
 	require.Error(t, await(t, held).err)
 	require.Error(t, await(t, stuck).err)

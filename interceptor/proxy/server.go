@@ -37,7 +37,10 @@ type Server struct {
 	listener net.Listener
 	guests   map[guest]struct{}
 	// arriving are the connections that are not anybody's yet, and since when.
-	arriving  map[net.Conn]time.Time
+	arriving map[net.Conn]time.Time
+	// upgraded are those that carry something else than requests, and closed says that they are cut.
+	upgraded  map[guest]struct{}
+	closed    bool
 	empty     chan struct{}
 	sweeping  chan struct{}
 	sweepOnce sync.Once
@@ -69,7 +72,7 @@ func NewServer(handler *Handler, others *http.Server) (*Server, error) {
 	others.ConnContext = withConn
 	s := &Server{
 		handler: handler, others: others, handed: &handed{conns: make(chan net.Conn), closed: make(chan struct{})}, departures: d,
-		links: handler.config.Transports.links, guests: map[guest]struct{}{}, arriving: map[net.Conn]time.Time{}, empty: make(chan struct{}), sweeping: make(chan struct{}),
+		links: handler.config.Transports.links, guests: map[guest]struct{}{}, upgraded: map[guest]struct{}{}, arriving: map[net.Conn]time.Time{}, empty: make(chan struct{}), sweeping: make(chan struct{}),
 	}
 	s.states.all = map[net.Conn]stateSince{}
 	others.ConnState = s.states.set
@@ -142,8 +145,11 @@ func (s *Server) Shutdown(ctx context.Context) error {
 func (s *Server) Close() error {
 	s.end()
 	s.mu.Lock()
-	for g := range s.guests {
-		g.cut()
+	s.closed = true
+	for _, all := range []map[guest]struct{}{s.guests, s.upgraded} {
+		for g := range all {
+			g.cut()
+		}
 	}
 	s.mu.Unlock()
 	err := s.others.Close()
@@ -194,6 +200,21 @@ func (s *Server) remove(g guest) {
 	delete(s.guests, g)
 	if len(s.guests) == 0 && s.ending.Load() {
 		close(s.empty)
+	}
+}
+
+// upgrade has the connection not waited for any more, until it is over.
+func (s *Server) upgrade(g guest) (over func()) {
+	s.mu.Lock()
+	if s.upgraded[g] = struct{}{}; s.closed {
+		g.cut()
+	}
+	s.mu.Unlock()
+	s.remove(g)
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.upgraded, g)
 	}
 }
 

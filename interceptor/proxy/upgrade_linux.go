@@ -53,7 +53,7 @@ func (c *client) upgrade(l *link, n int, out *block) error {
 // run passes on what both say until each has said all, or one of them has left. Its error is why it had to end before.
 func (t *talk) run(c *client) error {
 	// The server does not wait for it any more, but whoever drains does, for as long as it counts.
-	c.server.remove(c)
+	defer c.server.upgrade(c)()
 	open := &c.server.handler.config.Metrics.connections.upgraded
 	open.Add(1)
 	defer open.Add(-1)
