@@ -379,7 +379,7 @@ func (c *client) handOver() {
 	c.server.departures.stop(&c.socket)
 	c.forget()
 	c.server.remove(c)
-	j := &judged{Conn: c.outer(), b: append([]byte(nil), c.in.b...)}
+	j := &judged{Conn: c.outer(), b: append([]byte(nil), c.in.b...), headFor: c.server.others.ReadHeaderTimeout}
 	c.in.free()
 	if forget, err := c.server.departures.add(&c.socket, j.hasLeft); err == nil {
 		j.forget = forget

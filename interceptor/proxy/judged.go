@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/kedahttp/kedahttp/interceptor/http1"
 )
@@ -33,10 +34,14 @@ type judged struct {
 	malformed atomic.Pointer[http1.Malformed]
 	// free says that what comes is not HTTP any more.
 	free atomic.Bool
+	// headFor is how long a head may take from its first bytes on, if there is a limit.
+	headFor time.Duration
 
 	// forget ends the watch for the client's departure, if there is one.
 	forget func()
 	mu     sync.Mutex
+	// deadline is net/http's for reading, and headBy that of the head that is being read, if one is.
+	deadline, headBy time.Time
 	// departed says that the client has left, and leaves is told when it does.
 	departed bool
 	leaves   func()
@@ -65,6 +70,7 @@ func (j *judged) Read(p []byte) (int, error) {
 	for {
 		switch {
 		case j.free.Load():
+			j.limit(time.Time{})
 			j.b, j.given = j.b[j.given:], 0
 			if j.ready = len(j.b); j.ready == 0 {
 				return j.Conn.Read(p)
@@ -112,6 +118,9 @@ func (j *judged) more(p []byte) (int, error) {
 		n, err := j.Conn.Read(p)
 		j.b, j.given = append(j.b, p[:n]...), n
 		return n, err
+	}
+	if j.headFor > 0 && j.begins() && len(j.b) > 0 {
+		j.limit(time.Now().Add(j.headFor))
 	}
 	n, err := j.Conn.Read(p)
 	j.b = append(j.b, p[:n]...)
@@ -167,6 +176,7 @@ func (j *judged) head() {
 func (j *judged) release(n int) {
 	j.b, j.ready = j.b[j.given:], n-j.given
 	j.given, j.tried = 0, 0
+	j.limit(time.Time{})
 }
 
 // wait has more of a head read, unless net/http takes none that is so long.
@@ -180,6 +190,38 @@ func (j *judged) wait() {
 const maxSlop = 16 << 10
 
 var errPreface = &http1.Malformed{Status: http.StatusBadRequest, Message: "HTTP/2 begins where a connection does"}
+
+// limit has the head that is being read be there at some time, unless that is said already; at none when there is no head.
+func (j *judged) limit(by time.Time) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.headBy.IsZero() != by.IsZero() {
+		j.headBy = by
+		_ = j.setReadDeadline() // the next read fails
+	}
+}
+
+// setReadDeadline sets whichever comes first. The lock is held.
+func (j *judged) setReadDeadline() error {
+	by := j.deadline
+	if !j.headBy.IsZero() && (by.IsZero() || j.headBy.Before(by)) {
+		by = j.headBy
+	}
+	return j.Conn.SetReadDeadline(by)
+}
+
+// SetReadDeadline implements net.Conn.
+func (j *judged) SetReadDeadline(t time.Time) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.deadline = t
+	return j.setReadDeadline()
+}
+
+// SetDeadline implements net.Conn.
+func (j *judged) SetDeadline(t time.Time) error {
+	return errors.Join(j.SetReadDeadline(t), j.SetWriteDeadline(t))
+}
 
 // hasLeft is told that the client has left.
 func (j *judged) hasLeft() {

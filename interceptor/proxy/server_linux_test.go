@@ -311,6 +311,24 @@ func TestConnectionsThatDoNothingEnd(t *testing.T) {
 	}
 }
 
+// On connections that net/http has, each head has to come in the same time as the first one, and nothing else has.
+func TestASlowHeadEndsItsConnectionAlsoWhereNetHTTPHasIt(t *testing.T) {
+	const head = 300 * time.Millisecond
+	w := newWorldWith(t, &http.Server{ReadHeaderTimeout: head, IdleTimeout: 2 * patience})
+	w.app("shop")
+	w.ready("shop", "", at(w.pod(func(rw http.ResponseWriter, r *http.Request) { _, _ = io.Copy(rw, r.Body) })))
+	d := w.dial(t)
+	d.say(byNetHTTP)
+	require.Equal(t, 200, d.hear("GET").status)
+	<-time.After(2 * head) // between two requests
+	d.say("POST / HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 5\r\n\r\n")
+	<-time.After(2 * head) // in a body
+	d.say("hello")
+	require.Equal(t, "hello", d.hear("POST").body)
+	d.say("GET / HTTP/1.1\r\nHost:")
+	d.ends()
+}
+
 // A timeout of one request does not hit the next one of its connection.
 func TestATimeoutIsOfItsRequestAlone(t *testing.T) {
 	w := newWorld(t)
@@ -457,7 +475,7 @@ func TestWhatAPodHasNotReceivedIsKnown(t *testing.T) {
 			require.NoError(t, err)
 			pod := accepted.(*net.TCPConn)
 			defer pod.Close() //nolint:errcheck // it is over
-			l := &link{open: new(atomic.Int64)}
+			l := &link{open: new(atomic.Int64), forget: func() {}}
 			require.NoError(t, l.socket.open(conn.(*net.TCPConn)))
 			defer l.close()
 			if c.before != nil {
