@@ -34,12 +34,14 @@ type link struct {
 	heard bool
 	// before is how much had been written when the request came that the link is for.
 	before int64
-	// open counts it until it is closed, which it is once.
-	open *atomic.Int64
+	// open counts it until it is closed, which it is once, and is forgotten then.
+	open   *atomic.Int64
+	forget func()
 }
 
 func (l *link) close() {
 	l.open.Add(-1)
+	l.forget()
 	_ = l.conn.Close()
 	l.in.free()
 }
@@ -94,6 +96,7 @@ type links struct {
 	dialer net.Dialer
 	pods   sync.Map // of *balance.Endpoint to *linksOf
 	open   atomic.Int64
+	opened opened
 	// shared are those that speak HTTP/2, of *balance.Endpoint to *sharedOf, and many is how many there are.
 	shared sync.Map
 	many   atomic.Int64
@@ -181,6 +184,7 @@ func (ls *links) dial(ctx context.Context, address string) (*link, error) {
 		return nil, &dialError{err}
 	}
 	ls.open.Add(1)
+	l.forget = ls.opened.add(l.raw, l.interrupt)
 	return l, nil
 }
 
@@ -201,6 +205,7 @@ func (ls *links) connections() (open, idle int64) {
 // reap closes the links that nobody has used since a moment.
 func (ls *links) reap(before time.Time) {
 	ls.reapShared(before)
+	ls.opened.cutVanished(time.Now(), vanishedAfter)
 	ls.mu.Lock()
 	for address, l := range ls.spare {
 		if l.since.Before(before) {

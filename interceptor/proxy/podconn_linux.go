@@ -14,7 +14,8 @@ import (
 // podConn is a connection of net/http's to a pod. It counts as open until it is closed, and it is known afterwards how it ended.
 type podConn struct {
 	*net.TCPConn
-	open *atomic.Int64
+	open   *atomic.Int64
+	forget func()
 
 	mu sync.Mutex
 	// over says that the pod had ended the connection, and reset that it broke in another way.
@@ -22,6 +23,16 @@ type podConn struct {
 	closed      bool
 	// acknowledged is how much the pod's system had received when somebody looked last.
 	acknowledged uint64
+}
+
+// newPodConn makes one of a connection that was made just now.
+func newPodConn(conn *net.TCPConn, open *atomic.Int64, all *opened) *podConn {
+	c := &podConn{TCPConn: conn, open: open, forget: func() {}}
+	open.Add(1)
+	if raw, err := conn.SyscallConn(); err == nil {
+		c.forget = all.add(raw, func() { _ = conn.SetDeadline(past) })
+	}
+	return c
 }
 
 // podConnOf is the connection below others, or nil.
@@ -79,6 +90,7 @@ func (c *podConn) Close() error {
 		c.look()
 		c.closed = true
 		c.open.Add(-1)
+		c.forget()
 	}
 	c.mu.Unlock()
 	return c.TCPConn.Close()

@@ -60,6 +60,7 @@ type transport struct {
 
 // NewTransports makes transports without connections.
 func NewTransports() Transports {
+	links := &links{}
 	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}
 	make := func() *transport {
 		t := &transport{}
@@ -68,8 +69,7 @@ func NewTransports() Transports {
 			if err != nil {
 				return nil, &dialError{err}
 			}
-			t.open.Add(1)
-			return &podConn{TCPConn: conn.(*net.TCPConn), open: &t.open}, nil
+			return newPodConn(conn.(*net.TCPConn), &t.open, &links.opened), nil
 		}
 		t.Transport = &http.Transport{
 			DialContext: dial,
@@ -85,7 +85,7 @@ func NewTransports() Transports {
 		}
 		return t
 	}
-	t := Transports{http1: make(), h2c: make(), https: make(), https1: make(), links: &links{}}
+	t := Transports{http1: make(), h2c: make(), https: make(), https1: make(), links: links}
 	t.http1.Protocols.SetHTTP1(true)
 	t.h2c.Protocols.SetUnencryptedHTTP2(true)
 	// A pod that vanished without a word is found out by a ping.
