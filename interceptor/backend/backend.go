@@ -157,7 +157,12 @@ type protocol struct {
 	said atomic.Pointer[v1alpha1.Protocol]
 }
 
-func (p *protocol) set(said v1alpha1.Protocol) {
+// set takes in what is said with the pods. Without any nothing is said, and the next ones are taken to be like the last ones.
+func (p *protocol) set(known endpoints.Set) {
+	if len(known.Endpoints) == 0 {
+		return
+	}
+	said := known.Protocol
 	if said == "" {
 		said = v1alpha1.ProtocolHTTP1
 	}
@@ -206,7 +211,7 @@ func settingsOf(app *v1alpha1.HTTPApp) *Settings {
 
 // set takes in what the slices say.
 func (b *Backend) set(known endpoints.Set) {
-	b.protocol.set(known.Protocol)
+	b.protocol.set(known)
 	b.starter.Set(known.Endpoints)
 }
 

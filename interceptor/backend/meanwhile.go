@@ -88,7 +88,7 @@ func (f *Fallback) Pick(avoid *balance.Endpoint) *balance.Endpoint { return f.po
 func (f *Fallback) Protocol() v1alpha1.Protocol { return f.protocol.get() }
 
 func (f *Fallback) set(known endpoints.Set, zone string) {
-	f.protocol.set(known.Protocol)
+	f.protocol.set(known)
 	var ready []balance.Pod
 	for _, e := range known.Endpoints {
 		if e.Ready {

@@ -9,6 +9,7 @@ import (
 
 	"k8s.io/klog/v2"
 
+	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 	"github.com/kedahttp/kedahttp/interceptor/backend"
 	"github.com/kedahttp/kedahttp/interceptor/balance"
 	"github.com/kedahttp/kedahttp/interceptor/coldstart"
@@ -74,6 +75,8 @@ type asker interface {
 	// settle takes as little memory as it can for the request while that waits, and returns how much; resume is called afterwards.
 	settle() int
 	resume()
+	// speaks is asked before each send whether it can speak to the pod so; if not, the request is passed on.
+	speaks(v1alpha1.Protocol) bool
 }
 
 func (a *asked) init(s *Server, by asker, sender *http1.Client, version string) {
@@ -144,6 +147,15 @@ func (a *asked) begins() (way http1.Way) {
 	return way
 }
 
+// pass has somebody else go on with the request.
+func (a *asked) pass() *passed {
+	a.timeouts.end()
+	a.deactivate()
+	p := &passed{backend: a.backend, ticket: a.ticket.Pass(), pod: a.pod, arrived: a.arrived, start: a.start, story: a.story}
+	a.timeouts, a.pod, a.span = nil, nil, nil
+	return p
+}
+
 // release takes the request off its pod.
 func (a *asked) release() {
 	if a.pod != nil {
@@ -168,6 +180,9 @@ func (a *asked) forward() error {
 		}
 		a.pod, a.story.pod = pod, pod.Address
 		a.ticket.Forward()
+		if !a.by.speaks(b.Protocol()) {
+			return errOther
+		}
 		err := a.by.send(pod, fresh)
 		if err == nil {
 			pod.Succeeded()

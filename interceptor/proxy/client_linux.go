@@ -13,6 +13,7 @@ import (
 
 	"k8s.io/klog/v2"
 
+	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 	"github.com/kedahttp/kedahttp/interceptor/http1"
 )
 
@@ -55,7 +56,9 @@ type client struct {
 	// keep says that the connection serves another request, and last what became of the connection after the last one.
 	keep bool
 	last after
-	pump *pump
+	// passed is the request that net/http is to go on with, if it is not a new one.
+	passed *passed
+	pump   *pump
 	// talk is what the connection is for when it was upgraded. It is behind the lock.
 	talk *talk
 }
@@ -380,6 +383,7 @@ func (c *client) handOver() {
 	c.forget()
 	c.server.remove(c)
 	j := &judged{Conn: c.outer(), b: append([]byte(nil), c.in.b...), headFor: c.server.others.ReadHeaderTimeout}
+	j.passed.Store(c.passed)
 	c.in.free()
 	if forget, err := c.server.departures.add(&c.socket, j.hasLeft); err == nil {
 		j.forget = forget
@@ -413,6 +417,11 @@ func (c *client) resume() {
 	if id := c.request.RequestID(); id != nil && len(c.own.RequestID) > 0 {
 		c.own.RequestID = id
 	}
+}
+
+// speaks implements asker.
+func (c *client) speaks(p v1alpha1.Protocol) bool {
+	return p == v1alpha1.ProtocolHTTP1 || c.pump != nil
 }
 
 // refuse answers for the app. The connection ends with it unless the request has been read to its end.

@@ -68,6 +68,9 @@ func (c *client) answer() after {
 	}
 	c.accept(b)
 	defer func() {
+		if c.passed != nil {
+			return
+		}
 		// Also when a panic ends it: the counts have to be right.
 		c.finish()
 		now := h.config.Clock.Now()
@@ -81,6 +84,10 @@ func (c *client) answer() after {
 	}
 
 	err := c.forward()
+	if errors.Is(err, errOther) {
+		c.passed = c.pass()
+		return another
+	}
 	torn := c.deactivate() || err != nil && c.begun
 	if err != nil {
 		var own *refusal

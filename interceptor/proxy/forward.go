@@ -28,7 +28,10 @@ func (h *Handler) RoundTrip(r *http.Request) (*http.Response, error) {
 	var avoid *balance.Endpoint
 	repeated, unprocessed := false, 0
 	for {
-		pod := b.Pick(avoid)
+		pod := x.pod // it may have got one in place
+		if pod == nil {
+			pod = b.Pick(avoid)
+		}
 		x.fallback = nil
 		if pod == nil {
 			var err error
@@ -156,7 +159,7 @@ func (x *exchange) meanwhile(fallback *backend.Fallback, avoid *balance.Endpoint
 		return nil, nil
 	}
 	if own := placeholder(x.backend, in.Method, in.Header.Values("Accept")); own != nil {
-		x.backend.Wish(&x.ticket)
+		x.backend.Wish(x.ticket)
 		return nil, own
 	}
 	return nil, nil

@@ -92,7 +92,7 @@ func (h *Handler) Close() { h.config.Transports.close() }
 // exchange is one request on its way. It belongs to the goroutine that answers the request.
 type exchange struct {
 	backend *backend.Backend
-	ticket  queue.Ticket
+	ticket  *queue.Ticket
 	place   hold.Place
 	arrived time.Time
 	// start is the cold start that the request waited for, if it did.
@@ -138,7 +138,12 @@ var errClientGone = errors.New("the client left")
 // ServeHTTP implements http.Handler: route, count, hold, pick, forward. The last three are in RoundTrip, below the
 // ReverseProxy that knows what to do with headers, trailers, streams and upgrades.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	x := &exchange{incoming: r, writer: w, arrived: h.config.Clock.Now(), id: h.requestID(r.Header)}
+	before := passedOn(r.Context())
+	defer func() { before.drop() }()
+	x := &exchange{incoming: r, writer: w, arrived: h.config.Clock.Now(), id: h.requestID(r.Header), ticket: &queue.Ticket{}}
+	if before != nil {
+		x.arrived, x.start, x.story = before.arrived, before.start, before.story
+	}
 	if r.TLS == nil {
 		r.TLS = tlsOf(r.Context())
 	}
@@ -187,6 +192,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 	ctx, cancel := context.WithCancelCause(context.WithValue(r.Context(), exchangeKey{}, x))
 	x.cancel = cancel
+	if before != nil && before.backend == b {
+		x.ticket, x.pod, before = before.ticket, before.pod, nil
+	}
 	x.ticket.Accept(b.Counts)
 	// Deferred, because a response that breaks off ends in a panic.
 	defer func() {
@@ -199,7 +207,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			h.config.Metrics.connections.upgraded.Add(-1)
 		}
 		if x.fallback != nil {
-			b.Wish(&x.ticket)
+			b.Wish(x.ticket)
 		}
 		x.ticket.Done()
 		x.client.finish(w)

@@ -37,6 +37,9 @@ type judged struct {
 	// headFor is how long a head may take from its first bytes on, if there is a limit.
 	headFor time.Duration
 
+	// passed is the first request, if somebody else had that before.
+	passed atomic.Pointer[passed]
+
 	// forget ends the watch for the client's departure, if there is one.
 	forget func()
 	mu     sync.Mutex
@@ -252,6 +255,7 @@ func (j *judged) Close() error {
 	if j.forget != nil {
 		j.forget()
 	}
+	j.passed.Swap(nil).drop()
 	return j.Conn.Close()
 }
 

@@ -119,7 +119,7 @@ func (x *asking) answer() {
 		return
 	}
 	if x.request.Unusual {
-		x.serveHTTP()
+		x.serveHTTP(nil)
 		return
 	}
 	table := h.config.Routes.Table()
@@ -144,13 +144,16 @@ func (x *asking) answer() {
 	b := route.Backend
 	protocol := b.Protocol()
 	if protocol == v1alpha1.ProtocolHTTPS || h.redirects(b) && x.sender.Proto != "https" || b.Fallback() != nil && b.Pods.Ready() == 0 {
-		x.serveHTTP()
+		x.serveHTTP(nil)
 		return
 	}
-	x.h2c = protocol == v1alpha1.ProtocolH2C
 	x.story.in = int64(len(x.body))
 	x.accept(b)
+	passes := false
 	defer func() {
+		if passes {
+			return
+		}
 		// Also when a panic ends it: the counts have to be right.
 		x.finish()
 		now := h.config.Clock.Now()
@@ -161,7 +164,13 @@ func (x *asking) answer() {
 	if t := b.Settings().Timeouts; t != (backend.Timeouts{}) {
 		x.timeouts = newTimeouts(t, x.whole, func(cause error, _ bool) { x.abort(cause) }, x.moved)
 	}
-	if err := x.forward(); err != nil {
+	err = x.forward()
+	if errors.Is(err, errOther) {
+		passes = true
+		x.serveHTTP(x.pass())
+		return
+	}
+	if err != nil {
 		if errors.Is(err, http2.ErrUnprocessed) {
 			x.code = xhttp2.ErrCodeRefusedStream // the client has the whole body, and may ask again (RFC 9113 section 8.7)
 		}
@@ -227,6 +236,15 @@ func (x *asking) respond(status int, header http.Header, body []byte) {
 	}
 	x.story.out = int64(len(body))
 	_ = x.stream.Send(block.Bytes(), body, true) // the client may be gone
+}
+
+// speaks implements asker. How a body is sent once stays so.
+func (x *asking) speaks(p v1alpha1.Protocol) bool {
+	if len(x.sent.b) > 0 || x.sent.lost {
+		return true
+	}
+	x.h2c = p == v1alpha1.ProtocolH2C
+	return p != v1alpha1.ProtocolHTTPS
 }
 
 // settle and resume implement asker: the request is no more than its fields.

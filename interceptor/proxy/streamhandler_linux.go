@@ -19,10 +19,11 @@ import (
 
 // serveHTTP gives the request to the Handler, as net/http's server would. Nothing of it is used again: bodies may be read for a while
 // after their requests.
-func (x *asking) serveHTTP() {
+func (x *asking) serveHTTP(before *passed) {
 	x.kept = true
 	r, expects, err := x.httpRequest()
 	if err != nil {
+		before.drop()
 		x.unrouted(malformed(err))
 		return
 	}
@@ -36,6 +37,9 @@ func (x *asking) serveHTTP() {
 	defer x.deactivate()
 	x.waiting(cancel)
 	w := &streamWriter{stream: x.stream, header: http.Header{}, ofHead: r.Method == http.MethodHead, date: x.server.date.at(x.now)}
+	if before != nil {
+		ctx = context.WithValue(ctx, passedKey{}, before)
+	}
 	r = r.WithContext(ctx)
 	if r.ContentLength != 0 {
 		body := &streamBody{stream: x.stream, trailer: r.Trailer}
