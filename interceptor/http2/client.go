@@ -25,7 +25,7 @@ func (c *Conn) begin(head []byte, end, ofHead bool) (*Stream, error) {
 	}
 	c.last, c.next = c.next, c.next+2
 	s := newStream(c, c.last)
-	s.ofHead, s.sent = ofHead, end
+	s.ofHead, s.sent, s.begins = ofHead, end, c.put+int64(len(c.out))
 	c.streams[s.id] = s
 	c.running++
 	c.putHead(s.id, head, end)

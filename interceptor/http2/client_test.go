@@ -12,12 +12,18 @@ import (
 
 // dial makes a client's end, and its peer, which has said its first words.
 func dial(t testing.TB, settings ...http2.Setting) (*peer, *Conn) {
+	return dialWith(t, nil, settings...)
+}
+
+func dialWith(t testing.TB, received func(error) (int64, bool), settings ...http2.Setting) (*peer, *Conn) {
 	theirs, ours := pair(t)
 	c := New(Config{
 		Client: true,
 		Write:  func(p []byte) error { _, err := ours.Write(p); return err },
 		Ending: func() { _ = ours.SetWriteDeadline(time.Now().Add(time.Second)) },
 		Left:   func() { _ = ours.SetReadDeadline(time.Unix(1, 0)) },
+
+		Received: received,
 	})
 	served := make(chan error, 1)
 	go func() {
@@ -46,6 +52,31 @@ func open(t testing.TB, c *Conn, body string, end bool) *Stream {
 	s, err := c.Open(b.Bytes(), []byte(body), end, false)
 	require.NoError(t, err)
 	return s
+}
+
+// Streams of which nothing was received when the peer had ended the connection can be sent again, and no others.
+func TestStreamsThatCameAfterTheEndAreUnprocessed(t *testing.T) {
+	for _, certain := range []bool{false, true} {
+		received, told := make(chan int64, 1), make(chan error, 1)
+		p, c := dialWith(t, func(err error) (int64, bool) {
+			told <- err
+			return <-received, certain
+		})
+		before, after := open(t, c, "hello", true), open(t, c, "hello", true)
+		received <- after.begins
+		require.NoError(t, p.conn.(*net.TCPConn).CloseWrite())
+		_, err := before.Response()
+		require.ErrorIs(t, err, io.EOF)
+		_, err = after.Response()
+		if certain {
+			require.ErrorIs(t, err, ErrUnprocessed)
+		} else {
+			require.ErrorIs(t, err, io.EOF)
+		}
+		require.ErrorIs(t, <-told, io.EOF)
+		before.Done(http2.ErrCodeCancel)
+		after.Done(http2.ErrCodeCancel)
+	}
 }
 
 func (p *peer) answer(id uint32, end bool, fields ...string) {

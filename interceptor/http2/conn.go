@@ -45,6 +45,9 @@ type Config struct {
 	// Left is called when nothing is to come any more after a goodbye, or after an error that only the writer has seen: reading is to
 	// end. It must not wait.
 	Left func()
+	// Received, which may be nil, is how many of all bytes that were written the peer has received, if it is certain that it processes none
+	// that come later: it has ended the connection, of which this error tells. It must not wait.
+	Received func(error) (n int64, certain bool)
 }
 
 // Conn is an end of a connection.
@@ -100,6 +103,8 @@ type Conn struct {
 	// out is what is to be written, by whoever has said that it is flushing. broken says that nothing can be written any more.
 	out              []byte
 	flushing, broken bool
+	// put is how much was put out in all that is not in out any more.
+	put int64
 	// answered says that the peer has answered a stream.
 	answered bool
 	// headed says that the peer knows that header blocks refer to nothing that came before.
@@ -320,6 +325,13 @@ func (c *Conn) end(err error) error {
 		c.timer.Stop()
 	}
 	c.meet()
+	if c.config.Received != nil {
+		// Whoever writes may know better why the connection is over.
+		c.config.Ending()
+		for c.flushing {
+			c.quiet.Wait()
+		}
+	}
 	first := c.err == nil
 	c.fail(err)
 	var code http2.ConnectionError
@@ -346,11 +358,19 @@ func (c *Conn) fail(err error) {
 	if err == nil {
 		err = errOver
 	}
+	certain, received := false, int64(0)
+	if c.err == nil && c.config.Received != nil {
+		received, certain = c.config.Received(err)
+	}
 	if c.err == nil {
 		c.err = err
 	}
 	for _, s := range c.streams {
-		c.lose(s, err)
+		if certain && s.begins >= received {
+			c.lose(s, ErrUnprocessed)
+		} else {
+			c.lose(s, err)
+		}
 	}
 }
 

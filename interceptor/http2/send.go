@@ -56,6 +56,7 @@ func (c *Conn) write() {
 	for len(c.out) > 0 && !c.broken {
 		b := c.out
 		c.out, c.controls = nil, 0
+		c.put += int64(len(b))
 		c.pass()
 		c.mu.Unlock()
 		err := c.config.Write(b)
@@ -72,6 +73,11 @@ func (c *Conn) wrote(err error) {
 		return
 	}
 	c.broken = true
+	if c.err == nil && c.config.Received != nil {
+		if _, certain := c.config.Received(err); certain {
+			return // who reads is told how it ended
+		}
+	}
 	if c.err == nil {
 		c.fail(err)
 		c.config.Left()
@@ -81,6 +87,7 @@ func (c *Conn) wrote(err error) {
 // writeNow writes what the connection takes at once, and leaves the rest to be written. The lock is held.
 func (c *Conn) writeNow() {
 	n, err := c.config.Try(c.out)
+	c.put += int64(n)
 	if err != nil {
 		c.wrote(err)
 		return

@@ -16,6 +16,8 @@ import (
 type Stream struct {
 	conn *Conn
 	id   uint32
+	// begins is how much had been put out on the connection before it, at a client's end.
+	begins int64
 	// Head is that of the request, at a server's end.
 	Head Head
 	// Moved counts what came of the body and what was sent of one.

@@ -475,9 +475,11 @@ func TestWhatAPodHasNotReceivedIsKnown(t *testing.T) {
 			require.NoError(t, err)
 			pod := accepted.(*net.TCPConn)
 			defer pod.Close() //nolint:errcheck // it is over
-			l := &link{open: new(atomic.Int64), forget: func() {}}
+			l, s := &link{open: new(atomic.Int64), forget: func() {}}, &shared{}
 			require.NoError(t, l.socket.open(conn.(*net.TCPConn)))
 			defer l.close()
+			s.socket = l.socket
+			s.before = acknowledged(s.raw)
 			if c.before != nil {
 				c.before(pod)
 			}
@@ -490,6 +492,8 @@ func TestWhatAPodHasNotReceivedIsKnown(t *testing.T) {
 			}
 			require.Error(t, err)
 			require.Equal(t, c.want, l.unheard(err), "%v", err)
+			n, certain := s.received(err)
+			require.Equal(t, c.want, certain && n == 0, "%v: %d received", err, n)
 		})
 	}
 }

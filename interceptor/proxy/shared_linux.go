@@ -30,6 +30,8 @@ type shared struct {
 	in     input
 	read   int
 	frames *http2.Conn
+	// before is how much the pod's system had acknowledged before anything was written.
+	before uint64
 }
 
 // sharedOf are those of one pod.
@@ -127,7 +129,8 @@ func (ls *links) dialShared(ctx context.Context, of *sharedOf, address string) (
 		_ = conn.Close()
 		return nil, &dialError{err}
 	}
-	s.frames = http2.New(http2.Config{Client: true, Write: s.write, Try: s.try, Ending: s.ending, Left: s.wake})
+	s.before = acknowledged(s.raw)
+	s.frames = http2.New(http2.Config{Client: true, Write: s.write, Try: s.try, Ending: s.ending, Left: s.wake, Received: s.received})
 	ls.many.Add(1)
 	go func() {
 		_ = s.frames.Serve(s) // the requests on it are told
@@ -161,6 +164,11 @@ func (of *sharedOf) remove(s *shared) {
 func (s *shared) Read(p []byte) (int, error) { return s.in.readFrom(&s.socket, &s.read, p) }
 
 func (s *shared) ending() { _ = s.conn.SetWriteDeadline(time.Now().Add(linger)) }
+
+// received is how much of what was written the pod's system has received when the connection is over, by the rule of links.
+func (s *shared) received(err error) (n int64, certain bool) {
+	return int64(acknowledged(s.raw) - s.before), ended(err)
+}
 
 func (s *shared) wake() { _ = s.conn.SetReadDeadline(past) }
 

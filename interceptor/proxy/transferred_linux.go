@@ -35,6 +35,16 @@ func unacknowledged(raw syscall.RawConn) (n int64) {
 	return n
 }
 
+// acknowledged is how many bytes the other end's system has said that it has received, and some more that are the same for each connection.
+func acknowledged(raw syscall.RawConn) (n uint64) {
+	_ = raw.Control(func(fd uintptr) {
+		if info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
+			n = info.Bytes_acked
+		}
+	})
+	return n
+}
+
 func transferredOn(raw syscall.RawConn) (n uint64) {
 	_ = raw.Control(func(fd uintptr) {
 		if info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
