@@ -87,7 +87,7 @@ func (c *podConn) failed(err error) {
 func (c *podConn) Close() error {
 	c.mu.Lock()
 	if !c.closed {
-		c.look()
+		c.end()
 		c.closed = true
 		c.open.Add(-1)
 		c.forget()
@@ -109,10 +109,27 @@ func (c *podConn) look() (more uint64) {
 	_ = raw.Control(func(fd uintptr) {
 		if info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
 			c.acknowledged = info.Bytes_acked
-			c.over = c.over || info.State == unix.BPF_TCP_CLOSE_WAIT // with TLS the end may have been told before it came
 		}
 	})
 	return uint64(unacknowledged(raw))
+}
+
+// end looks at the connection, and how it ended if nobody was told: with TLS the end is told before it comes. The lock is held.
+func (c *podConn) end() {
+	c.look()
+	if c.closed || c.over || c.reset {
+		return
+	}
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = raw.Control(func(fd uintptr) {
+		var b [1]byte
+		n, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		c.over = err == nil && n == 0 || err == unix.EPIPE
+		c.reset = err != nil && err != unix.EPIPE && err != unix.EAGAIN
+	})
 }
 
 // received is how much the pod's system has received of all that was written.
@@ -135,6 +152,6 @@ func (c *podConn) written() uint64 {
 func (c *podConn) unheard(written uint64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.look()
+	c.end()
 	return c.over && !c.reset && c.acknowledged <= written
 }
