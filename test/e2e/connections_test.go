@@ -37,7 +37,9 @@ func TestSilentClientsKeepNobodyOut(t *testing.T) {
 		}
 		return nil
 	})
-	admin := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) { return inside(ctx, network, pod+":9901") }}}
+	admin := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return inside(ctx, network, pod+":9901")
+	}}}
 	res, err := admin.Get("http://interceptor/metrics")
 	if err != nil {
 		t.Fatal(err)
