@@ -151,7 +151,7 @@ func (a *asked) begins() (way http1.Way) {
 func (a *asked) pass() *passed {
 	a.timeouts.end()
 	a.deactivate()
-	p := &passed{backend: a.backend, ticket: a.ticket.Pass(), pod: a.pod, arrived: a.arrived, start: a.start, story: a.story}
+	p := &passed{backend: a.backend, ticket: a.ticket.Pass(), pod: a.pod, arrived: a.arrived, start: a.start, story: a.story, timeouts: a.timeouts}
 	a.timeouts, a.pod, a.span = nil, nil, nil
 	return p
 }

@@ -192,8 +192,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 	ctx, cancel := context.WithCancelCause(context.WithValue(r.Context(), exchangeKey{}, x))
 	x.cancel = cancel
+	var waited *timeouts
 	if before != nil && before.backend == b {
-		x.ticket, x.pod, before = before.ticket, before.pod, nil
+		x.ticket, x.pod, waited, before = before.ticket, before.pod, before.timeouts, nil
 	}
 	x.ticket.Accept(b.Counts)
 	// Deferred, because a response that breaks off ends in a panic.
@@ -232,6 +233,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if t := b.Settings().Timeouts; t != (backend.Timeouts{}) {
 		x.timeouts = x.limit(t, r)
+		x.timeouts.goOn(waited)
 		if r.ContentLength != 0 {
 			r.Body = &noted{ReadCloser: r.Body, moved: &x.moved, ended: x.timeouts.arrive}
 		}

@@ -21,6 +21,8 @@ type passed struct {
 	// start is the cold start that it waited for, if it did.
 	start *coldstart.Start
 	story story
+	// timeouts are over, but for how long it may still wait.
+	timeouts *timeouts
 }
 
 // errOther says that the pod is asked in a way that is not possible in place.

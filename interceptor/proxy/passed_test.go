@@ -6,10 +6,12 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
+	"github.com/kedahttp/kedahttp/interceptor/backend"
 )
 
 // How an app without spec.protocol speaks is known when its first pod is: requests that came before are sent so, and counted once.
@@ -87,4 +89,16 @@ func TestARequestThatNobodyGoesOnWithIsNotCountedAnyMore(t *testing.T) {
 	require.Error(t, await(t, answered).err)
 	w.is("shop", 0, 0)
 	w.eventually("it was told of", func() bool { return w.told.Load() == 1 })
+}
+
+// A request that is passed on has what is left of its time, not all of it anew.
+func TestWhoGoesOnWithARequestHasWhatIsLeftOfItsTime(t *testing.T) {
+	still := func() uint64 { return 0 }
+	before := newTimeouts(backend.Timeouts{Request: time.Nanosecond}, true, func(error, bool) {}, still)
+	_ = before.end()
+	cut := make(chan error, 1)
+	after := newTimeouts(backend.Timeouts{Request: time.Hour}, false, func(cause error, _ bool) { cut <- cause }, still)
+	after.goOn(before)
+	require.ErrorIs(t, await(t, cut), errHeldTimeout)
+	_ = after.end()
 }

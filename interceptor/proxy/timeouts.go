@@ -78,6 +78,13 @@ func (t *timeouts) change(is func(now time.Time)) {
 	t.arm(now)
 }
 
+// goOn has the time for the request be what is left of it for one that others had before.
+func (t *timeouts) goOn(before *timeouts) {
+	if before != nil {
+		t.change(func(time.Time) { t.arrived, t.requestBy = before.arrived, before.requestBy })
+	}
+}
+
 // hold says that the request waits for a pod again.
 func (t *timeouts) hold() { t.change(func(time.Time) { t.forwarded = false }) }
 
