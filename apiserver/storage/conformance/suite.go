@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"strconv"
+	"sync"
 	"testing"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -225,30 +226,53 @@ var tests = map[string]test{
 	"RunWatchErrorIsBlockingFurtherEvents":  transformed(storagetesting.RunWatchErrorIsBlockingFurtherEvents),
 }
 
-// Transformer is a transformer that tests change.
+// Transformer is a transformer that tests change, also while a cache reads by it.
 type Transformer struct {
-	value.Transformer
-	prefix *storagetesting.PrefixTransformer
+	mu  sync.RWMutex
+	now value.Transformer
 }
 
 // NewTransformer returns one that puts a prefix before what is stored.
-func NewTransformer() *Transformer {
-	prefix := storagetesting.NewPrefixTransformer([]byte("test!"), false)
-	return &Transformer{Transformer: prefix, prefix: prefix}
+func NewTransformer() *Transformer { return &Transformer{now: newPrefix()} }
+
+func newPrefix() *storagetesting.PrefixTransformer {
+	return storagetesting.NewPrefixTransformer([]byte("test!"), false)
+}
+
+// TransformFromStorage implements value.Transformer.
+func (t *Transformer) TransformFromStorage(ctx context.Context, data []byte, dataCtx value.Context) ([]byte, bool, error) {
+	return t.current().TransformFromStorage(ctx, data, dataCtx)
+}
+
+// TransformToStorage implements value.Transformer.
+func (t *Transformer) TransformToStorage(ctx context.Context, data []byte, dataCtx value.Context) ([]byte, error) {
+	return t.current().TransformToStorage(ctx, data, dataCtx)
+}
+
+func (t *Transformer) current() value.Transformer {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.now
+}
+
+func (t *Transformer) set(now value.Transformer) (before value.Transformer) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	before, t.now = t.now, now
+	return before
 }
 
 // Update is Subject.Transform.
 func (t *Transformer) Update(modify storagetesting.PrefixTransformerModifier) func() {
-	before, changed := t.Transformer, *t.prefix
-	t.Transformer = modify(&changed)
-	return func() { t.Transformer = before }
+	before := t.set(modify(newPrefix()))
+	return func() { t.set(before) }
 }
 
 // Corrupt is Subject.Corrupt.
 func (t *Transformer) Corrupt() func() {
-	before := t.Transformer
-	t.Transformer = unreadable{before}
-	return func() { t.Transformer = before }
+	before := t.current()
+	t.set(unreadable{before})
+	return func() { t.set(before) }
 }
 
 var errUnreadable = errors.New("bits flipped")
