@@ -40,7 +40,9 @@ func (h *Handler) RoundTrip(r *http.Request) (*http.Response, error) {
 			}
 		}
 		x.pod, x.story.pod = pod, pod.Address
-		x.ticket.Forward()
+		if x.fallback == nil {
+			x.ticket.Forward() // or it goes on waiting for the app while another answers
+		}
 		res, err := h.send(ctx, x, r, pod)
 		if err == nil {
 			pod.Succeeded()

@@ -243,7 +243,7 @@ func TestTheFallbackAnswersUntilThereIsAPodAndTheAppIsWoken(t *testing.T) {
 				post := func() answer { return doWith(client, w.request("POST", "shop", "/", strings.NewReader("order"))) }
 				answered := make(chan answer, 1)
 				go func() { answered <- post() }()
-				w.is("shop", 0, 1)
+				w.is("shop", 1, 0) // it waits for the app, whoever answers it
 				collector := w.listen()
 				w.requireWoken(app, collector)
 				close(goOn)

@@ -336,7 +336,7 @@ func TestColorsAreForThoseWhoWantThem(t *testing.T) {
 		{"NO_COLOR=1 kubectl http top --color always", true},
 	} {
 		term.press("clear; "+c.command+" -n "+u.namespace+"; clear; echo o''ver", "Enter")
-		term.shows("the app", "1 apps of namespace "+u.namespace, "colored", "idle")
+		term.shows("the app", "1 app of namespace "+u.namespace, "colored", "idle")
 		if screen := term.tmux("capture-pane", "-p", "-e", "-t", term.session); (strings.Contains(screen, escape+"1m") || strings.Contains(screen, escape+"2m")) != c.colored {
 			t.Errorf("%s shows %q", c.command, screen)
 		}

@@ -83,11 +83,11 @@ func TestTopFillsATerminalAndObeysItsKeys(t *testing.T) {
 	top.shows("the list in a smaller terminal", "> second", "first", "q quit")
 	stop()
 	top.press("/", "f", "i", "r")
-	top.shows("what the filter leaves", "filter: fir", "1 apps of")
+	top.shows("what the filter leaves", "filter: fir", "1 app of")
 	top.press("Escape")
 	top.shows("both again", "2 apps of")
 	u.plugin("delete", "first")
-	top.shows("one app less", "1 apps of")
+	top.shows("one app less", "1 app of")
 	top.press("q")
 	top.shows("its end", "ended with 0")
 }
