@@ -272,6 +272,21 @@ func TestAnAppThatGoesToSleepUnderARequestIsWokenAgain(t *testing.T) {
 	}
 }
 
+// Whoever scales an app to zero under requests that its pods answer means those pods.
+func TestRequestsInFlightDoNotKeepAnAppFromGoingToSleep(t *testing.T) {
+	w := newWorld(t)
+	w.app("a")
+	w.deployment("a", 1, 1)
+	w.start()
+	w.requests("a", 0, 12)
+	w.deployment("a", 0, 1)
+	w.wroteNothing()
+	w.requests("a", 1, 12)
+	if got := w.wrote(1); got[0] != 7 {
+		t.Errorf("it was woken to %d", got[0])
+	}
+}
+
 func TestAGrowingQueueIsFollowedUntilAReplicaIsReady(t *testing.T) {
 	for _, blind := range []bool{false, true} {
 		t.Run(fmt.Sprintf("informer blind: %v", blind), func(t *testing.T) {
