@@ -251,7 +251,7 @@ func TestWithoutKEDAExternalMetricsAreLeftToWhoeverServesThemAndTakenOver(t *tes
 }
 
 func TestWithoutKEDAAnAdoptedWorkloadSleepsWakesAndIsNotLeftAtZero(t *testing.T) {
-	u := newUser(t)
+	u := onlyUser(t)
 	u.kubectl("create", "deployment", "lent", "--image=kedahttp/test-echo:dev", "--port=8080")
 	u.kubectl("patch", "deployment", "lent", "--patch", `{"spec":{"template":{"spec":{"containers":[{"name":"test-echo","imagePullPolicy":"Never"}]}}}}`)
 	u.apply(manifest("front", "  workloadRef: {apiVersion: apps/v1, kind: Deployment, name: lent}", "  scaling: {autoscaler: HPA, cooldown: 3s}"))
