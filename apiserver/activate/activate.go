@@ -265,13 +265,9 @@ type demanded struct {
 	pending     int64
 }
 
-// of returns the replicas that a workload is to be scaled up to, or none. Only requests that wait wake one that has none: those in flight
-// are with pods that are going, which somebody has told to.
+// of returns the replicas that a workload is to be scaled up to, or none.
 func (d demanded) of(s state) int32 {
-	if s.replicas == 0 && d.pending == 0 {
-		return 0
-	}
-	return demand.Rise(d.app, s.replicas, s.serves, d.now, d.lately)
+	return demand.Rise(d.app, s.replicas, s.serves, d.pending > 0, d.now, d.lately)
 }
 
 // state is what is known of a workload.

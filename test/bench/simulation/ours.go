@@ -108,7 +108,7 @@ func (o *ours) requested(w *world) {
 		return
 	}
 	lately := demand.For(o.app, o.Sample(o.name, queue.Rush).Concurrency)
-	if wanted := demand.Rise(o.app, int32(w.replicas), w.readyPods() > 0, demand.Replicas(o.app, now.Pending, now.InFlight), lately); wanted > 0 {
+	if wanted := demand.Rise(o.app, int32(w.replicas), w.readyPods() > 0, now.Pending > 0, demand.Replicas(o.app, now.Pending, now.InFlight), lately); wanted > 0 {
 		w.scale(int(wanted))
 		o.active = w.now // KEDA is told at the same moment
 	}

@@ -37,11 +37,14 @@ func For(app *v1alpha1.HTTPApp, value float64) int32 {
 func Held(app *v1alpha1.HTTPApp) float64 { return Target(app) * float64(app.Status.Replicas) }
 
 // Rise returns the replicas that an app is to be scaled up to at once, and none if that is for its autoscaler to see to. One at
-// zero, or that is still starting, gets what the requests of this moment call for. One that serves, when those of the last two seconds
+// zero for which requests wait, or that is still starting, gets what the requests of this moment call for; at zero those in flight are
+// with pods that are going, which somebody has told to. One that serves, when those of the last two seconds
 // call for twice as many as it has: that is a rush, for which an autoscaler that looks each 15 s is too slow. An app that says itself how
 // fast it may grow is left to its autoscaler.
-func Rise(app *v1alpha1.HTTPApp, replicas int32, serves bool, now, lately int32) int32 {
+func Rise(app *v1alpha1.HTTPApp, replicas int32, serves, waiting bool, now, lately int32) int32 {
 	switch {
+	case replicas == 0 && !waiting:
+		return 0
 	case replicas == 0 || !serves && replicas < now:
 		return now
 	case rushes(app) && lately >= steep*replicas:

@@ -84,8 +84,11 @@ func TestTheRequestsThemselvesScaleAnAppUpThatSleepsStartsOrIsRushedAt(t *testin
 	} {
 		t.Run(name, func(t *testing.T) {
 			app := &v1alpha1.HTTPApp{Spec: v1alpha1.HTTPAppSpec{Scaling: c.scaling}}
-			if got := Rise(app, c.replicas, c.serves, c.now, c.lately); got != c.want {
+			if got := Rise(app, c.replicas, c.serves, true, c.now, c.lately); got != c.want {
 				t.Errorf("%d replicas become %d, not %d", c.replicas, got, c.want)
+			}
+			if got := Rise(app, c.replicas, c.serves, false, c.now, c.lately); c.replicas > 0 && got != c.want || c.replicas == 0 && got != 0 {
+				t.Errorf("%d replicas become %d when none waits", c.replicas, got)
 			}
 		})
 	}
