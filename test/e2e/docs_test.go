@@ -95,21 +95,30 @@ func (p page) console(block string) {
 	}
 }
 
-// run runs a command and compares what it prints, if the page says anything about that.
+// run runs a command and compares what it prints, if the page says anything about that. What only reads is run until it prints that:
+// a reader takes his time between two commands, in which the status learns of what the first has done.
 func (p page) run(command, printed string) {
 	p.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), later)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "bash", "-c", command)
-	cmd.Dir = p.dir
-	cmd.Env = p.environment
-	out, err := cmd.CombinedOutput()
-	p.Logf("$ %s\n%s", command, out)
-	if err != nil {
-		p.Fatalf("%s: %v", command, err)
+	once := func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), later)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, "bash", "-c", command)
+		cmd.Dir = p.dir
+		cmd.Env = p.environment
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("%w:\n%s", err, out)
+		}
+		if printed != "" && !prints(printed).MatchString(spaced(string(out))) {
+			return fmt.Errorf("it prints\n%s\nand not, as the page says,\n%s", out, printed)
+		}
+		p.Logf("$ %s\n%s", command, out)
+		return nil
 	}
-	if printed != "" && !prints(printed).MatchString(spaced(string(out))) {
-		p.Fatalf("%s prints\n%s\nand not, as the page says,\n%s", command, out, printed)
+	if strings.HasPrefix(command, "kubectl get ") {
+		p.eventually(soon, command, once)
+	} else if err := once(); err != nil {
+		p.Fatalf("%s: %v", command, err)
 	}
 }
 
