@@ -7,6 +7,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -14,25 +15,30 @@ import (
 // podConn is a connection of net/http's to a pod. It counts as open until it is closed, and it is known afterwards how it ended.
 type podConn struct {
 	*net.TCPConn
+	raw    syscall.RawConn
 	open   *atomic.Int64
 	forget func()
+	// written is how much was, and as much more as the system counts for that the connection was made.
+	written atomic.Uint64
 
 	mu sync.Mutex
 	// over says that the pod had ended the connection, and reset that it broke in another way.
 	over, reset bool
 	closed      bool
-	// acknowledged is how much the pod's system had received when somebody looked last.
+	// acknowledged is how much of written the pod's system had received when somebody looked last.
 	acknowledged uint64
 }
 
 // newPodConn makes one of a connection that was made just now.
-func newPodConn(conn *net.TCPConn, open *atomic.Int64, all *opened) *podConn {
-	c := &podConn{TCPConn: conn, open: open, forget: func() {}}
-	open.Add(1)
-	if raw, err := conn.SyscallConn(); err == nil {
-		c.forget = all.add(raw, func() { _ = conn.SetDeadline(past) })
+func newPodConn(conn *net.TCPConn, open *atomic.Int64, all *opened) (*podConn, error) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return nil, err
 	}
-	return c
+	c := &podConn{TCPConn: conn, raw: raw, open: open, forget: all.add(raw, func() { _ = conn.SetDeadline(past) })}
+	c.written.Store(acknowledged(raw))
+	open.Add(1)
+	return c, nil
 }
 
 // podConnOf is the connection below others, or nil.
@@ -59,6 +65,7 @@ func (c *podConn) Read(p []byte) (int, error) {
 // Write implements io.Writer.
 func (c *podConn) Write(p []byte) (int, error) {
 	n, err := c.TCPConn.Write(p)
+	c.written.Add(uint64(n))
 	c.failed(err)
 	return n, err
 }
@@ -66,6 +73,7 @@ func (c *podConn) Write(p []byte) (int, error) {
 // ReadFrom implements io.ReaderFrom.
 func (c *podConn) ReadFrom(r io.Reader) (int64, error) {
 	n, err := c.TCPConn.ReadFrom(r)
+	c.written.Add(uint64(n))
 	c.failed(err)
 	return n, err
 }
@@ -96,22 +104,11 @@ func (c *podConn) Close() error {
 	return c.TCPConn.Close()
 }
 
-// look looks at the connection for as long as it can be looked at, and returns how much was written that its system has not received.
-// The lock is held.
-func (c *podConn) look() (more uint64) {
-	if c.closed {
-		return 0
+// look looks how much the pod's system has received, for as long as the connection can be looked at. The lock is held.
+func (c *podConn) look() {
+	if !c.closed {
+		c.acknowledged = acknowledged(c.raw)
 	}
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return 0
-	}
-	_ = raw.Control(func(fd uintptr) {
-		if info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
-			c.acknowledged = info.Bytes_acked
-		}
-	})
-	return uint64(unacknowledged(raw))
 }
 
 // end looks at the connection, and how it ended if nobody was told: with TLS the end is told before it comes. The lock is held.
@@ -120,11 +117,7 @@ func (c *podConn) end() {
 	if c.closed || c.over || c.reset {
 		return
 	}
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return
-	}
-	_ = raw.Control(func(fd uintptr) {
+	_ = c.raw.Control(func(fd uintptr) {
 		var b [1]byte
 		n, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
 		c.over = err == nil && n == 0 || err == unix.EPIPE
@@ -132,20 +125,12 @@ func (c *podConn) end() {
 	})
 }
 
-// received is how much the pod's system has received of all that was written.
-func (c *podConn) received() uint64 {
+// received reports whether the pod's system has received any of what was written after so much.
+func (c *podConn) received(written uint64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.look()
-	return c.acknowledged
-}
-
-// written is how much was written, or less if something is received just now.
-func (c *podConn) written() uint64 {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	more := c.look()
-	return c.acknowledged + more
+	return c.acknowledged > written
 }
 
 // unheard reports whether the pod had closed the connection before anything came of what was written after so much, by the rule of links.

@@ -69,7 +69,12 @@ func NewTransports() Transports {
 			if err != nil {
 				return nil, &dialError{err}
 			}
-			return newPodConn(conn.(*net.TCPConn), &t.open, &links.opened), nil
+			pod, err := newPodConn(conn.(*net.TCPConn), &t.open, &links.opened)
+			if err != nil {
+				_ = conn.Close()
+				return nil, &dialError{err}
+			}
+			return pod, nil
 		}
 		t.Transport = &http.Transport{
 			DialContext: dial,
@@ -137,9 +142,9 @@ func (t *transport) send(r *http.Request, body *sentBody) (*http.Response, error
 			if conn = podConnOf(got.Conn); conn == nil {
 				return
 			}
-			before = conn.written()
+			before = conn.written.Load()
 			if c, n := conn, before; body != nil {
-				body.on(func() bool { return c.received() > n })
+				body.on(func() bool { return c.received(n) })
 			}
 		},
 		GotFirstResponseByte: func() { answered.Store(true) },
