@@ -15,8 +15,9 @@ const vanishedAfter = 10 * time.Second
 
 // opened are connections to pods that may have vanished.
 type opened struct {
-	mu  sync.Mutex
-	all map[syscall.RawConn]*quiet
+	all sync.Map // of syscall.RawConn to *quiet
+	// looking is held by whoever looks at them. With thousands that takes milliseconds, for which nobody waits who adds or forgets one.
+	looking sync.Mutex
 }
 
 // quiet is that of the other end of a connection, since it was noted, if it was; heard is how much it had acknowledged then.
@@ -28,25 +29,17 @@ type quiet struct {
 
 // add adds a connection, until it is to be forgotten. It is cut when the other end has vanished.
 func (o *opened) add(raw syscall.RawConn, cut func()) (forget func()) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.all == nil {
-		o.all = map[syscall.RawConn]*quiet{}
-	}
-	o.all[raw] = &quiet{cut: cut}
-	return func() {
-		o.mu.Lock()
-		defer o.mu.Unlock()
-		delete(o.all, raw)
-	}
+	o.all.Store(raw, &quiet{cut: cut})
+	return func() { o.all.Delete(raw) }
 }
 
 // cutVanished is called now and then.
 func (o *opened) cutVanished(now time.Time, after time.Duration) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for raw, s := range o.all {
-		silent, heard := unanswered(raw)
+	o.looking.Lock()
+	defer o.looking.Unlock()
+	o.all.Range(func(raw, of any) bool {
+		s := of.(*quiet)
+		silent, heard := unanswered(raw.(syscall.RawConn)) // a connection that was closed meanwhile is not
 		switch {
 		case !silent:
 			s.since = time.Time{}
@@ -55,7 +48,8 @@ func (o *opened) cutVanished(now time.Time, after time.Duration) {
 		case now.Sub(s.since) >= after:
 			s.cut()
 		}
-	}
+		return true
+	})
 }
 
 // unanswered reports whether something was sent again on a connection and is still not acknowledged, and how much was before. Whoever has

@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -44,13 +45,12 @@ func TestAPodThatVanishedIsFoundOutByWhatItDoesNotAcknowledge(t *testing.T) {
 			d.say(request)
 			links := w.server.links
 			found := func() (n int) {
-				links.opened.mu.Lock()
-				defer links.opened.mu.Unlock()
-				for raw := range links.opened.all {
-					if is, _ := unanswered(raw); is {
+				links.opened.all.Range(func(raw, _ any) bool {
+					if is, _ := unanswered(raw.(syscall.RawConn)); is {
 						n++
 					}
-				}
+					return true
+				})
 				return n
 			}
 			w.eventually("it is sent again", func() bool { return found() > 0 })
