@@ -131,6 +131,17 @@ func TestAnotherPodIsPreferredToTheOneThatFailed(t *testing.T) {
 	}
 }
 
+func TestToPickAPodNothingIsAllocated(t *testing.T) {
+	for _, n := range []int{1, few, 100} {
+		for _, limit := range []int{0, 1000} {
+			p := NewPool(clock.RealClock{}, func() {})
+			p.SetLimit(limit)
+			p.Set(addresses(n))
+			require.Zero(t, testing.AllocsPerRun(100, func() { p.Pick(nil).Release() }), "%d pods that take %d requests", n, limit)
+		}
+	}
+}
+
 func BenchmarkPick(b *testing.B) {
 	for _, n := range []int{1, 8, 100} {
 		b.Run(fmt.Sprint("pods=", n), func(b *testing.B) {

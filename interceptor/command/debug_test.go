@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
 	fcache "k8s.io/client-go/tools/cache/testing"
@@ -34,7 +35,14 @@ func withApps(t *testing.T, n int) *interceptor {
 			Spec:       v1alpha1.HTTPAppSpec{Routes: []v1alpha1.Route{{Hosts: []string{name + ".test"}}}},
 		})
 	}
-	slices, err := endpoints.NewSlices(fcache.NewFakeControllerSource())
+	i := knowing(t, apps, fcache.NewFakeControllerSource())
+	require.Eventually(t, i.directory.Ready, patience, time.Millisecond)
+	return i
+}
+
+// knowing is an interceptor that knows what it is told of apps and pods.
+func knowing(t *testing.T, apps, pods cache.ListerWatcher) *interceptor {
+	slices, err := endpoints.NewSlices(pods)
 	require.NoError(t, err)
 	counters := queue.NewCounters(clock.RealClock{})
 	i := &interceptor{options: &Options{}, registry: prometheus.NewRegistry(), counters: counters, ending: make(chan struct{})}
@@ -49,8 +57,44 @@ func withApps(t *testing.T, n int) *interceptor {
 		cancel()
 		require.NoError(t, <-ended)
 	})
-	require.Eventually(t, i.directory.Ready, 30*time.Second, time.Millisecond)
 	return i
+}
+
+// late has nothing listed before it is known.
+type late struct {
+	*fcache.FakeControllerSource
+	known chan struct{}
+}
+
+func (l late) List(options metav1.ListOptions) (runtime.Object, error) {
+	<-l.known
+	return l.FakeControllerSource.List(options)
+}
+
+func TestItIsReadyOnceRoutesAndPodsAreKnown(t *testing.T) {
+	for what, podsFirst := range map[string]bool{"routes first": false, "pods first": true} {
+		t.Run(what, func(t *testing.T) {
+			apps := late{fcache.NewFakeControllerSource(), make(chan struct{})}
+			pods := late{fcache.NewFakeControllerSource(), make(chan struct{})}
+			i := knowing(t, apps, pods)
+			h := i.admin()
+			notReady := func() {
+				t.Helper()
+				require.Equal(t, http.StatusServiceUnavailable, ask(h, "/readyz").Code)
+				require.Equal(t, http.StatusOK, ask(h, "/livez").Code)
+			}
+			notReady()
+			first, second, known := apps, pods, i.directory.Apps.HasSynced
+			if podsFirst {
+				first, second, known = pods, apps, i.directory.Slices.Informer().HasSynced
+			}
+			close(first.known)
+			require.Eventually(t, known, patience, time.Millisecond)
+			notReady()
+			close(second.known)
+			require.Eventually(t, func() bool { return ask(h, "/readyz").Code == http.StatusOK }, patience, time.Millisecond)
+		})
+	}
 }
 
 func ask(h http.Handler, path string, change ...func(*http.Request)) *httptest.ResponseRecorder {

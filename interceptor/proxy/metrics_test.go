@@ -103,6 +103,23 @@ func TestRetriesAreCountedByTheirReason(t *testing.T) {
 	}
 }
 
+// Its status would be 499.
+func TestAClientThatLeftIsCountedAsOne(t *testing.T) {
+	for path, request := range map[string]string{"in place": inPlace, "by net/http": byNetHTTP} {
+		t.Run(path, func(t *testing.T) {
+			w := newWorld(t)
+			w.app("shop")
+			d := w.dial(t)
+			d.say(request)
+			w.is("shop", 1, 0)
+			require.NoError(t, d.Close())
+			w.shows(1, "kedahttp_interceptor_rejections_total", "namespace=default", "app=shop", "reason=client_gone")
+			w.shows(1, "kedahttp_interceptor_requests_total", "namespace=default", "app=shop", "code=4xx")
+			w.shows(1, "kedahttp_interceptor_requests_total")
+		})
+	}
+}
+
 func TestOpenConnectionsAreCountedByWhatTheyDo(t *testing.T) {
 	for path, request := range map[string]string{"in place": inPlace, "by net/http": byNetHTTP} {
 		t.Run(path, func(t *testing.T) {
