@@ -158,3 +158,29 @@ func TestAnAppWithoutAReadinessProbeAnswersWhenItListens(t *testing.T) {
 		t.Errorf("it answered before it listened: %v", stages)
 	}
 }
+
+// The Service says how its pods speak, and nobody hears of that before there is one.
+func TestTheFirstRequestIsSentAsTheServiceSays(t *testing.T) {
+	u := newUser(t)
+	u.apply(`
+apiVersion: v1
+kind: Service
+metadata:
+  name: own
+spec:
+  selector:
+    apps.http.keda.sh/httpapp: told
+  ports: [{name: web, port: 80, targetPort: web, appProtocol: kubernetes.io/h2c}]
+---
+` + manifest("told", container, "  serviceName: own"))
+	u.routed("told")
+	for _, which := range []string{"first", "second"} {
+		got, err := u.get("told", "/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.Proto != "HTTP/2.0" {
+			t.Errorf("the %s request was sent by %s", which, got.Proto)
+		}
+	}
+}
