@@ -3,6 +3,8 @@ package main
 import (
 	"bufio"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -82,6 +84,7 @@ func runReverseProxy(args []string) error {
 			ReadBufferSize: 8 << 10, WriteBufferSize: 8 << 10,
 		},
 		BufferPool: &buffers{},
+		ErrorLog:   log.New(io.Discard, "", 0), // at the end of each measurement clients leave
 	}
 	s := &http.Server{Handler: proxy, ReadHeaderTimeout: 30 * time.Second, Protocols: new(http.Protocols), HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 1000}}
 	s.Protocols.SetHTTP1(true)

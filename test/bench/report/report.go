@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -107,6 +108,6 @@ func (t Times) Quantile(share float64) float64 {
 	}
 	s := slices.Clone(t)
 	slices.Sort(s)
-	i := min(int(share*float64(len(s))), len(s)-1)
+	i := max(int(math.Ceil(share*float64(len(s))))-1, 0)
 	return float64(s[i]) / float64(time.Millisecond)
 }
