@@ -42,16 +42,8 @@ func (w *waiting) ready(ctx context.Context, app *v1alpha1.HTTPApp) (*v1alpha1.H
 
 // replica starts a replica if there is none, and waits until it is ready.
 func (w *waiting) replica(ctx context.Context, app *v1alpha1.HTTPApp) (*v1alpha1.HTTPApp, error) {
-	apps := w.clients.apps.HTTPApps(app.Namespace)
-	scale, err := apps.GetScale(ctx, app.Name, metav1.GetOptions{})
-	if err != nil {
+	if err := w.start(ctx, app); err != nil {
 		return nil, err
-	}
-	if scale.Spec.Replicas == 0 {
-		scale.Spec.Replicas = max(1, ptr.Deref(app.Spec.Scaling.MinReplicas, 0))
-		if _, err := apps.UpdateScale(ctx, app.Name, scale, metav1.UpdateOptions{FieldManager: fieldManager}); err != nil {
-			return nil, err
-		}
 	}
 	return w.until(ctx, app, "answered by a replica", func(seen *v1alpha1.HTTPApp) (bool, string) {
 		if ready, why := readiness(seen, app.Generation); !ready {
@@ -60,8 +52,26 @@ func (w *waiting) replica(ctx context.Context, app *v1alpha1.HTTPApp) (*v1alpha1
 		if seen.Status.ReadyReplicas > 0 {
 			return true, fmt.Sprintf("%d of %d replicas are ready", seen.Status.ReadyReplicas, seen.Status.Replicas)
 		}
+		// An autoscaler that looked before it was told of the replica takes it away again. By then it knows.
+		if c := meta.FindStatusCondition(seen.Status.Conditions, v1alpha1.ConditionWorkloadReady); c != nil && c.Reason == v1alpha1.ReasonScaledToZero {
+			if err := w.start(ctx, app); err != nil {
+				return false, fmt.Sprintf("no replica can be started: %v", err)
+			}
+		}
 		return false, "waiting for a replica to be ready"
 	})
+}
+
+// start asks for a replica if there is none.
+func (w *waiting) start(ctx context.Context, app *v1alpha1.HTTPApp) error {
+	apps := w.clients.apps.HTTPApps(app.Namespace)
+	scale, err := apps.GetScale(ctx, app.Name, metav1.GetOptions{})
+	if err != nil || scale.Spec.Replicas > 0 {
+		return err
+	}
+	scale.Spec.Replicas = max(1, ptr.Deref(app.Spec.Scaling.MinReplicas, 0))
+	_, err = apps.UpdateScale(ctx, app.Name, scale, metav1.UpdateOptions{FieldManager: fieldManager})
+	return err
 }
 
 // until waits until the app is as it should be. What is wrong with it for longer than is forgiven ends the wait: it does not mend

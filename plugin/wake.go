@@ -26,7 +26,7 @@ func newWakeCommand(s *session) *cobra.Command {
 		Use:   "wake NAME",
 		Short: "Start an app that has no replica, before a request comes",
 		Long: "Start an app that has no replica, before a request comes, and wait until a replica is ready.\n\n" +
-			"An app that was woken and gets no request goes back to sleep when its autoscaler looks at it next, which can be soon.\n" +
+			"An app that was woken and gets no request goes back to sleep when it has been idle for its cooldown.\n" +
 			"With --for it is kept awake: for as long as this command runs, at most the time said, it has at least one replica.\n" +
 			"It is let go when the time is over or the command is interrupted. If the command is killed, resume lets it go.",
 		Example:           s.examples("wake hello", "wake hello --for 2h"),

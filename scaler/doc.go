@@ -5,7 +5,7 @@
 //
 //	httpApp    the HTTPApp's name; required
 //	namespace  the HTTPApp's namespace; default: the ScaledObject's
-//	activeFor  how long after its last request an app is still active, such as 10s; default: a setting of the scaler
+//	activeFor  how long after its last request, or after it was woken, an app is still active, such as 10s; default: a setting of the scaler
 //	metric     concurrency or requestRate; default: as the HTTPApp says
 //	target     how much of it one replica is for; default: as the HTTPApp says
 //

@@ -47,7 +47,7 @@ type Config struct {
 	Source Source
 	Apps   Apps
 	Clock  clock.WithTicker
-	// ActiveFor is how long after its last request an app is active: about two of KEDA's polling intervals, so that no
+	// ActiveFor is how long after its last request, or after it was woken, an app is active: about two of KEDA's polling intervals, so that no
 	// request falls between two polls.
 	ActiveFor time.Duration
 }
@@ -59,14 +59,15 @@ type Server struct {
 	hub     *hub
 	closing chan struct{}
 
-	mu     sync.Mutex
-	asleep map[types.NamespacedName]sleep
+	mu    sync.Mutex
+	rests map[types.NamespacedName]rest
 }
 
-// sleep is that of an app that is to have no replica.
-type sleep struct {
-	// known is since when it has been known here, by the clock that requests are told by.
-	known time.Time
+// rest is the last one that is known of an app.
+type rest struct {
+	// asleep is since when it is known here that the app is to have no replica, by the clock that requests are told by; zero when it is to
+	// have some. Then woken is since when that is known.
+	asleep, woken time.Time
 	// began is when it was scaled to zero, by the clock of the API server.
 	began metav1.MicroTime
 }
@@ -81,7 +82,7 @@ func NewServer(config Config) *Server {
 	if config.ActiveFor <= 0 {
 		config.ActiveFor = 10 * time.Second
 	}
-	return &Server{config: config, hub: newHub(), closing: make(chan struct{}), asleep: map[types.NamespacedName]sleep{}}
+	return &Server{config: config, hub: newHub(), closing: make(chan struct{}), rests: map[types.NamespacedName]rest{}}
 }
 
 // Run follows the counts until the context ends. That ends all streams with OK: after an error KEDA would wait longer and
@@ -95,27 +96,36 @@ func (s *Server) Run(ctx context.Context) {
 
 // AppChanged notes whether an app sleeps, and tells the streams that its spec may have changed.
 func (s *Server) AppChanged(name types.NamespacedName) {
-	asleep, began := false, metav1.MicroTime{}
-	if app := s.config.Apps.Get(name); app != nil {
-		c := meta.FindStatusCondition(app.Status.Conditions, v1alpha1.ConditionWorkloadReady)
-		asleep, began = c != nil && c.Reason == v1alpha1.ReasonScaledToZero, ptr.Deref(app.Status.LastScaleToZeroTime, began)
-	}
+	app := s.config.Apps.Get(name)
 	s.mu.Lock()
-	if !asleep {
-		delete(s.asleep, name)
-	} else if now, known := s.asleep[name]; !known || !now.began.Equal(&began) {
-		// One that was awake for a moment only may never have been said to be.
-		s.asleep[name] = sleep{known: s.config.Clock.Now(), began: began}
+	if app == nil {
+		delete(s.rests, name)
+	} else {
+		c := meta.FindStatusCondition(app.Status.Conditions, v1alpha1.ConditionWorkloadReady)
+		began := ptr.Deref(app.Status.LastScaleToZeroTime, metav1.MicroTime{})
+		last := s.rests[name]
+		switch slept, sleeps := !last.asleep.IsZero(), c != nil && c.Reason == v1alpha1.ReasonScaledToZero; {
+		case sleeps && (!slept || !last.began.Equal(&began)): // also one that was awake for a moment only, and may never have been said to be
+			s.rests[name] = rest{asleep: s.config.Clock.Now(), began: began}
+		case slept && !sleeps:
+			s.rests[name] = rest{woken: s.config.Clock.Now()}
+		}
 	}
 	s.mu.Unlock()
 	s.hub.changed(name)
 }
 
-// asleepSince is zero for an app that is to have replicas.
-func (s *Server) asleepSince(app types.NamespacedName) time.Time {
+// wanted is when the app was last wanted: by a request, or by somebody who woke it by hand and whom KEDA would undo at once. It is zero
+// when nobody has wanted it since it was put to sleep, which it is not to be woken from for what came before. A request that came since
+// counts whatever the status says: that stays at zero while the API server, which writes it, is away.
+func (s *Server) wanted(app types.NamespacedName, sample queue.Sample) time.Time {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.asleep[app].known
+	r := s.rests[app]
+	s.mu.Unlock()
+	if sample.LastRequest.After(r.asleep) && sample.LastRequest.After(r.woken) {
+		return sample.LastRequest
+	}
+	return r.woken
 }
 
 // ignorant returns an error when nothing is known of any app's requests. KEDA then leaves the replicas as they are; a zero
@@ -139,15 +149,10 @@ func (s *Server) active(sample queue.Sample, t trigger) bool {
 	if sample.Waiting() {
 		return true
 	}
-	// An app that was put to sleep is not to be woken for what came before. What came since counts whatever the status says: that
-	// stays at zero while the API server, which writes it, is away.
-	if !sample.LastRequest.After(s.asleepSince(t.app)) {
-		return false
-	}
-	return s.config.Clock.Since(sample.LastRequest) < t.activeFor
+	return s.config.Clock.Since(s.wanted(t.app, sample)) < t.activeFor
 }
 
-// IsActive reports whether the app has requests, or had one a moment ago. How long it stays up without any is KEDA's cooldown. That it
+// IsActive reports whether the app has requests, or had one or was woken a moment ago. How long it stays up without any is KEDA's cooldown. That it
 // has none takes every interceptor to know: those that do not report may hold its connections. KEDA takes nothing to zero after an error.
 func (s *Server) IsActive(_ context.Context, ref *externalscaler.ScaledObjectRef) (*externalscaler.IsActiveResponse, error) {
 	t, err := s.trigger(ref)
@@ -167,7 +172,7 @@ func (s *Server) IsActive(_ context.Context, ref *externalscaler.ScaledObjectRef
 	return &externalscaler.IsActiveResponse{}, nil
 }
 
-// StreamIsActive tells KEDA at once when an app that was idle has requests. It never says that one is idle, which KEDA ignores:
+// StreamIsActive tells KEDA at once when an app that was idle has requests or was woken. It never says that one is idle, which KEDA ignores:
 // it asks. The stream of an app that does not exist stays open; the app may be made later.
 func (s *Server) StreamIsActive(ref *externalscaler.ScaledObjectRef, stream grpc.ServerStreamingServer[externalscaler.IsActiveResponse]) error {
 	t, err := s.trigger(ref)
@@ -225,7 +230,7 @@ func (s *Server) StreamIsActive(ref *externalscaler.ScaledObjectRef, stream grpc
 			due = timer.C()
 		case active && !sample.Waiting():
 			// So that the next request after an idle time is an edge again. While there are requests, nothing but a change makes it idle.
-			timer = s.config.Clock.NewTimer(max(t.activeFor-now.Sub(sample.LastRequest), time.Millisecond))
+			timer = s.config.Clock.NewTimer(max(t.activeFor-now.Sub(s.wanted(t.app, sample)), time.Millisecond))
 			due = timer.C()
 		}
 		select {

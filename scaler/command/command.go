@@ -89,7 +89,7 @@ func New() *cobra.Command {
 	f.StringVar(&o.KEDACert, "keda-tls-cert", "", "A file with the certificate that KEDA is served with. Default: it is served without TLS. Changes are picked up.")
 	f.StringVar(&o.KEDAKey, "keda-tls-key", "", "A file with the key of --keda-tls-cert.")
 	f.StringVar(&o.KEDAClientCA, "keda-tls-client-ca", "", "A file with the authority of the certificate that KEDA must have. Default: it need not have one.")
-	f.DurationVar(&o.ActiveFor, "active-for", o.ActiveFor, "How long after its last request an app is still active: about two of KEDA's polling intervals. A trigger's metadata.activeFor goes before it.")
+	f.DurationVar(&o.ActiveFor, "active-for", o.ActiveFor, "How long after its last request, or after it was woken by hand, an app is still active: about two of KEDA's polling intervals. A trigger's metadata.activeFor goes before it.")
 	f.IntVar(&o.MaxStreams, "max-streams", o.MaxStreams, "The most streams that there may be, of all who ask: KEDA has one or two for each ScaledObject. Without one it hears of an app only when it asks, and is answered. One more fails with ResourceExhausted. Each takes about 10 kB of memory.")
 	f.DurationVar(&o.CountsGrace, "counts-grace", o.CountsGrace, "How long the last counts of an interceptor that was lost are used.")
 	f.DurationVar(&o.ShutdownDelay, "shutdown-delay", o.ShutdownDelay, "How long KEDA is still answered after the signal to end, so that it finds another scaler first.")

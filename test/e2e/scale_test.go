@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 )
 
 // A plain HPA and a ScaledObject of the user's own can have an app as their target, as they can have a Deployment.
@@ -99,5 +100,33 @@ func TestWhatScaleWroteStaysWhenTheAppChanges(t *testing.T) {
 	u.refused(err, "resource")
 	if err := u.field("deployment/kept", "{.spec.replicas}", "1"); err != nil {
 		t.Error(err)
+	}
+}
+
+// Nothing but its cooldown lets an app sleep that somebody woke without a request. The autoscaler, to which it has been idle for long, is to leave it.
+func TestAnAppThatWasWokenByHandStaysForItsCooldown(t *testing.T) {
+	const cooldown = 8 * time.Second
+	u := newUser(t)
+	u.apply(manifest("woken", container, "  scaling: {cooldown: 8s, pollingInterval: 2s}"))
+	u.routed("woken")
+	u.wake("woken")
+	u.waitReplicas("woken", 0, later)
+	u.plugin("wake", "woken")
+	u.waitReplicas("woken", 0, later)
+	var woken, slept time.Time
+	u.eventually(soon, "its last sleep in its status", func() (err error) {
+		told := u.kubectl("get", "httpapp", "woken", "-o", "jsonpath={.status.lastScaleFromZeroTime} {.status.lastScaleToZeroTime}")
+		from, to, _ := strings.Cut(told, " ")
+		if woken, err = time.Parse(time.RFC3339, from); err != nil {
+			return err
+		}
+		if slept, err = time.Parse(time.RFC3339, to); err == nil && slept.Before(woken) {
+			err = fmt.Errorf("it says %s", told)
+		}
+		return err
+	})
+	// KEDA counts in whole seconds.
+	if awake := slept.Sub(woken); awake < cooldown-time.Second {
+		t.Errorf("it was let sleep after %s", awake)
 	}
 }
