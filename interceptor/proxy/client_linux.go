@@ -47,7 +47,7 @@ type client struct {
 	forget func()
 
 	phase atomic.Int32
-	// since is when the phase began, as Unix time in nanoseconds.
+	// since is when the phase began, in nanoseconds since the server was made.
 	since atomic.Int64
 
 	// What follows is of one request. head is how long its head is, and end is where what has arrived of its body ends.
@@ -92,7 +92,7 @@ func (s *Server) meet(conn net.Conn) *client {
 		return nil
 	}
 	c.reads = c.onArrived
-	c.since.Store(time.Now().UnixNano())
+	c.began(time.Now())
 	if err := c.open(tcp); err != nil {
 		_ = conn.Close()
 		return nil
@@ -194,7 +194,7 @@ func (c *client) next() (err error) {
 				return err
 			}
 			if c.phase.CompareAndSwap(idle, reading) || c.phase.CompareAndSwap(fresh, reading) {
-				c.since.Store(time.Now().UnixNano())
+				c.began(time.Now())
 			}
 		}
 		if tried = len(c.in.b); tried > mostHead {
@@ -283,13 +283,19 @@ func (c *client) begin() bool {
 // done ends the request that the connection was busy with.
 func (c *client) done(now time.Time) {
 	c.begun = false
-	c.since.Store(now.UnixNano())
+	c.began(now)
 	c.phase.Store(idle)
 }
 
+// began notes when the phase did.
+func (c *client) began(now time.Time) { c.since.Store(int64(now.Sub(c.server.made))) }
+
+// phaseSince is since when the connection has been in its phase.
+func (c *client) phaseSince() time.Time { return c.server.made.Add(time.Duration(c.since.Load())) }
+
 // sweep implements guest.
 func (c *client) sweep(now time.Time, idleFor, headFor time.Duration) {
-	since := now.Sub(time.Unix(0, c.since.Load()))
+	since := now.Sub(c.phaseSince())
 	if idleFor > 0 && since > idleFor {
 		c.expire(idle)
 	}
@@ -307,7 +313,7 @@ func (c *client) leave() {
 
 // idleSince implements guest.
 func (c *client) idleSince() (time.Time, bool) {
-	since := time.Unix(0, c.since.Load())
+	since := c.phaseSince()
 	switch c.phase.Load() {
 	case fresh, idle, reading:
 		return since, true

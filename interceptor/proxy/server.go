@@ -24,6 +24,8 @@ type Server struct {
 	handler *Handler
 	others  *http.Server
 	handed  *handed
+	// made is when the server was; what connections remember is told from then, as no step of the wall clock changes that.
+	made time.Time
 	// tls is that of a server for TLS.
 	tls *tls.Config
 
@@ -71,7 +73,7 @@ func NewServer(handler *Handler, others *http.Server) (*Server, error) {
 	others.Handler = handler
 	others.ConnContext = withConn
 	s := &Server{
-		handler: handler, others: others, handed: &handed{conns: make(chan net.Conn), closed: make(chan struct{})}, departures: d,
+		handler: handler, others: others, made: time.Now(), handed: &handed{conns: make(chan net.Conn), closed: make(chan struct{})}, departures: d,
 		links: handler.config.Transports.links, guests: map[guest]struct{}{}, upgraded: map[guest]struct{}{}, arriving: map[net.Conn]time.Time{}, empty: make(chan struct{}), sweeping: make(chan struct{}),
 	}
 	s.states.all = map[net.Conn]stateSince{}
