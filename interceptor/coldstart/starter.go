@@ -325,7 +325,8 @@ func (seen *sight) stages() (stages Stages) {
 		{Decided, seen.decided}, {Created, seen.pod.created}, {Scheduled, seen.pod.scheduled}, {Address, seen.pod.since},
 		{ready, seen.pod.usableSince}, {FirstByte, seen.firstByte},
 	} {
-		if !reached.at.IsZero() {
+		// Some were told by others' clocks. What they put after the end has not happened at another time than the rest, but by another clock.
+		if !reached.at.IsZero() && !reached.at.After(seen.firstByte) {
 			stages = append(stages, Stage{Name: reached.name, After: max(reached.at.Sub(seen.arrived), 0)})
 		}
 	}

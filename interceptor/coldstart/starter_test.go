@@ -352,6 +352,25 @@ func TestTheStagesOfAColdStart(t *testing.T) {
 	require.Equal(t, stages, <-told)
 }
 
+// The cluster's clock, which says when a pod was made, may be wrong by an hour beside that of the machine here.
+func TestAClockThatIsAheadAddsNoTimeToAColdStart(t *testing.T) {
+	clk := clocktesting.NewFakeClock(time.Unix(10000, 0))
+	a := newApp(t, clk, http.DefaultTransport)
+	a.answers.Store(true)
+	a.template.CreationTimestamp = metav1.NewTime(clk.Now().Add(time.Hour))
+	a.template.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(clk.Now().Add(time.Hour))}}
+	arrived := clk.Now()
+	a.Hear(false, clk.Now().Add(time.Hour))
+	start := a.Enter()
+	clk.Step(time.Second)
+	a.Set([]endpoints.Endpoint{notReady(a.at, "shop-5f6d-aaaaa")})
+	a.is("it answered", a.at)
+	told := make(chan Stages, 1)
+	stages := start.FirstByte(a.at, arrived, func(stages Stages) { told <- stages })
+	require.Equal(t, "total=1.000, address=1.000, probe=1.000, first-byte=1.000", stages.String())
+	require.Equal(t, stages, <-told)
+}
+
 // The response does not wait for what only tells of it.
 func TestWhatIsNotKnownYetWithTheFirstByteIsToldLater(t *testing.T) {
 	clk := clocktesting.NewFakeClock(time.Unix(1000, 0))

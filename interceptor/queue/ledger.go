@@ -80,8 +80,10 @@ type entry struct {
 	// told is when the last request was accepted, by the interceptor's clock. last is the same moment by ours, as it was
 	// reckoned when it was told: every update travels for another time, and a moment of the past should not move with it.
 	told, last time.Time
-	start      *ColdStart
-	past       history
+	// startTold is when the last cold start was complete, by the interceptor's clock; in start it is by ours.
+	startTold time.Time
+	start     *ColdStart
+	past      history
 }
 
 func newLedger(grace time.Duration) *ledger {
@@ -177,7 +179,7 @@ func (l *ledger) update(address string, u *wire.Update, now time.Time) (c change
 		if at := a.GetLastRequestAt(); at.IsValid() && !at.AsTime().Equal(e.told) {
 			e.told, e.last = at.AsTime(), v.local(at.AsTime())
 		}
-		e.start = fromWire(a.GetLastColdStart(), e.start)
+		v.started(e, a.GetLastColdStart())
 		if len(e.past.points) == 0 && !u.GetSnapshot() {
 			// The interceptor had nothing to say of it until its last update: it was zero.
 			e.past.add(point{at: before}, l.retention)
@@ -187,20 +189,21 @@ func (l *ledger) update(address string, u *wire.Update, now time.Time) (c change
 	return c
 }
 
-// fromWire reads a cold start; it is the one before if nothing has changed.
-func fromWire(w *wire.ColdStart, before *ColdStart) *ColdStart {
+// started takes in the last cold start. It is the one before if nothing has changed.
+func (v *view) started(e *entry, w *wire.ColdStart) {
 	if !w.GetAt().IsValid() {
-		return nil
+		e.start = nil
+		return
 	}
-	at := w.GetAt().AsTime()
-	if before != nil && before.At.Equal(at) {
-		return before
+	told := w.GetAt().AsTime()
+	if e.start != nil && e.startTold.Equal(told) {
+		return
 	}
-	start := &ColdStart{At: at}
+	// To the millisecond: nobody knows better when it was who is told of it.
+	e.startTold, e.start = told, &ColdStart{At: v.local(told).Truncate(time.Millisecond)}
 	for _, stage := range w.GetStages() {
-		start.Stages = append(start.Stages, Stage{stage.GetName(), stage.GetAfter().AsDuration()})
+		e.start.Stages = append(e.start.Stages, Stage{stage.GetName(), stage.GetAfter().AsDuration()})
 	}
-	return start
 }
 
 // zeroUnnamed takes what a snapshot does not name for zero.

@@ -346,3 +346,35 @@ func TestTheRequestsOfAllAppsAreTheSumOfTheirs(t *testing.T) {
 	l.finish("a", sec(1))
 	all(0, 0)
 }
+
+// coldStart tells of a cold start by a clock that is wrong.
+func (i *teller) coldStart(at, now time.Time, wrongBy time.Duration) *wire.Update {
+	i.sequence++
+	return &wire.Update{
+		Epoch: i.epoch, Sequence: i.sequence, Snapshot: i.sequence == 1, SampledAt: timestamppb.New(now.Add(wrongBy)),
+		Apps: []*wire.App{{
+			Namespace: shop.Namespace, Name: shop.Name, Uid: "1", Requests: 1, LastRequestAt: timestamppb.New(at.Add(wrongBy)), ColdStarts: 1,
+			LastColdStart: &wire.ColdStart{At: timestamppb.New(at.Add(wrongBy)), Stages: []*wire.Stage{{Name: i.epoch}}},
+		}},
+	}
+}
+
+func TestWhatHappenedLastIsToldWhateverTheClocksSay(t *testing.T) {
+	l := ledgerOf("ahead", "behind")
+	ahead, behind := &teller{epoch: "ahead"}, &teller{epoch: "behind"}
+	last := func(who string, at time.Time) {
+		t.Helper()
+		s := l.sample(shop, time.Minute, sec(30))
+		require.Equal(t, who, s.LastColdStart.Stages[0].Name)
+		require.WithinDuration(t, at, s.LastColdStart.At, 0)
+		require.WithinDuration(t, at, s.LastRequest, 0)
+	}
+	l.update("ahead", ahead.coldStart(sec(1), sec(10), time.Hour), sec(10))
+	last("ahead", sec(1))
+	l.update("behind", behind.coldStart(sec(2), sec(10), -time.Hour), sec(10))
+	last("behind", sec(2))
+	l.update("ahead", ahead.coldStart(sec(12), sec(20), time.Hour), sec(20))
+	last("ahead", sec(12))
+	l.update("ahead", ahead.coldStart(sec(12), sec(30), time.Hour), sec(30).Add(time.Second))
+	last("ahead", sec(12)) // an update that travels longer does not move it
+}

@@ -162,7 +162,7 @@ func (p *Publisher) update(sequence uint64, snapshot bool, apps []*App) *wire.Up
 			if !r.LastRequest.IsZero() {
 				w.LastRequestAt = timestamppb.New(r.LastRequest)
 			}
-			w.LastColdStart = toWire(r.LastColdStart)
+			w.LastColdStart = p.counters.toWire(r.LastColdStart)
 		}
 		u.Apps, read = append(u.Apps, w), append(read, at)
 	}
@@ -175,11 +175,12 @@ func (p *Publisher) update(sequence uint64, snapshot bool, apps []*App) *wire.Up
 	return u
 }
 
-func toWire(start *ColdStart) *wire.ColdStart {
+// toWire tells a cold start by the clock that all else is told by, which is not that of the wall since that was set.
+func (c *Counters) toWire(start *ColdStart) *wire.ColdStart {
 	if start == nil {
 		return nil
 	}
-	w := &wire.ColdStart{At: timestamppb.New(start.At)}
+	w := &wire.ColdStart{At: timestamppb.New(c.start.Add(start.At.Sub(c.start)))}
 	for _, stage := range start.Stages {
 		w.Stages = append(w.Stages, &wire.Stage{Name: stage.Name, After: durationpb.New(stage.After)})
 	}

@@ -22,7 +22,7 @@ type Sample struct {
 	ColdStarts int64
 	// LastRequest is when the last request was accepted; zero when none was.
 	LastRequest time.Time
-	// LastColdStart is the last one, by the clock of the interceptor that saw it; nil when none did, or it is gone.
+	// LastColdStart is the last one; nil when no interceptor saw one, or it is gone.
 	LastColdStart *ColdStart
 	// SampledAt is when the oldest of the counts in this sample was taken; zero when no interceptor has reported.
 	SampledAt time.Time
