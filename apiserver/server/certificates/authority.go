@@ -18,7 +18,7 @@ type authority struct {
 	lives Lifetimes
 	cert  *x509.Certificate
 	key   any
-	// since is when it began to be trusted.
+	// since is when it was first seen to be trusted.
 	since time.Time
 	// earlier are the authorities before it, the latest first.
 	earlier []*x509.Certificate
@@ -58,15 +58,15 @@ func (a *authority) remember(bundle []byte, now time.Time) {
 	}
 }
 
-// forget trusts no earlier authority any more when all of the pairs have been of this one for long enough.
-func (a *authority) forget(pairs []pair, now time.Time) {
+// signedAll reports whether the authority has signed all of the pairs.
+func (a *authority) signedAll(pairs []pair) bool {
 	for _, p := range pairs {
 		c, err := tls.X509KeyPair(p.cert, p.key)
-		if err != nil || c.Leaf.CheckSignatureFrom(a.cert) != nil || now.Before(c.Leaf.NotBefore.Add(skewOf(a.lives.Leaf)+a.lives.Overlap)) {
-			return
+		if err != nil || c.Leaf.CheckSignatureFrom(a.cert) != nil {
+			return false
 		}
 	}
-	a.earlier = nil
+	return true
 }
 
 // check says why a leaf has to be made anew, if it has to. What can wait waits until everybody trusts this authority.

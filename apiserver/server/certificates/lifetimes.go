@@ -43,5 +43,6 @@ func (l Lifetimes) period() time.Duration {
 	return min(max(l.Overlap/10, time.Second), time.Minute)
 }
 
-// skewOf is how far behind the clocks may be of those who check a certificate that is made for so long.
-func skewOf(life time.Duration) time.Duration { return min(life/10, 5*time.Minute) }
+// skewOf is how far behind the clocks may be of those who check a certificate that is made for so long: by a day, for that of a machine that was
+// set to another time zone's.
+func skewOf(life time.Duration) time.Duration { return min(life/10, 24*time.Hour) }

@@ -5,6 +5,7 @@ package certificates
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,10 +28,7 @@ const (
 	AuthoritySecret = "kedahttp-ca"
 	// authorityKey is where a Secret has the certificates of the authorities to trust, the one that issues first.
 	authorityKey = "ca.crt"
-	// sinceAnnotation is when the authority began to be trusted.
-	sinceAnnotation = "apps.http.keda.sh/trusted-since"
-
-	retry = 5 * time.Second
+	retry        = 5 * time.Second
 )
 
 var apiServices = schema.GroupVersionResource{Group: "apiregistration.k8s.io", Version: "v1", Resource: "apiservices"}
@@ -54,6 +52,16 @@ type Manager struct {
 	Config
 	current  current
 	expiries expiries
+	seen     seen
+}
+
+// seen is what this replica knows from its own clock alone: those of others may be hours ahead or behind.
+type seen struct {
+	// authority is the last one, and since is when it was first seen.
+	authority *x509.Certificate
+	since     time.Time
+	// settled is since when nothing in use has been seen that is signed by another; zero: there is something.
+	settled time.Time
 }
 
 // NewManager makes a manager; nothing is made before Ensure or Run.
@@ -115,20 +123,24 @@ func (m *Manager) authority(ctx context.Context) (*authority, error) {
 	}
 	now := m.Clock.Now()
 	var ca *authority
+	var looked seen
 	_, err := m.secret(ctx, AuthoritySecret, func(s *corev1.Secret) (err error) {
 		if ca, err = m.Lifetimes.parse(pairOf(s), now); err != nil {
 			return err
 		}
 		bundle := s.Data[authorityKey]
-		if first := authorities(bundle); len(first) > 0 && first[0].Equal(ca.cert) {
-			if since, err := time.Parse(time.RFC3339, s.Annotations[sinceAnnotation]); err == nil {
-				ca.since = since
+		looked = m.seen.look(ca, pairs, now)
+		ca.since = looked.since
+		ca.remember(bundle, now)
+		// Of one that was there before another replica may have found that those before it are not needed any more.
+		if first := authorities(bundle); looked.since.Equal(now) || len(first) == 0 || !first[0].Equal(ca.cert) {
+			for _, b := range known {
+				ca.remember(b, now)
 			}
 		}
-		for _, b := range append([][]byte{bundle}, known...) {
-			ca.remember(b, now)
+		if !looked.settled.IsZero() && now.Sub(looked.settled) >= m.Lifetimes.Overlap {
+			ca.earlier = nil
 		}
-		ca.forget(pairs, now)
 		if !bytes.Equal(bundle, ca.bundle()) {
 			return errors.New("what is trusted beside it has changed")
 		}
@@ -145,12 +157,29 @@ func (m *Manager) authority(ctx context.Context) (*authority, error) {
 			for _, b := range append([][]byte{s.Data[authorityKey]}, known...) {
 				ca.remember(b, now)
 			}
+			looked = m.seen.look(ca, pairs, now)
 		}
 		s.Data = map[string][]byte{corev1.TLSCertKey: ca.pair.cert, corev1.TLSPrivateKeyKey: ca.pair.key, authorityKey: ca.bundle()}
-		s.Annotations[sinceAnnotation] = ca.since.UTC().Format(time.RFC3339Nano)
 		return nil
 	})
+	if err == nil {
+		m.seen = looked
+	}
 	return ca, err
+}
+
+// look is what is known after a look at the authority and at the pairs in use.
+func (s seen) look(ca *authority, pairs []pair, now time.Time) seen {
+	if s.authority == nil || !s.authority.Equal(ca.cert) {
+		s = seen{authority: ca.cert, since: now}
+	}
+	switch {
+	case !ca.signedAll(pairs):
+		s.settled = time.Time{}
+	case s.settled.IsZero():
+		s.settled = now
+	}
+	return s
 }
 
 // leaves makes the leaves that have to be made, and takes over this server's.

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/clock"
 )
 
 // party shows a certificate and trusts authorities, as it last heard of them.
@@ -55,8 +57,9 @@ type everybody struct {
 	checks [][2]*party
 }
 
-func (w *world) everybody() *everybody {
-	a, b := w.replica(), w.replica()
+func (w *world) everybody() *everybody { return w.everybodyOf(w.replica(), w.replica()) }
+
+func (w *world) everybodyOf(a, b *Manager) *everybody {
 	replica := func(name string, m *Manager) *party {
 		return &party{name: name, lag: w.lives.period(), look: func() ([]byte, []byte) {
 			w.ensure(m)
@@ -146,6 +149,46 @@ func TestAChangeOfTheAuthorityCutsNobodyOff(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// wrongClock is that of a machine whose time is wrong.
+type wrongClock struct {
+	clock.Clock
+	by time.Duration
+}
+
+func (c wrongClock) Now() time.Time                  { return c.Clock.Now().Add(c.by) }
+func (c wrongClock) Since(t time.Time) time.Duration { return c.Now().Sub(t) }
+
+// Whoever checks a certificate has the right time, and one of those who make them is hours ahead or behind, or both are.
+func TestClocksThatDifferCutNobodyOff(t *testing.T) {
+	for _, wrong := range [][2]time.Duration{{time.Hour, 0}, {-time.Hour, 0}, {12 * time.Hour, -12 * time.Hour}} {
+		t.Run(fmt.Sprint(wrong), func(t *testing.T) {
+			w := newWorld(t)
+			a, b := w.replica(), w.replica()
+			a.Clock, b.Clock = wrongClock{w.clock, wrong[0]}, wrongClock{w.clock, wrong[1]}
+			e := w.everybodyOf(a, b)
+			for range 3 {
+				e.scatter()
+				if err := w.client.CoreV1().Secrets("ns").Delete(t.Context(), AuthoritySecret, metav1.DeleteOptions{}); err != nil {
+					t.Fatal(err)
+				}
+				if most := e.live(4*w.lives.Overlap, w.lives.Overlap/60, func() {}); most != 2 {
+					t.Errorf("the host trusted %d authorities together", most)
+				}
+				for _, p := range e.all {
+					if n := len(authorities(p.trust)); n != 1 {
+						t.Errorf("in the end %s trusts %d authorities", p.name, n)
+					}
+				}
+			}
+			writes := w.writes()
+			e.live(w.lives.Overlap, w.lives.Overlap/60, func() {})
+			if n := w.writes() - writes; n != 0 {
+				t.Errorf("when all is done they write %d times", n)
+			}
+		})
 	}
 }
 
