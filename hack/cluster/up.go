@@ -21,6 +21,7 @@ func newUpCommand() *cobra.Command {
 		withoutKEDA bool
 		release     string
 		sync        time.Duration
+		policies    bool
 	)
 	cmd := &cobra.Command{
 		Use:   "up NAME",
@@ -37,11 +38,12 @@ func newUpCommand() *cobra.Command {
 			if err := asRoot(); err != nil {
 				return err
 			}
-			return up(cmd, c, release, sync, !withoutKEDA)
+			return up(cmd, c, release, sync, policies, !withoutKEDA)
 		},
 	}
 	cmd.Flags().BoolVar(&withoutKEDA, "without-keda", false, "leave KEDA out; a KEDA that the cluster has stays")
 	cmd.Flags().DurationVar(&sync, "sync", 0, "how often the kubelet looks at each pod, and brings changed Secrets into it, for good; default: as often as any kubelet, once a minute")
+	cmd.Flags().BoolVar(&policies, "enforce-network-policies", false, "keep to the cluster's NetworkPolicies, for good; from a pod's own node it is reached in any case")
 	releaseFlag(cmd, &release)
 	return cmd
 }
@@ -50,7 +52,7 @@ func releaseFlag(cmd *cobra.Command, release *string) {
 	cmd.Flags().StringVar(release, "kubernetes", "", "minor release of Kubernetes, such as 1.35; a cluster keeps the one that it was made with")
 }
 
-func up(cmd *cobra.Command, c cluster.Cluster, release string, sync time.Duration, withKEDA bool) error {
+func up(cmd *cobra.Command, c cluster.Cluster, release string, sync time.Duration, policies, withKEDA bool) error {
 	begin := time.Now()
 	ctx, report := cmd.Context(), report(cmd)
 	unlock, err := lock(cmd, c)
@@ -66,17 +68,18 @@ func up(cmd *cobra.Command, c cluster.Cluster, release string, sync time.Duratio
 	if err != nil {
 		return err
 	}
-	if sync > 0 {
-		state, err := c.Load()
-		if err != nil {
-			return err
-		}
-		state.Sync = sync.String()
-		if err := c.Save(state); err != nil {
-			return err
-		}
+	state, err := c.Load()
+	if err != nil {
+		return err
 	}
-	built, err := build(ctx, builder, kubernetes, withKEDA)
+	if sync > 0 {
+		state.Sync = sync.String()
+	}
+	state.NetworkPolicies = state.NetworkPolicies || policies
+	if err := c.Save(state); err != nil {
+		return err
+	}
+	built, err := build(ctx, builder, kubernetes, withKEDA, state.NetworkPolicies)
 	if err != nil {
 		return err
 	}
@@ -89,7 +92,7 @@ func up(cmd *cobra.Command, c cluster.Cluster, release string, sync time.Duratio
 		return err
 	}
 	n := node.Of(c, report)
-	if err := n.Start(ctx, built.kubernetes, images, self); err != nil {
+	if err := n.Start(ctx, built.kubernetes, built.networkPolicies, images, self); err != nil {
 		return err
 	}
 	ctl := n.Kubectl()
@@ -112,8 +115,7 @@ func up(cmd *cobra.Command, c cluster.Cluster, release string, sync time.Duratio
 			return err
 		}
 	}
-	state, err := c.Load()
-	if err != nil {
+	if state, err = c.Load(); err != nil {
 		return err
 	}
 	report.Printf("cluster %s is up (%s)", c.Name, progress.Elapsed(begin))
@@ -150,11 +152,11 @@ func httpAddress(s cluster.State) string  { return fmt.Sprintf("http://127.0.0.1
 func httpsAddress(s cluster.State) string { return fmt.Sprintf("https://127.0.0.1:%d", s.Ports.HTTPS) }
 
 type built struct {
-	kubernetes, coredns, keda, pause components.Built
+	kubernetes, coredns, keda, networkPolicies, pause components.Built
 }
 
 // build builds one component after the other: each build uses all processors already.
-func build(ctx context.Context, builder *components.Builder, kubernetes components.Component, withKEDA bool) (b built, err error) {
+func build(ctx context.Context, builder *components.Builder, kubernetes components.Component, withKEDA, withPolicies bool) (b built, err error) {
 	for _, part := range []struct {
 		component components.Component
 		into      *components.Built
@@ -164,6 +166,7 @@ func build(ctx context.Context, builder *components.Builder, kubernetes componen
 		{kubernetes, &b.kubernetes, true},
 		{components.CoreDNS, &b.coredns, true},
 		{components.KEDA, &b.keda, withKEDA},
+		{components.NetworkPolicies, &b.networkPolicies, withPolicies},
 	} {
 		if !part.wanted {
 			continue
@@ -189,7 +192,7 @@ func (b built) images() ([]components.Image, error) {
 
 func newBuildCommand() *cobra.Command {
 	var release string
-	var withoutKEDA bool
+	var withoutKEDA, policies bool
 	cmd := &cobra.Command{
 		Use:   "build",
 		Short: "Build the components into the cache, and start nothing; prints their folders",
@@ -203,11 +206,11 @@ func newBuildCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			b, err := build(cmd.Context(), builder, kubernetes, !withoutKEDA)
+			b, err := build(cmd.Context(), builder, kubernetes, !withoutKEDA, policies)
 			if err != nil {
 				return err
 			}
-			for _, c := range []components.Built{b.pause, b.kubernetes, b.coredns, b.keda} {
+			for _, c := range []components.Built{b.pause, b.kubernetes, b.coredns, b.keda, b.networkPolicies} {
 				if c.Dir != "" {
 					fmt.Fprintln(cmd.OutOrStdout(), c.Dir)
 				}
@@ -217,5 +220,6 @@ func newBuildCommand() *cobra.Command {
 	}
 	releaseFlag(cmd, &release)
 	cmd.Flags().BoolVar(&withoutKEDA, "without-keda", false, "leave KEDA out")
+	cmd.Flags().BoolVar(&policies, "enforce-network-policies", false, "also what enforces NetworkPolicies")
 	return cmd
 }

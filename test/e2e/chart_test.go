@@ -83,6 +83,7 @@ func TestChartIsInstalledUpgradedRolledBackAndRemoved(t *testing.T) {
 	values := strings.Join([]string{
 		"domain=localhost", "publicPort=" + port, "publicTLSPort=0", "image.pullPolicy=Never", "scaler.enabled=false",
 		"interceptor.service.type=NodePort", "interceptor.service.nodePorts.http=30080",
+		"networkPolicies.enabled=true", "networkPolicies.metricsFrom[0].namespaceSelector.matchLabels.team=monitoring",
 	}, ",")
 	const chart = "../../artifacts/chart"
 	everybody.kubectl("create", "namespace", systemNamespace)
@@ -141,11 +142,12 @@ spec:
 		return nil
 	})
 	u.another() // its namespace is made now, and deleted at the end
-	u.helm("install", "kedahttp", chart, "--set", values)
+	u.helm("install", "kedahttp", chart, "--set", values, "--set", "scaler.enabled=true")
 	u.routed("hello")
 	if _, err := u.get("hello", "/"); err != nil {
 		t.Error("after it was installed again: ", err)
 	}
+	u.strangersAreKeptOut("hello")
 
 	u.kubectl("delete", "httpapp", "hello", "cold", "--timeout=60s")
 	u.helm("uninstall", "kedahttp")

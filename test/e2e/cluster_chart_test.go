@@ -6,6 +6,6 @@ package e2e
 const defaultCluster = "e2e-chart"
 
 var (
-	upFlags      = []string{"--without-keda"}
+	upFlags      = []string{"--without-keda", "--enforce-network-policies"}
 	installFlags = []string{"--images-only"}
 )

@@ -110,6 +110,8 @@ type State struct {
 	Kubernetes string `json:"kubernetes,omitempty"`
 	// Sync is how often the kubelet looks at each pod, and brings changed Secrets into it; "": as usual.
 	Sync string `json:"sync,omitempty"`
+	// NetworkPolicies says that they are enforced.
+	NetworkPolicies bool `json:"networkPolicies,omitempty"`
 }
 
 // Load reads the cluster's state; a cluster that does not exist yields the zero State and fs.ErrNotExist.

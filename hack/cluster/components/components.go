@@ -83,6 +83,11 @@ var (
 			},
 		},
 	}
+	NetworkPolicies = Component{
+		Name:     "network-policies",
+		Module:   "sigs.k8s.io/kube-network-policies",
+		Programs: []Program{{Package: ".", File: "network-policies"}},
+	}
 	Pause = Component{
 		Name: "pause",
 		Programs: []Program{{

@@ -80,7 +80,7 @@ func TestEveryComponentsModuleIsThereWithItsSums(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := []Component{Kubernetes, CoreDNS, KEDA, Pause}
+	all := []Component{Kubernetes, CoreDNS, KEDA, NetworkPolicies, Pause}
 	for _, release := range []string{"1.35", "1.37"} {
 		c, err := b.KubernetesOf(release)
 		if err != nil {

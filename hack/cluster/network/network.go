@@ -21,6 +21,7 @@ const (
 	NodeIP       = "172.31.255.1"
 	nodePrefix   = 24
 	PodCIDR      = "10.244.0.0/16"
+	PodGateway   = "10.244.0.1" // the node's address among the pods, from which it speaks to them
 	ServiceCIDR  = "10.96.0.0/16"
 	KubernetesIP = "10.96.0.1"
 	DNSIP        = "10.96.0.10"

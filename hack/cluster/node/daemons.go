@@ -123,6 +123,14 @@ func (n *Node) proxy(path string) process.Daemon {
 		Config: []string{config, n.KubeconfigOf("kube-proxy")}}
 }
 
+// networkPolicies lets packets to pods through, or does not. What comes from the node's own address goes for that of another machine.
+func (n *Node) networkPolicies(path string) process.Daemon {
+	const name = "network-policies"
+	return process.Daemon{Name: name, Path: path, Args: []string{
+		"--kubeconfig=" + n.KubeconfigOf(name), "--node=" + n.Name, "--pods=" + network.PodCIDR, "--exempt=" + network.PodGateway,
+	}, Config: []string{n.KubeconfigOf(name)}}
+}
+
 func (n *Node) forwarder() string { return filepath.Join(n.Data("forward"), "cluster") }
 
 // forwarders join ports of the host's loopback with the node. Each has a process of its own, so that a benchmark that

@@ -102,8 +102,8 @@ func (n *Node) Running() bool {
 }
 
 // Start starts whatever of the node does not run, and returns when the node is ready for pods. self is this program,
-// for the forwarders.
-func (n *Node) Start(ctx context.Context, kubernetes components.Built, images []components.Image, self string) error {
+// for the forwarders. NetworkPolicies are enforced if policies has been built.
+func (n *Node) Start(ctx context.Context, kubernetes, policies components.Built, images []components.Image, self string) error {
 	if err := n.afterReboot(); err != nil {
 		return err
 	}
@@ -140,6 +140,11 @@ func (n *Node) Start(ctx context.Context, kubernetes components.Built, images []
 		}
 		if err := n.ensure(n.controllerManager(program("kube-controller-manager")), n.scheduler(program("kube-scheduler")), n.kubelet(program("kubelet")), n.proxy(program("kube-proxy"))); err != nil {
 			return err
+		}
+		if policies.Dir != "" {
+			if err := n.ensure(n.networkPolicies(policies.Program("network-policies"))); err != nil {
+				return err
+			}
 		}
 		for _, d := range []struct{ name, address string }{
 			{"kubelet", "127.0.0.1:10248"},
@@ -215,7 +220,7 @@ func (n *Node) prepare(kubernetes components.Built, self string, ports cluster.P
 		}
 	}
 	inside := fmt.Sprintf("https://%s:6443", network.NodeIP)
-	for _, component := range []string{"kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"} {
+	for _, component := range []string{"kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "network-policies"} {
 		if err := n.kubeconfig(n.KubeconfigOf(component), inside, component); err != nil {
 			return err
 		}
@@ -276,6 +281,7 @@ func (n *Node) certificates() error {
 		{Name: "kube-scheduler", CA: "ca", Common: "system:kube-scheduler"},
 		{Name: "kube-proxy", CA: "ca", Common: "system:kube-proxy"},
 		{Name: "kubelet", CA: "ca", Common: "system:node:" + n.Name, Groups: []string{"system:nodes"}},
+		{Name: "network-policies", CA: "ca", Common: "network-policies", Groups: []string{"system:masters"}},
 		{Name: "front-proxy-client", CA: "front-proxy-ca", Common: "front-proxy-client"},
 	}, []string{"service-account"})
 }

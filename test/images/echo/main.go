@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -138,6 +139,26 @@ func check(port string) {
 	_ = res.Body.Close()
 }
 
+// reach says of each address whether it can be connected to from here.
+func reach(addresses []string) {
+	answers := make([]string, len(addresses))
+	var all sync.WaitGroup
+	for i, address := range addresses {
+		all.Go(func() {
+			conn, err := net.DialTimeout("tcp", address, 2*time.Second)
+			answers[i] = address + " no"
+			if err == nil {
+				answers[i] = address + " yes"
+				_ = conn.Close()
+			}
+		})
+	}
+	all.Wait()
+	for _, answer := range answers {
+		fmt.Println(answer)
+	}
+}
+
 func main() {
 	port := os.Getenv("PORT")
 	if port == "" {
@@ -145,6 +166,10 @@ func main() {
 	}
 	if len(os.Args) > 1 && os.Args[1] == "check" {
 		check(port)
+		return
+	}
+	if len(os.Args) > 1 && os.Args[1] == "reach" {
+		reach(os.Args[2:])
 		return
 	}
 	// A slow start.
