@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -40,8 +41,7 @@ const (
 	plain        = "app=plain"
 )
 
-// faults are all that can be broken here. A step of the clock is none of them: a machine has one clock for all, and time namespaces have
-// no wall clock of their own. What decides about replicas counts in monotonic time, and believes no other machine's.
+// faults are all that can be broken here.
 func faults(c *cluster, random *rand.Rand) []fault {
 	// killed kills pods of a kind: one, or all.
 	killed := func(namespace, selector string, all bool) func(context.Context) (func() error, error) {
@@ -119,7 +119,7 @@ func faults(c *cluster, random *rand.Rand) []fault {
 		}
 	}
 	const short, long = 8 * time.Second, 15 * time.Second
-	return []fault{
+	all := []fault{
 		{"an interceptor is killed", short, workers, both(killed(system, interceptors, false), killed(namespace, plain, false))},
 		{"all interceptors are killed", short, workers, both(killed(system, interceptors, true), killed(namespace, plain, true))},
 		{"a pod of the app is killed", short, 0, both(killed(namespace, steady, false), killed(namespace, plain, false))},
@@ -148,6 +148,17 @@ func faults(c *cluster, random *rand.Rand) []fault {
 		{"clients send byte by byte, and read long answers as slowly", long, 0, slow(c)},
 		{"the disk for an interceptor's log is full", long, 0, fullDisk(c)},
 	}
+	if runtime.GOARCH != "amd64" { // whose code it takes to set one part's clock alone
+		return all
+	}
+	return append(all,
+		fault{"an interceptor's clock jumps an hour ahead, and back", long, 0, wrongClock(c, interceptors, time.Hour, "http", ":9901/livez")},
+		fault{"an interceptor's clock jumps an hour back, and ahead", long, 0, wrongClock(c, interceptors, -time.Hour, "http", ":9901/livez")},
+		fault{"an API server's clock jumps an hour ahead, and back", long, 0, wrongClock(c, apiServers, time.Hour, "https", ":8443/livez")},
+		fault{"an API server's clock jumps an hour back, and ahead", long, 0, wrongClock(c, apiServers, -time.Hour, "https", ":8443/livez")},
+		fault{"the scaler's clock jumps an hour ahead, and back", long, 0, wrongClock(c, scalers, time.Hour, "http", ":9901/livez")},
+		fault{"the scaler's clock jumps an hour back, and ahead", long, 0, wrongClock(c, scalers, -time.Hour, "http", ":9901/livez")},
+	)
 }
 
 func addresses(pods []corev1.Pod) (all []string) {
