@@ -53,6 +53,10 @@ test-long: bin/cluster bin/kubectl-http ## Rows of 50 cold starts, the first req
 test-exposed: bin/cluster bin/kubectl-http bin/tools/traefik ## Requests through a real Ingress controller and Gateway, Traefik, which takes minutes to build. E2E_CLUSTER as above.
 	go test -tags e2e,exposed -count 1 -timeout 30m -v -run '$(or $(RUN),^TestAnIngressController)' ./test/e2e
 
+.PHONY: test-cert-manager
+test-cert-manager: bin/cluster bin/kubectl-http bin/tools/helm bin/tools/cert-manager ## The chart with the API server's certificate from cert-manager, which takes minutes to build. E2E_CLUSTER as above.
+	go test -tags e2e,chart,certmanager -count 1 -timeout 20m -v -run '$(or $(RUN),^TestChartsCertificate)' ./test/e2e
+
 # What differs between hosts: admission and discovery, namespaces, schemas, informers, scaling, and KEDA's part of it.
 HOSTS ?= 1.35 1.37
 HOST_TESTS = ^Test(AnAppWakesGrowsAndSleeps|ScaleGoesToTheWorkload|EveryFieldIsExplainedInASentence|ApplyingTwiceChangesNothing|ANamespaceIsDeletedWithItsApps|WhoAsksForProtobuf|EveryWriterIsAManager|ThePublishedSchemaKnowsTheKinds|ARollingRestartFailsNoRequest|InformersHearEveryChange|QuotasCountApps|PoliciesOfTheClusterHoldForApps|DiscoveryTellsOfApps|DeletingAnAppDoesWithItsDependents|ABrokenRecord)
@@ -137,7 +141,7 @@ clean: ## Remove bin/. Clusters and their cache stay.
 	rm -rf bin
 
 # Go knows best what is stale.
-.PHONY: bin/cluster bin/kubectl-http bin/tools/helm bin/tools/prometheus bin/tools/traefik
+.PHONY: bin/cluster bin/kubectl-http bin/tools/helm bin/tools/prometheus bin/tools/traefik bin/tools/cert-manager
 bin/cluster:
 	@go -C hack/cluster build -o ../../bin/cluster .
 bin/tools/helm:
@@ -145,6 +149,8 @@ bin/tools/helm:
 # Without the clients of the clouds where it could look for what to scrape.
 bin/tools/prometheus:
 	@go -C hack/tools/prometheus build -tags remove_all_sd -o ../../../bin/tools/ github.com/prometheus/prometheus/cmd/prometheus
+bin/tools/cert-manager:
+	@CGO_ENABLED=0 go -C hack/tools/cert-manager build -trimpath -ldflags "-s -w" -o ../../../bin/tools/cert-manager .
 bin/tools/traefik:
 	@hack/tools/traefik/build.sh
 bin/kubectl-http:

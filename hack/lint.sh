@@ -20,7 +20,7 @@ for module in . hack/cluster; do
 		"$staticcheck" -tags "$tags" ./...
 	)
 done
-go vet -tags e2e,chart ./test/e2e
-"$staticcheck" -tags e2e,chart ./test/e2e
+go vet -tags e2e,chart,certmanager ./test/e2e
+"$staticcheck" -tags e2e,chart,certmanager ./test/e2e
 
 hack/vulnerabilities.sh ./cmd/...
