@@ -56,6 +56,7 @@ func TestWrongOptionsAreNamedByTheirFlag(t *testing.T) {
 		"--domain":                     func(o *Options) { o.Domain = "under_score" },
 		"--namespace":                  func(o *Options) { o.Namespace = "a.b" },
 		"--scaler-address":             func(o *Options) { o.ScalerAddress = "nowhere" },
+		"--keda-client-secret":         func(o *Options) { o.KEDAClientSecret = "kedahttp-keda-tls" },
 		"--shutdown-delay-duration":    func(o *Options) { o.ShutdownDelay = -1 },
 		"--ca-lifetime":                func(o *Options) { o.Lifetimes.Authority = time.Hour },
 		"--certificate-lifetime":       func(o *Options) { o.Lifetimes.Leaf = time.Hour },

@@ -47,6 +47,8 @@ type Options struct {
 	ScalerAddress string
 	// ScalerAuthentication is the ClusterTriggerAuthentication with which KEDA speaks TLS to it; empty: it speaks no TLS.
 	ScalerAuthentication string
+	// KEDAClientSecret is the Secret, as NAMESPACE/NAME, that a certificate is kept in with which KEDA asks the scaler; empty: none is.
+	KEDAClientSecret string
 	// CountsService is the headless Service of the interceptors' counts.
 	CountsService string
 	// Lifetimes are those of the certificates that the server makes.
@@ -101,6 +103,7 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.InterceptorService, "interceptor-service", o.InterceptorService, "The Service, in the same namespace, by which requests reach the interceptors on port 80: what the Ingresses and HTTPRoutes of apps with spec.expose lead to.")
 	fs.StringVar(&o.ClusterDomain, "cluster-domain", o.ClusterDomain, "The cluster's own domain, which the names of Services end with.")
 	fs.StringVar(&o.ScalerAuthentication, "scaler-authentication", o.ScalerAuthentication, "The ClusterTriggerAuthentication of KEDA with which it speaks TLS to the scaler: caCert and, if the scaler wants it, tlsClientCert and tlsClientKey. Default: it speaks no TLS.")
+	fs.StringVar(&o.KEDAClientSecret, "keda-client-secret", o.KEDAClientSecret, "The Secret, as NAMESPACE/NAME, that this server keeps a certificate in with which KEDA asks the scaler: tls.crt, tls.key, and ca.crt to trust. It has to be there. Default: KEDA gets none.")
 	fs.StringVar(&o.ScalerAddress, "scaler-address", o.ScalerAddress, "Where KEDA reaches the scaler, as host:port. Default: kedahttp-scaler.NAMESPACE.svc:9090.")
 	fs.StringVar(&o.CountsService, "interceptor-counts-service", o.CountsService, "The headless Service, in the same namespace, whose endpoints are the interceptors' counts.")
 	fs.DurationVar(&o.Lifetimes.Authority, "ca-lifetime", o.Lifetimes.Authority, "How long an authority is good for that this server makes to sign the certificates of kedahttp's own parts. When a third of that is left it makes another one, and trusts both until nothing is of the old one.")
@@ -149,6 +152,10 @@ func (o *Options) Validate() error {
 	}
 	if host, port, err := net.SplitHostPort(o.ScalerAddress); err != nil || host == "" || port == "" {
 		errs = append(errs, fmt.Errorf("--scaler-address: %q is no host:port", o.ScalerAddress))
+	}
+	if namespace, name, _ := strings.Cut(o.KEDAClientSecret, "/"); o.KEDAClientSecret != "" &&
+		(len(utilvalidation.IsDNS1123Label(namespace)) > 0 || len(utilvalidation.IsDNS1123Subdomain(name)) > 0) {
+		errs = append(errs, fmt.Errorf("--keda-client-secret: %q is no NAMESPACE/NAME", o.KEDAClientSecret))
 	}
 	if err := o.Lifetimes.Validate("--ca-lifetime", "--certificate-lifetime", "--certificate-overlap"); err != nil {
 		errs = append(errs, err)

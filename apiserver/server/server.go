@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -221,10 +222,14 @@ func (o *Options) certificates(client kubernetes.Interface, dynamic dynamic.Inte
 		Others: []certificates.Leaf{
 			leaf("kedahttp-interceptor", "kedahttp-interceptor", o.CountsService),
 			leaf("kedahttp-scaler", "kedahttp-scaler"),
+			leaf("kedahttp-metrics"), // for who scrapes them
 		},
 		Service:   o.Service,
 		Lifetimes: o.Lifetimes,
 		Clock:     clock.RealClock{},
+	}
+	if namespace, name, ok := strings.Cut(o.KEDAClientSecret, "/"); ok {
+		config.Others = append(config.Others, certificates.Leaf{Namespace: namespace, Secret: name, CommonName: "kedahttp-keda"})
 	}
 	if !o.ownCertificate() {
 		config.APIService = apiService

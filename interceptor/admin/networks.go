@@ -14,11 +14,6 @@ type Networks []netip.Prefix
 
 var _ pflag.Value = (*Networks)(nil)
 
-// AddFlag adds the flag for the metrics.
-func (n *Networks) AddFlag(f *pflag.FlagSet) {
-	f.Var(n, "metrics-from", "Networks (CIDR) from which /metrics is answered; 127.0.0.0/8,::1/128 leaves it to who is in the pod. Default: all.")
-}
-
 // Set implements pflag.Value.
 func (n *Networks) Set(text string) error {
 	for s := range strings.SplitSeq(text, ",") {

@@ -16,15 +16,15 @@ func TestOnlyTheNetworksThatAreNamedAreAnswered(t *testing.T) {
 		"[fd00::1]:4":         {"10.0.0.0/8": 403, "fd00::/8": 200},
 	} {
 		for network, code := range want {
-			var all Networks
+			var all Metrics
 			flags := pflag.NewFlagSet("", pflag.ContinueOnError)
-			all.AddFlag(flags)
+			all.AddFlags(flags)
 			if network != "" {
 				require.NoError(t, flags.Parse([]string{"--metrics-from=192.0.2.0/24," + network}))
 			}
 			r, w := httptest.NewRequest(http.MethodGet, "/metrics", nil), httptest.NewRecorder()
 			r.RemoteAddr = from
-			all.Only(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})).ServeHTTP(w, r)
+			all.From.Only(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})).ServeHTTP(w, r)
 			require.Equal(t, code, w.Code, "%s from %s", network, from)
 		}
 	}

@@ -51,7 +51,7 @@ type Options struct {
 	TrustedProxies                    []string
 	MaxConnections, MaxHeldRequests   int
 	MaxHeldBytes                      resource.QuantityValue
-	MetricsFrom                       admin.Networks
+	Metrics                           admin.Metrics
 	TLS                               TLSOptions
 
 	telling
@@ -89,7 +89,7 @@ func New() *cobra.Command {
 	f.StringVar(&o.Listen, "listen", o.Listen, "Where requests come in: HTTP/1.1, and HTTP/2 with prior knowledge.")
 	f.StringVar(&o.AdminListen, "admin-listen", o.AdminListen, "Where /livez, /readyz and /metrics are served, and, to nobody but who is in the pod (kubectl port-forward is), /debug/routes, /debug/pprof and PUT /debug/flags/v.")
 	f.StringVar(&o.CountsListen, "counts-listen", o.CountsListen, "Where the counts are streamed, with mutual TLS.")
-	f.StringVar(&o.TLSDir, "tls-dir", o.TLSDir, "The directory of tls.crt, tls.key and ca.crt for the counts. Changes are picked up.")
+	f.StringVar(&o.TLSDir, "tls-dir", o.TLSDir, "The directory of tls.crt, tls.key and ca.crt for the counts, and for --metrics-listen. Changes are picked up.")
 	f.StringVar(&o.StateDir, "state-dir", o.StateDir, "Where to keep what is known of apps and pods for a start while the cluster's API is away. It has to outlive the process and not the pod. Empty: nowhere; such a start waits for the API.")
 	f.DurationVar(&o.ShutdownDelay, "shutdown-delay", o.ShutdownDelay, "How long requests are still taken after the signal to end, so that everybody hears of it first.")
 	f.DurationVar(&o.DrainTimeout, "drain-timeout", o.DrainTimeout, "How long after that requests that wait or are being answered may take.")
@@ -98,7 +98,7 @@ func New() *cobra.Command {
 	f.IntVar(&o.MaxHeldRequests, "max-held-requests", o.MaxHeldRequests, "The most requests that may wait for pods, of all apps together; one more is answered with 503. Each takes about 8 kB of memory, its head and body not counted.")
 	f.Var(&o.MaxHeldBytes, "max-held-bytes", "How much memory the heads and bodies of the requests that wait may take, of all apps together: a half for heads, a half for bodies, and no app more than a quarter. Of bodies no more is read then, but those of HTTP/2, which come unread, are answered with 503, as are requests whose heads are too many.")
 	f.StringSliceVar(&o.TrustedProxies, "trusted-proxies", o.TrustedProxies, "Networks (CIDR) of the proxies in front whose X-Forwarded-For, -Proto and -Host, and Forwarded, are kept and extended; those of others are replaced.")
-	o.MetricsFrom.AddFlag(f)
+	o.Metrics.AddFlags(f)
 	o.TLS.addFlags(f)
 	o.addFlags(f)
 	applyLogging = logging.AddFlags(f)
@@ -165,7 +165,11 @@ func (o *Options) Run(ctx context.Context) error {
 			return err
 		}
 	}
-	return i.run(ctx, listeners[0], listeners[1], listeners[2], listeners[3])
+	metrics, err := o.Metrics.Open(o.TLSDir, queue.MutualTLS)
+	if err != nil {
+		return err
+	}
+	return i.run(ctx, listeners[0], listeners[1], listeners[2], listeners[3], metrics)
 }
 
 // interceptor is the running parts.
@@ -238,9 +242,9 @@ func quick(config *rest.Config) *rest.Config {
 	return c
 }
 
-// run serves, with TLS if there is a listener for it, until the context ends, then, in this order: is not ready any more, goes on for the shutdown delay, takes no new
+// run serves, with TLS if there is a listener for it, and metrics by themselves if there is one for them, until the context ends, then, in this order: is not ready any more, goes on for the shutdown delay, takes no new
 // connection, finishes what it has, ends the count streams, and is not live any more.
-func (i *interceptor) run(ctx context.Context, requests, asked, counts, secure net.Listener) error {
+func (i *interceptor) run(ctx context.Context, requests, asked, counts, secure, metrics net.Listener) error {
 	defer i.options.tell()()
 	// Whatever fails ends everything.
 	group, failed := errgroup.WithContext(context.Background())
@@ -290,6 +294,11 @@ func (i *interceptor) run(ctx context.Context, requests, asked, counts, secure n
 	group.Go(func() error { i.publisher.Run(publishing); return nil })
 	group.Go(func() error { return closed(server.Serve(requests)) })
 	group.Go(func() error { return closed(adminServer.Serve(admin.Listener(asked))) })
+	metricsServer := i.options.Metrics.NewServer(i.metrics())
+	if metrics != nil {
+		group.Go(func() error { return closed(metricsServer.Serve(metrics)) })
+		klog.InfoS("Serving with mutual TLS", "metrics", metrics.Addr().String())
+	}
 	group.Go(func() error { return countsServer.Serve(netutil.LimitListener(counts, 1000)) })
 	klog.InfoS("Serving", "requests", requests.Addr().String(), "maxConnections", i.options.MaxConnections, "admin", asked.Addr().String(), "counts", counts.Addr().String())
 
@@ -316,6 +325,7 @@ func (i *interceptor) run(ctx context.Context, requests, asked, counts, secure n
 		stop()
 		i.handler.Close()
 		_ = adminServer.Close()
+		_ = metricsServer.Close()
 		klog.InfoS("Ended")
 		return nil
 	})
@@ -372,9 +382,13 @@ func (i *interceptor) admin() http.Handler {
 		}
 		fmt.Fprintln(w, "ok")
 	})
-	mux.Handle("GET /metrics", i.options.MetricsFrom.Only(promhttp.HandlerFor(i.registry, promhttp.HandlerOpts{})))
+	i.options.Metrics.Beside(mux, i.metrics())
 	mux.Handle("/debug/", i.debug())
 	return mux
+}
+
+func (i *interceptor) metrics() http.Handler {
+	return promhttp.HandlerFor(i.registry, promhttp.HandlerOpts{})
 }
 
 func closed(err error) error {

@@ -88,7 +88,7 @@ func live(t *testing.T, delay, drain time.Duration) *life {
 	l.requests, l.admin = requests.Addr().String(), admin.Addr().String()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- l.run(ctx, requests, admin, counts, nil) }()
+	go func() { ended <- l.run(ctx, requests, admin, counts, nil, nil) }()
 	l.end, l.ended = cancel, ended
 	t.Cleanup(cancel)
 	l.eventually("it is ready", func() bool { return l.readiness() == http.StatusOK })

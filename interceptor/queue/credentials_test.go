@@ -9,8 +9,13 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
+	"io"
+	"log"
 	"math/big"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"testing"
@@ -125,15 +130,74 @@ func TestOnlyCertificatesOfTheAuthorityReadCountsAndNewOnesArePickedUp(t *testin
 	_, err = handshake(server, foreign)
 	require.Error(t, err, "a client and a server of different authorities")
 
+	for _, name := range []string{"kedahttp-interceptor", "kedahttp-keda", "kedahttp-metrics"} {
+		dir := t.TempDir()
+		ours.write(t, dir, name)
+		other, err := clientCredentials(dir, serverName, time.Hour)
+		require.NoError(t, err)
+		_, err = handshake(server, other)
+		require.ErrorContains(t, err, "not for "+name)
+	}
+
 	// The authority is replaced: first at the server, then at the client.
 	next := newAuthority(t, "next")
 	next.write(t, serverDir, "kedahttp-interceptor")
 	require.Eventually(t, func() bool { _, err := handshake(server, client); return err != nil }, patience, 10*time.Millisecond)
-	next.write(t, clientDir, "kedahttp-scaler-2")
+	next.write(t, clientDir, "kedahttp-apiserver")
 	require.Eventually(t, func() bool {
 		name, err := handshake(server, client)
-		return err == nil && name == "kedahttp-scaler-2"
+		return err == nil && name == "kedahttp-apiserver"
 	}, patience, 10*time.Millisecond)
+}
+
+func TestWhoIsNoPartIsAnsweredByMutualTLS(t *testing.T) {
+	ours, theirs := newAuthority(t, "ours"), newAuthority(t, "theirs")
+	dir := t.TempDir()
+	ours.write(t, dir, "kedahttp-interceptor")
+	config, err := MutualTLS(dir)
+	require.NoError(t, err)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, r.TLS.PeerCertificates[0].Subject.CommonName) //nolint:errcheck // the test sees
+	}))
+	server.Listener = tls.NewListener(server.Listener, config)
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.Start()
+	t.Cleanup(server.Close)
+	ask := func(by *authority, trusted *authority) (string, error) {
+		pool := x509.NewCertPool()
+		pool.AddCert(trusted.cert)
+		client := tls.Config{RootCAs: pool, ServerName: serverName}
+		if by != nil {
+			own := t.TempDir()
+			by.write(t, own, "prometheus")
+			pair, err := tls.LoadX509KeyPair(filepath.Join(own, certificateFile), filepath.Join(own, keyFile))
+			require.NoError(t, err)
+			client.Certificates = []tls.Certificate{pair}
+		}
+		transport := &http.Transport{TLSClientConfig: &client}
+		defer transport.CloseIdleConnections()
+		res, err := (&http.Client{Transport: transport, Timeout: patience}).Get("https://" + server.Listener.Addr().String())
+		if err != nil {
+			return "", err
+		}
+		defer res.Body.Close() //nolint:errcheck // only read
+		text, err := io.ReadAll(res.Body)
+		return string(text), err
+	}
+	name, err := ask(ours, ours)
+	require.NoError(t, err)
+	require.Equal(t, "prometheus", name)
+	_, err = ask(nil, ours)
+	require.ErrorContains(t, err, "certificate required")
+	_, err = ask(theirs, ours)
+	require.Error(t, err)
+	res, err := http.Get("http://" + server.Listener.Addr().String())
+	require.NoError(t, err)
+	_ = res.Body.Close()
+	require.Equal(t, http.StatusBadRequest, res.StatusCode)
+
+	theirs.write(t, dir, "kedahttp-interceptor")
+	require.Eventually(t, func() bool { _, err := ask(theirs, theirs); return err == nil }, patience, 10*time.Millisecond)
 }
 
 func TestFilesThatAreMissingAreNamed(t *testing.T) {

@@ -48,7 +48,7 @@ type Options struct {
 	KEDACert, KEDAKey, KEDAClientCA string
 	ActiveFor                       time.Duration
 	MaxStreams                      int
-	MetricsFrom                     admin.Networks
+	Metrics                         admin.Metrics
 	CountsGrace                     time.Duration
 	ShutdownDelay                   time.Duration
 	// stopWithin is how long calls that do not end by themselves are waited for at the end.
@@ -85,7 +85,7 @@ func New() *cobra.Command {
 	f.StringVar(&o.AdminListen, "admin-listen", o.AdminListen, "Where /livez, /readyz and /metrics are served, and, to nobody but who is in the pod (kubectl port-forward is), PUT /debug/flags/v.")
 	f.StringVar(&o.Namespace, "namespace", o.Namespace, "The namespace of the interceptors. Default: that of the pod that this runs in.")
 	f.StringVar(&o.CountsService, "counts-service", o.CountsService, "The Service whose endpoints are the interceptors' counts.")
-	f.StringVar(&o.TLSDir, "tls-dir", o.TLSDir, "The directory of tls.crt, tls.key and ca.crt for reading the counts. Changes are picked up.")
+	f.StringVar(&o.TLSDir, "tls-dir", o.TLSDir, "The directory of tls.crt, tls.key and ca.crt for reading the counts, and for --metrics-listen. Changes are picked up.")
 	f.StringVar(&o.KEDACert, "keda-tls-cert", "", "A file with the certificate that KEDA is served with. Default: it is served without TLS. Changes are picked up.")
 	f.StringVar(&o.KEDAKey, "keda-tls-key", "", "A file with the key of --keda-tls-cert.")
 	f.StringVar(&o.KEDAClientCA, "keda-tls-client-ca", "", "A file with the authority of the certificate that KEDA must have. Default: it need not have one.")
@@ -93,7 +93,7 @@ func New() *cobra.Command {
 	f.IntVar(&o.MaxStreams, "max-streams", o.MaxStreams, "The most streams that there may be, of all who ask: KEDA has one or two for each ScaledObject. Without one it hears of an app only when it asks, and is answered. One more fails with ResourceExhausted. Each takes about 10 kB of memory.")
 	f.DurationVar(&o.CountsGrace, "counts-grace", o.CountsGrace, "How long the last counts of an interceptor that was lost are used.")
 	f.DurationVar(&o.ShutdownDelay, "shutdown-delay", o.ShutdownDelay, "How long KEDA is still answered after the signal to end, so that it finds another scaler first.")
-	o.MetricsFrom.AddFlag(f)
+	o.Metrics.AddFlags(f)
 	applyLogging = logging.AddFlags(f)
 	return cmd
 }
@@ -172,10 +172,15 @@ func (o *Options) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return o.serve(ctx, requests, admin, informer, collector)
+	metrics, err := o.Metrics.Open(o.TLSDir, queue.MutualTLS)
+	if err != nil {
+		return err
+	}
+	return o.serve(ctx, requests, admin, metrics, informer, collector)
 }
 
-func (o *Options) serve(ctx context.Context, requests, asked net.Listener, informer cache.SharedIndexInformer, collector *queue.Collector) error {
+// serve serves, metrics by themselves if there is a listener for them, until the context ends.
+func (o *Options) serve(ctx context.Context, requests, asked, metrics net.Listener, informer cache.SharedIndexInformer, collector *queue.Collector) error {
 	server := scaler.NewServer(scaler.Config{
 		Source: collector, Apps: apps{informer}, Clock: clock.RealClock{}, ActiveFor: o.ActiveFor,
 	})
@@ -227,7 +232,9 @@ func (o *Options) serve(ctx context.Context, requests, asked net.Listener, infor
 		}
 		return nil
 	}
-	adminServer := &http.Server{Handler: o.admin(ready, collector, calls), ReadTimeout: 10 * time.Second, IdleTimeout: time.Minute}
+	told := promhttp.HandlerFor(newRegistry(collector, calls), promhttp.HandlerOpts{})
+	metricsServer := o.Metrics.NewServer(told)
+	adminServer := &http.Server{Handler: o.admin(ready, told), ReadTimeout: 10 * time.Second, IdleTimeout: time.Minute}
 
 	group, failed := errgroup.WithContext(context.Background())
 	last, stop := context.WithCancel(failed)
@@ -238,12 +245,11 @@ func (o *Options) serve(ctx context.Context, requests, asked net.Listener, infor
 	group.Go(func() error { return collector.Run(last) })
 	group.Go(func() error { server.Run(telling); return nil })
 	group.Go(func() error { return grpcServer.Serve(netutil.LimitListener(requests, mostConnections)) })
-	group.Go(func() error {
-		if err := adminServer.Serve(admin.Listener(asked)); !errors.Is(err, http.ErrServerClosed) {
-			return err
-		}
-		return nil
-	})
+	group.Go(func() error { return closed(adminServer.Serve(admin.Listener(asked))) })
+	if metrics != nil {
+		group.Go(func() error { return closed(metricsServer.Serve(metrics)) })
+		klog.InfoS("Serving with mutual TLS", "metrics", metrics.Addr().String())
+	}
 	group.Go(func() error {
 		ticker := time.NewTicker(200 * time.Millisecond)
 		defer ticker.Stop()
@@ -281,13 +287,21 @@ func (o *Options) serve(ctx context.Context, requests, asked net.Listener, infor
 		timer.Stop()
 		stop()
 		_ = adminServer.Close()
+		_ = metricsServer.Close()
 		klog.InfoS("Ended")
 		return nil
 	})
 	return group.Wait()
 }
 
-func (o *Options) admin(ready func() error, collector *queue.Collector, calls *calls) http.Handler {
+func closed(err error) error {
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+func (o *Options) admin(ready func() error, metrics http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
@@ -300,6 +314,6 @@ func (o *Options) admin(ready func() error, collector *queue.Collector, calls *c
 	debug := http.NewServeMux()
 	debug.HandleFunc(admin.VerbosityPattern, admin.Verbosity)
 	mux.Handle("/debug/", admin.FromInside(debug))
-	mux.Handle("GET /metrics", o.MetricsFrom.Only(promhttp.HandlerFor(newRegistry(collector, calls), promhttp.HandlerOpts{})))
+	o.Metrics.Beside(mux, metrics)
 	return mux
 }

@@ -86,7 +86,7 @@ func serveCounts(t *testing.T, interceptors cache.ListerWatcher, change func(*Op
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &serving{address: requests.Addr().String(), admin: admin.Addr().String(), requests: requests, end: cancel, ended: make(chan error, 1)}
 	go func() {
-		s.ended <- o.serve(ctx, requests, admin, cache.NewSharedIndexInformer(apps, &v1alpha1.HTTPApp{}, 0, cache.Indexers{}), collector)
+		s.ended <- o.serve(ctx, requests, admin, nil, cache.NewSharedIndexInformer(apps, &v1alpha1.HTTPApp{}, 0, cache.Indexers{}), collector)
 	}()
 	t.Cleanup(func() { cancel(); <-s.ended })
 	return s

@@ -150,7 +150,7 @@ func TestWithNetworkPoliciesItIsWhatTheComponentForKustomizeSays(t *testing.T) {
 
 // Each port that a part listens on is in its policy, and the counts and the scaler's are for those who ask there.
 func TestNetworkPoliciesKnowEveryPortAndWhoAsksThere(t *testing.T) {
-	all := template(t, "--set", "networkPolicies.enabled=true,networkPolicies.metricsFrom[0].namespaceSelector.matchLabels.team=sre")
+	all := template(t, "--set", "mutualTLS.metrics=true,networkPolicies.enabled=true,networkPolicies.metricsFrom[0].namespaceSelector.matchLabels.team=sre")
 	peers := map[string]string{}
 	for _, part := range []string{"apiserver", "interceptor", "scaler"} {
 		var policy networkingv1.NetworkPolicy
@@ -175,11 +175,30 @@ func TestNetworkPoliciesKnowEveryPortAndWhoAsksThere(t *testing.T) {
 		require.Empty(t, known, "ports that the %s does not have", part)
 	}
 	require.Equal(t, map[string]string{
-		"interceptor counts": "<none>app.kubernetes.io/name in (kedahttp-apiserver,kedahttp-scaler)",
-		"interceptor admin":  "team=sre<none>",
-		"scaler admin":       "team=sre<none>",
-		"scaler grpc":        "kubernetes.io/metadata.name=keda<none>",
+		"interceptor counts":  "<none>app.kubernetes.io/name in (kedahttp-apiserver,kedahttp-scaler)",
+		"interceptor admin":   "team=sre<none>",
+		"interceptor metrics": "team=sre<none>",
+		"scaler admin":        "team=sre<none>",
+		"scaler metrics":      "team=sre<none>",
+		"scaler grpc":         "kubernetes.io/metadata.name=keda<none>",
 	}, peers)
+}
+
+// Without, beside and behind all that it changes.
+func TestWithMutualTLSItIsWhatTheComponentsForKustomizeSay(t *testing.T) {
+	same(t, built(t, "mutual-tls/keda"), template(t, "--set", "mutualTLS.keda=true"))
+	same(t, built(t, "mutual-tls/metrics"), template(t, "--set", "mutualTLS.metrics=true"))
+	const both = "mutualTLS.keda=true,mutualTLS.metrics=true"
+	same(t, built(t, "network-policies", "mutual-tls/keda", "mutual-tls/metrics"), template(t, "--set", both+",networkPolicies.enabled=true"))
+	want := built(t, "monitoring", "interceptor-autoscaling/keda", "mutual-tls/keda", "mutual-tls/metrics", "cert-manager")
+	got := template(t, "--set", both+",serviceMonitors.enabled=true,interceptor.autoscaling.enabled=true,certManager.enabled=true")
+	for _, name := range []string{"PodMonitor kedahttp-interceptor", "PodMonitor kedahttp-scaler", "ServiceMonitor kedahttp-apiserver", "ScaledObject kedahttp-interceptor"} {
+		require.Equal(t, want[name].Object["spec"], got[name].Object["spec"], name)
+	}
+	for name := range template(t, "--set", both+",scaler.enabled=false") {
+		require.NotContains(t, name, "keda-tls")
+	}
+	require.Contains(t, template(t, "--set", both+",mutualTLS.kedaNamespace=scaling")["Secret kedahttp-keda-tls"].GetNamespace(), "scaling")
 }
 
 func TestWithCertManagerItIsWhatTheComponentForKustomizeSays(t *testing.T) {
@@ -272,7 +291,7 @@ func TestItIsWellFormedWithEachOfItsValues(t *testing.T) {
 	for what, values := range map[string][]string{
 		"defaults":   nil,
 		"large":      {"--values", filepath.Join(artifacts, "chart", "values-large.yaml")},
-		"everything": {"--set", "certManager.enabled=true,networkPolicies.enabled=true,serviceMonitors.enabled=true,alerts.enabled=true,dashboard.enabled=true,externalMetrics=false,interceptor.defaultCertificate=wild,interceptor.accessLog=full,interceptor.drainTimeout=5m,publicPort=8080,publicTLSPort=8443,interceptor.service.type=NodePort,interceptor.service.nodePorts.http=30080,scaler.replicas=2,interceptor.trustedProxies={10.0.0.0/8,fd00::/8}"},
+		"everything": {"--set", "certManager.enabled=true,networkPolicies.enabled=true,mutualTLS.keda=true,mutualTLS.metrics=true,serviceMonitors.enabled=true,alerts.enabled=true,dashboard.enabled=true,externalMetrics=false,interceptor.defaultCertificate=wild,interceptor.accessLog=full,interceptor.drainTimeout=5m,publicPort=8080,publicTLSPort=8443,interceptor.service.type=NodePort,interceptor.service.nodePorts.http=30080,scaler.replicas=2,interceptor.trustedProxies={10.0.0.0/8,fd00::/8}"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			_, err := run(t, append([]string{"lint", "--strict", filepath.Join(artifacts, "chart")}, values...)...)

@@ -43,8 +43,11 @@ type monitor struct {
 		PodMetricsEndpoints, Endpoints []struct {
 			Port, Path, Scheme string
 			HonorLabels        bool
-			TLSConfig          struct{ InsecureSkipVerify bool }
-			BearerTokenFile    string
+			TLSConfig          struct {
+				CA         struct{ Secret struct{ Name, Key string } }
+				ServerName string
+			}
+			BearerTokenFile string
 		}
 	}
 }
@@ -106,8 +109,8 @@ func (u user) jobs(token string) []any {
 			if e.BearerTokenFile != "" {
 				job["authorization"] = authorization
 			}
-			if e.TLSConfig.InsecureSkipVerify {
-				job["tls_config"] = insecure
+			if ca := e.TLSConfig.CA.Secret; ca.Name != "" {
+				job["tls_config"] = map[string]any{"ca": string(u.secret(systemNamespace, ca.Name).Data[ca.Key]), "server_name": e.TLSConfig.ServerName}
 			}
 			jobs = append(jobs, job)
 		}

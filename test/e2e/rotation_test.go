@@ -59,7 +59,7 @@ func TestWithoutKEDAEveryCertificateIsReplacedTwiceUnderLoadAndNoCallFails(t *te
 		for what, serial := range h.known() {
 			note(what, serial)
 		}
-		if len(seen) != 4+2+2 { // the Secrets, the API servers and the interceptors
+		if len(seen) != 5+2+2 { // the Secrets, the API servers and the interceptors
 			return fmt.Errorf("there are %v", slices.Sorted(maps.Keys(seen)))
 		}
 		for what, serials := range seen {

@@ -35,6 +35,16 @@ const (
 // operator is whoever runs kedahttp in the cluster.
 func operator(t *testing.T) user { return user{T: t, namespace: systemNamespace} }
 
+// secret reads a Secret as the cluster's administrator.
+func (u user) secret(namespace, name string) *corev1.Secret {
+	u.Helper()
+	var s corev1.Secret
+	if err := json.Unmarshal([]byte(operator(u.T).kubectl("get", "secret", "--namespace", namespace, name, "-o", "json")), &s); err != nil {
+		u.Fatal(err)
+	}
+	return &s
+}
+
 // administrator is the configuration of the cluster's administrator.
 func administrator(t *testing.T) *rest.Config {
 	t.Helper()

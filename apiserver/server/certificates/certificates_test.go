@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -211,6 +212,47 @@ func TestWhatIsOfNoUseIsMadeAnew(t *testing.T) {
 				t.Errorf("%s: %s: %v", name, leaf.Secret, err)
 			}
 		}
+	}
+}
+
+// Somebody who is no part has a Secret, in a namespace where nothing may be made: it is filled, and without it the server serves.
+func TestASecretElsewhereIsFilledAndNotMade(t *testing.T) {
+	w := newWorld(t, apiService("ns", "own", nil))
+	m := w.replica()
+	guest := Leaf{Namespace: "keda", Secret: "guest-tls", CommonName: "guest"}
+	m.Others = append(m.Others, guest)
+	w.ensure(m)
+	if err := m.keep(t.Context()); err == nil || !strings.Contains(err.Error(), "no Secret guest-tls in the namespace keda") {
+		t.Errorf("without the Secret: %v", err)
+	}
+	empty := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "keda", Name: "guest-tls", Labels: map[string]string{"of": "helm"}}, Type: corev1.SecretTypeOpaque}
+	if _, err := w.client.CoreV1().Secrets("keda").Create(t.Context(), empty, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	look := func() *corev1.Secret {
+		if err := m.keep(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		s, err := w.client.CoreV1().Secrets("keda").Get(t.Context(), "guest-tls", metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	ca, err := w.lives.parse(pairOf(w.secret(AuthoritySecret)), start)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := look()
+	if err := ca.check(pairOf(first), guest, start); err != nil || !bytes.Equal(first.Data["ca.crt"], ca.bundle()) || first.Labels["of"] != "helm" {
+		t.Errorf("it is %v, with %v", err, first.Labels)
+	}
+	w.clock.SetTime(start.Add(w.lives.Leaf * 3 / 4))
+	if second := look(); bytes.Equal(first.Data[corev1.TLSCertKey], second.Data[corev1.TLSCertKey]) {
+		t.Error("it is not renewed")
+	}
+	if m.Expiries()["guest-tls"].IsZero() {
+		t.Error("nobody is told when it ends")
 	}
 }
 

@@ -18,7 +18,9 @@ type pair struct{ cert, key []byte }
 type Leaf struct {
 	// Secret is the name of its Secret, CommonName that of the part.
 	Secret, CommonName string
-	DNSNames           []string
+	// Namespace is that of a Secret which somebody else has made for it, for who is no part of kedahttp. Empty: the manager's own.
+	Namespace string
+	DNSNames  []string
 }
 
 // newAuthority makes a certificate authority.

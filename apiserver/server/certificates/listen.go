@@ -17,22 +17,13 @@ func (m *Manager) listen(ctx context.Context) <-chan struct{} {
 		default:
 		}
 	}
-	secrets := m.Client.CoreV1().Secrets(m.Namespace).Watch
-	for _, name := range append([]string{AuthoritySecret}, secretsOf(append([]Leaf{m.Own}, m.Others...))...) {
-		go m.hear(ctx, secrets, name, wake)
+	for _, leaf := range append([]Leaf{{Secret: AuthoritySecret}}, m.all()...) {
+		go m.hear(ctx, m.Client.CoreV1().Secrets(m.namespaceOf(leaf)).Watch, leaf.Secret, wake)
 	}
 	if m.APIService != "" {
 		go m.hear(ctx, m.Dynamic.Resource(apiServices).Watch, m.APIService, wake)
 	}
 	return changed
-}
-
-func secretsOf(leaves []Leaf) []string {
-	var names []string
-	for _, l := range leaves {
-		names = append(names, l.Secret)
-	}
-	return names
 }
 
 // hear calls wake after every change of the object, until the context ends.

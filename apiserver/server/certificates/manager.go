@@ -4,6 +4,7 @@ package certificates
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/x509"
 	"encoding/json"
@@ -38,7 +39,7 @@ type Config struct {
 	Client    kubernetes.Interface
 	Dynamic   dynamic.Interface
 	Namespace string
-	// Own is the leaf of this server, Others are those of the other parts.
+	// Own is the leaf of this server, Others are those of the other parts, and of those who ask them.
 	Own    Leaf
 	Others []Leaf
 	// APIService is told the authority that signed Own, if it is served by Service in Namespace. Empty: none is told.
@@ -88,13 +89,13 @@ func (m *Manager) Run(ctx context.Context) {
 	}
 }
 
-// Ensure makes or renews what has to be, and takes over what there is.
+// Ensure makes or renews what has to be for this server to serve, and takes over what there is.
 func (m *Manager) Ensure(ctx context.Context) error {
 	ca, err := m.authority(ctx)
 	if err != nil {
 		return err
 	}
-	return m.leaves(ctx, ca)
+	return m.leaves(ctx, ca, func(l Leaf) bool { return l.Namespace == "" })
 }
 
 // keep is Ensure for a server that serves: the host is told whom to trust before it meets a certificate of theirs.
@@ -103,7 +104,11 @@ func (m *Manager) keep(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(m.publish(ctx, ca.bundle()), m.leaves(ctx, ca))
+	return errors.Join(
+		m.publish(ctx, ca.bundle()),
+		m.leaves(ctx, ca, func(l Leaf) bool { return l.Namespace == "" }),
+		m.leaves(ctx, ca, func(l Leaf) bool { return l.Namespace != "" }),
+	)
 }
 
 // authority returns the authority, made if there is none. When it is another one than before, what was trusted before is for
@@ -111,8 +116,8 @@ func (m *Manager) keep(ctx context.Context) error {
 func (m *Manager) authority(ctx context.Context) (*authority, error) {
 	known := [][]byte{m.current.bundle()}
 	var pairs []pair
-	for _, leaf := range append([]Leaf{m.Own}, m.Others...) {
-		s, err := m.Client.CoreV1().Secrets(m.Namespace).Get(ctx, leaf.Secret, metav1.GetOptions{})
+	for _, leaf := range m.all() {
+		s, err := m.Client.CoreV1().Secrets(m.namespaceOf(leaf)).Get(ctx, leaf.Secret, metav1.GetOptions{})
 		if err != nil && !apierrors.IsNotFound(err) {
 			return nil, fmt.Errorf("reading the Secret %s: %w", leaf.Secret, err)
 		}
@@ -124,7 +129,7 @@ func (m *Manager) authority(ctx context.Context) (*authority, error) {
 	now := m.Clock.Now()
 	var ca *authority
 	var looked seen
-	_, err := m.secret(ctx, AuthoritySecret, func(s *corev1.Secret) (err error) {
+	_, err := m.secret(ctx, Leaf{Secret: AuthoritySecret}, func(s *corev1.Secret) (err error) {
 		if ca, err = m.Lifetimes.parse(pairOf(s), now); err != nil {
 			return err
 		}
@@ -182,11 +187,18 @@ func (s seen) look(ca *authority, pairs []pair, now time.Time) seen {
 	return s
 }
 
-// leaves makes the leaves that have to be made, and takes over this server's.
-func (m *Manager) leaves(ctx context.Context, ca *authority) error {
+func (m *Manager) all() []Leaf { return append([]Leaf{m.Own}, m.Others...) }
+
+func (m *Manager) namespaceOf(l Leaf) string { return cmp.Or(l.Namespace, m.Namespace) }
+
+// leaves makes those of some leaves that have to be made, and takes over this server's.
+func (m *Manager) leaves(ctx context.Context, ca *authority, which func(Leaf) bool) error {
 	now, bundle := m.Clock.Now(), ca.bundle()
-	for _, leaf := range append([]Leaf{m.Own}, m.Others...) {
-		s, err := m.secret(ctx, leaf.Secret, func(s *corev1.Secret) error {
+	for _, leaf := range m.all() {
+		if !which(leaf) {
+			continue
+		}
+		s, err := m.secret(ctx, leaf, func(s *corev1.Secret) error {
 			if err := ca.check(pairOf(s), leaf, now); err != nil {
 				return err
 			}
@@ -221,15 +233,17 @@ func pairOf(s *corev1.Secret) pair {
 	return pair{cert: s.Data[corev1.TLSCertKey], key: s.Data[corev1.TLSPrivateKeyKey]}
 }
 
-// secret returns a Secret that passes the check, made or changed by fill if it does not. Of several replicas that make one,
+// secret returns a leaf's Secret that passes the check, made or changed by fill if it does not. Of several replicas that make one,
 // the first wins and the others take its over.
-func (m *Manager) secret(ctx context.Context, name string, check, fill func(*corev1.Secret) error) (*corev1.Secret, error) {
-	secrets := m.Client.CoreV1().Secrets(m.Namespace)
+func (m *Manager) secret(ctx context.Context, leaf Leaf, check, fill func(*corev1.Secret) error) (*corev1.Secret, error) {
+	name, secrets := leaf.Secret, m.Client.CoreV1().Secrets(m.namespaceOf(leaf))
 	var made *corev1.Secret
 	for {
 		s, err := secrets.Get(ctx, name, metav1.GetOptions{})
 		missing := apierrors.IsNotFound(err)
 		switch {
+		case missing && leaf.Namespace != "":
+			return nil, fmt.Errorf("there is no Secret %s in the namespace %s to put a certificate into", name, leaf.Namespace)
 		case missing:
 			s = &corev1.Secret{
 				ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"app.kubernetes.io/managed-by": "kedahttp", "app.kubernetes.io/part-of": "kedahttp"}},
