@@ -42,7 +42,7 @@ test-e2e-without-keda: bin/cluster bin/kubectl-http ## What is different without
 	go test -tags e2e,withoutkeda -count 1 -parallel 4 -timeout 20m -run '$(or $(RUN),^TestWithoutKEDA)' ./test/e2e
 
 .PHONY: test-e2e-chart
-test-e2e-chart: bin/cluster bin/kubectl-http bin/tools/helm ## The Helm chart: installed, upgraded, rolled back and removed, in a cluster that has nothing of kedahttp.
+test-e2e-chart: bin/cluster bin/kubectl-http bin/tools/helm bin/tools/hey ## The Helm chart: installed, upgraded, rolled back and removed under load, in a cluster that has nothing of kedahttp.
 	go test -tags e2e,chart -count 1 -timeout 20m -run '^TestChart' ./test/e2e
 
 .PHONY: test-long
@@ -141,11 +141,13 @@ clean: ## Remove bin/. Clusters and their cache stay.
 	rm -rf bin
 
 # Go knows best what is stale.
-.PHONY: bin/cluster bin/kubectl-http bin/tools/helm bin/tools/prometheus bin/tools/traefik bin/tools/cert-manager
+.PHONY: bin/cluster bin/kubectl-http bin/tools/helm bin/tools/hey bin/tools/prometheus bin/tools/traefik bin/tools/cert-manager
 bin/cluster:
 	@go -C hack/cluster build -o ../../bin/cluster .
 bin/tools/helm:
 	@go -C hack/tools build -o ../../bin/tools/helm helm.sh/helm/v4/cmd/helm
+bin/tools/hey:
+	@go -C hack/tools build -o ../../bin/tools/hey github.com/rakyll/hey
 # Without the clients of the clouds where it could look for what to scrape.
 bin/tools/prometheus:
 	@go -C hack/tools/prometheus build -tags remove_all_sd -o ../../../bin/tools/ github.com/prometheus/prometheus/cmd/prometheus

@@ -6,6 +6,6 @@ package e2e
 const defaultCluster = "e2e-chart"
 
 var (
-	upFlags      = []string{"--without-keda", "--enforce-network-policies", "--sync", "2s"}
+	upFlags      = []string{"--enforce-network-policies", "--sync", "2s"}
 	installFlags = []string{"--images-only"}
 )

@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -42,24 +43,14 @@ func readPages(t *testing.T, which func(name string) bool) {
 	if err != nil || len(names) == 0 {
 		t.Fatalf("there are no pages: %v", err)
 	}
-	for name, image := range images {
-		tag := exec.Command("ctr", "--address", os.Getenv("KEDAHTTP_CONTAINERD"), "-n", "k8s.io", "images", "tag", "--force", "docker.io/kedahttp/"+image+":dev", name)
-		if out, err := tag.CombinedOutput(); err != nil {
-			t.Fatalf("%s cannot be called %s: %v\n%s", image, name, err, out)
-		}
-	}
+	tagImages(t)
 	for _, name := range names {
 		if !which(filepath.Base(name)) {
 			continue
 		}
 		t.Run(filepath.Base(name), func(t *testing.T) {
-			text, err := os.ReadFile(name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			p := page{user: newUser(t), dir: t.TempDir()}
-			p.environment = append(os.Environ(), "KUBECONFIG="+p.kubeconfig())
-			for _, m := range fence.FindAllStringSubmatch(string(text), -1) {
+			p := newPage(newUser(t))
+			for _, m := range p.blocks(name) {
 				if m[1] == "console" {
 					p.console(m[3])
 				} else if file := strings.TrimSpace(m[2]); file != "" {
@@ -69,6 +60,67 @@ func readPages(t *testing.T, which func(name string) bool) {
 				}
 			}
 		})
+	}
+}
+
+// The README's commands are of a cluster whose domain is example.com, and of the namespace default; each block is one shell's.
+func TestTheReadmeIsTrue(t *testing.T) {
+	tagImages(t)
+	p := newPage(onlyUser(t))
+	_, port, err := net.SplitHostPort(environment.interceptor)
+	if err != nil {
+		t.Fatal(err)
+	}
+	here := strings.NewReplacer(
+		"hello.default.example.com", p.host("hello")+":"+port, "default/hello", p.namespace+"/hello",
+		"get httpapps -w", "get httpapps", // it ends
+		" 9901 &\n", " 9901 &\ntrap 'curl --silent -X PUT -d 0 localhost:9901/debug/flags/v; kill %1' EXIT\nuntil curl --silent --output /dev/null localhost:9901/livez; do sleep 0.1; done\n",
+	)
+	scripts := 0
+	for _, m := range p.blocks("../../README.md") {
+		if m[1] != "console" {
+			continue
+		}
+		scripts++
+		var script strings.Builder
+		script.WriteString("set -e\n")
+		for line := range strings.Lines(m[3]) {
+			if command, ok := strings.CutPrefix(line, "$ "); ok {
+				script.WriteString(strings.Replace(command, "curl ", "curl --fail ", 1))
+			}
+		}
+		p.run(here.Replace(script.String()), "")
+	}
+	if scripts != 2 {
+		t.Errorf("there are %d blocks of commands", scripts)
+	}
+}
+
+func newPage(u user) page {
+	u.Helper()
+	p := page{user: u, dir: u.TempDir()}
+	p.environment = append(os.Environ(), "KUBECONFIG="+p.kubeconfig())
+	return p
+}
+
+// blocks are a file's, with their kind, the name of a file, and the text.
+func (p page) blocks(name string) [][]string {
+	p.Helper()
+	text, err := os.ReadFile(name)
+	if err != nil {
+		p.Fatal(err)
+	}
+	return fence.FindAllStringSubmatch(string(text), -1)
+}
+
+// tagImages gives the images of the tests the names that they have in the pages.
+func tagImages(t *testing.T) {
+	t.Helper()
+	for name, image := range images {
+		tag := exec.Command("ctr", "--address", os.Getenv("KEDAHTTP_CONTAINERD"), "-n", "k8s.io", "images", "tag", "--force", "docker.io/kedahttp/"+image+":dev", name)
+		if out, err := tag.CombinedOutput(); err != nil {
+			t.Fatalf("%s cannot be called %s: %v\n%s", image, name, err, out)
+		}
 	}
 }
 
