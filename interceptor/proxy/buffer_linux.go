@@ -18,6 +18,9 @@ type input struct {
 	b     []byte
 	block *block
 	wait  *wait
+	bulk  *bulk
+	// much says that much is to come: it is read in larger parts.
+	much bool
 }
 
 // await has the next bytes read into as little memory as most heads need.
@@ -31,6 +34,9 @@ func (i *input) await() {
 // room returns where to read to, at least one byte.
 func (i *input) room() []byte {
 	switch {
+	case i.b == nil && i.much:
+		i.bulk = bulks.Get().(*bulk)
+		i.b = i.bulk[:0]
 	case i.b == nil:
 		i.block = blocks.Get().(*block)
 		i.b = i.block[:0]
@@ -59,7 +65,10 @@ func (i *input) free() {
 	if i.wait != nil {
 		waits.Put(i.wait)
 	}
-	i.b, i.block, i.wait = nil, nil, nil
+	if i.bulk != nil {
+		bulks.Put(i.bulk)
+	}
+	i.b, i.block, i.wait, i.bulk = nil, nil, nil, nil
 }
 
 // shrink puts the bytes into memory of just their size, for as long as they have to wait.

@@ -150,6 +150,7 @@ func (c *client) finish() {
 	c.timeouts.end()
 	c.deactivate()
 	c.pump.stop(c)
+	c.sent.free()
 	c.pump, c.timeouts = nil, nil
 	c.release()
 	c.ticket.Done()

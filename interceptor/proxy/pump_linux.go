@@ -68,8 +68,9 @@ func (p *pump) run(c *client, l *link) {
 			done = p.left == 0
 		}
 		p.last.Store(done)
-		c.sent.add(p.in.b[:n], received)
+		c.sent.add(p.in.b[:n], mostUnreceived, received)
 		p.err = l.write(p.in.b[:n])
+		p.in.much = c.sent.lost && c.tls == nil // a record of TLS is no longer than a block
 		p.in.drop(n)
 		if p.err != nil {
 			return // the pod may have answered before

@@ -10,21 +10,50 @@ import (
 // sent is what was sent of a body, for as long as it can be sent again.
 type sent struct {
 	b []byte
+	// bulk is the memory of b, if that is long.
+	bulk *bulk
 	// lost says that it is not all.
 	lost bool
 }
 
-// mostResent is how much of a body is kept for being sent again. It is more only while the pod's system has received nothing, and
-// that is no more than a system takes before something is received.
-const mostResent = 16 << 10
+const (
+	// mostResent is how much of a body is kept for being sent again.
+	mostResent = 16 << 10
+	// mostUnreceived is how much is as long as the pod's system has received nothing. Between machines that is about what a system takes
+	// before the first is received; on one it takes megabytes.
+	mostUnreceived = 64 << 10
+	// mostAhead is the same where net/http sends, which reads more than it has written.
+	mostAhead = 1 << 20
+)
 
-// add adds what is sent next.
-func (s *sent) add(p []byte, received func() bool) {
-	if s.lost = s.lost || len(s.b)+len(p) > mostResent && received(); s.lost {
-		s.b = nil
-	} else {
-		s.b = append(s.b, p...)
+// bulk is for the parts of long bodies.
+type bulk [mostUnreceived]byte
+
+var bulks = sync.Pool{New: func() any { return new(bulk) }}
+
+// add adds what is sent next, up to the most that is kept when nothing was received.
+func (s *sent) add(p []byte, most int, received func() bool) {
+	n := len(s.b) + len(p)
+	switch {
+	case s.lost:
+		return
+	case n > most || n > mostResent && received():
+		s.free()
+		s.lost = true
+		return
+	case n >= mostResent && n <= len(s.bulk) && s.bulk == nil: // more is to come
+		s.bulk = bulks.Get().(*bulk)
+		s.b = append(s.bulk[:0], s.b...)
 	}
+	s.b = append(s.b, p...)
+}
+
+// free leaves the memory to others.
+func (s *sent) free() {
+	if s.bulk != nil {
+		bulks.Put(s.bulk)
+	}
+	s.b, s.bulk = nil, nil
 }
 
 // sentBody is the body of a request that net/http sends, as often as it can.
@@ -94,7 +123,7 @@ func (s *sending) Read(p []byte) (n int, err error) {
 		n = copy(p, b.sent.b[s.at:])
 	default:
 		n, err = b.from.Read(p)
-		b.sent.add(p[:n], b.received)
+		b.sent.add(p[:n], mostAhead, b.received)
 	}
 	s.at += n
 	return n, err

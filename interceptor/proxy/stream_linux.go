@@ -192,6 +192,7 @@ func (x *asking) finish() {
 	x.timeouts.end()
 	x.deactivate()
 	_ = x.stopPump(nil)
+	x.sent.free()
 	x.timeouts = nil
 	x.release()
 	x.ticket.Done()
@@ -434,7 +435,7 @@ func (x *asking) forwardBody(p *pump, left int64, forward func(p []byte, end boo
 			x.abort(errClientGone)
 			return
 		}
-		x.sent.add(data, received)
+		x.sent.add(data, mostUnreceived, received)
 		if !on(data, err != nil) {
 			return
 		}
