@@ -23,7 +23,6 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/demand"
-	"github.com/kedahttp/kedahttp/apiserver/apis/apps/routes"
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 	"github.com/kedahttp/kedahttp/apiserver/workload"
 	"github.com/kedahttp/kedahttp/interceptor/queue"
@@ -59,13 +58,22 @@ type Scales interface {
 	Update(ctx context.Context, namespace string, ref v1alpha1.WorkloadReference, scale *autoscalingv1.Scale, opts metav1.UpdateOptions) (*autoscalingv1.Scale, error)
 }
 
+// Owners tell which apps own a route, and call changed when that, or an app, has changed: an owners.Owners.
+type Owners interface {
+	Owns(app types.NamespacedName) bool
+	Subscribe(changed func(app types.NamespacedName)) (end func())
+	HasSynced() bool
+}
+
 // Config is what an Activator works with. The informers are started by their owner.
 type Config struct {
 	Counts Counts
 	// Apps is an informer of *v1alpha1.HTTPApp, Deployments one of workload.NewDeploymentInformer.
 	Apps, Deployments cache.SharedIndexInformer
-	Scales            Scales
-	Events            record.EventRecorder
+	// Owners are those of the routes of these apps.
+	Owners Owners
+	Scales Scales
+	Events record.EventRecorder
 	// Workers is how many apps are woken at the same time; default 16.
 	Workers int
 }
@@ -74,7 +82,6 @@ type Config struct {
 type Activator struct {
 	Config
 	queue     workqueue.TypedRateLimitingInterface[types.NamespacedName]
-	routes    *routes.Index
 	subscribe func() changes
 
 	mu sync.Mutex
@@ -102,8 +109,8 @@ func New(config Config) (*Activator, error) {
 	switch {
 	case config.Counts == nil || config.Scales == nil || config.Events == nil:
 		return nil, errors.New("the activator needs counts, scales and a recorder of events")
-	case config.Apps == nil || config.Deployments == nil:
-		return nil, errors.New("the activator needs the informers of apps and of Deployments")
+	case config.Apps == nil || config.Deployments == nil || config.Owners == nil:
+		return nil, errors.New("the activator needs the informers of apps and of Deployments, and the owners of routes")
 	}
 	if config.Workers <= 0 {
 		config.Workers = defaultWorkers
@@ -116,7 +123,6 @@ func New(config Config) (*Activator, error) {
 		queue: workqueue.NewTypedRateLimitingQueueWithConfig(
 			workqueue.NewTypedItemExponentialFailureRateLimiter[types.NamespacedName](retryFirst, retryMost),
 			workqueue.TypedRateLimitingQueueConfig[types.NamespacedName]{Name: "activate"}),
-		routes:    routes.NewIndex(),
 		subscribe: func() changes { return config.Counts.Subscribe() },
 		written:   map[types.NamespacedName]written{},
 		looked:    map[types.NamespacedName]time.Time{},
@@ -129,11 +135,8 @@ func (a *Activator) Run(ctx context.Context) error {
 	defer wg.Wait()
 	defer a.queue.ShutDown()
 
-	apps, err := a.Apps.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(obj any) { a.appChanged(obj) },
-		UpdateFunc: func(_, obj any) { a.appChanged(obj) },
-		DeleteFunc: a.appGone,
-	})
+	defer a.Owners.Subscribe(a.offer)()
+	apps, err := a.Apps.AddEventHandler(cache.ResourceEventHandlerFuncs{DeleteFunc: a.appGone})
 	if err != nil {
 		return err
 	}
@@ -146,7 +149,7 @@ func (a *Activator) Run(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = a.Deployments.RemoveEventHandler(deployments) }()
-	if !cache.WaitForCacheSync(ctx.Done(), apps.HasSynced, deployments.HasSynced) {
+	if !cache.WaitForCacheSync(ctx.Done(), a.Owners.HasSynced, deployments.HasSynced) {
 		return nil // the context ended
 	}
 
@@ -157,7 +160,7 @@ func (a *Activator) Run(ctx context.Context) error {
 	}
 	// What waits since before the subscription.
 	for _, obj := range a.Apps.GetStore().List() {
-		a.appChanged(obj)
+		a.offer(nameOf(obj.(*v1alpha1.HTTPApp)))
 	}
 	for {
 		select {
@@ -171,26 +174,12 @@ func (a *Activator) Run(ctx context.Context) error {
 	}
 }
 
-func (a *Activator) appChanged(obj any) {
-	app, ok := obj.(*v1alpha1.HTTPApp)
-	if !ok {
-		return
-	}
-	for _, other := range a.routes.Set(app) {
-		a.offer(other)
-	}
-	a.offer(nameOf(app))
-}
-
 func (a *Activator) appGone(obj any) {
 	key, err := cache.DeletionHandlingObjectToName(obj)
 	if err != nil {
 		return
 	}
 	name := types.NamespacedName(key)
-	for _, other := range a.routes.Delete(name) {
-		a.offer(other)
-	}
 	a.mu.Lock()
 	delete(a.written, name)
 	delete(a.looked, name)
@@ -243,7 +232,7 @@ func (a *Activator) need(name types.NamespacedName) (*v1alpha1.HTTPApp, demanded
 		return nil, demanded{}
 	}
 	app, ok := obj.(*v1alpha1.HTTPApp)
-	if !ok || app.DeletionTimestamp != nil || app.Spec.Scaling.Paused || app.Spec.Scaling.Activation == v1alpha1.ActivationNever || !a.routes.Owns(name) {
+	if !ok || app.DeletionTimestamp != nil || app.Spec.Scaling.Paused || app.Spec.Scaling.Activation == v1alpha1.ActivationNever || !a.Owners.Owns(name) {
 		return nil, demanded{}
 	}
 	wanted := demanded{app: app, now: demand.Replicas(app, sample.Pending, sample.InFlight), pending: sample.Pending}

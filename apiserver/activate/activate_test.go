@@ -23,6 +23,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
+	"github.com/kedahttp/kedahttp/apiserver/owners"
 	"github.com/kedahttp/kedahttp/interceptor/queue"
 )
 
@@ -182,7 +183,11 @@ func newWorld(t *testing.T) *world {
 func (w *world) start() {
 	apps := cache.NewSharedIndexInformer(w.apps, &v1alpha1.HTTPApp{}, 0, cache.Indexers{})
 	deployments := cache.NewSharedIndexInformer(w.deployments, &appsv1.Deployment{}, 0, cache.Indexers{})
-	a, err := New(Config{Counts: w, Apps: apps, Deployments: deployments, Scales: w, Events: w.events})
+	known, err := owners.New(apps)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	a, err := New(Config{Counts: w, Apps: apps, Deployments: deployments, Owners: known, Scales: w, Events: w.events})
 	if err != nil {
 		w.t.Fatal(err)
 	}

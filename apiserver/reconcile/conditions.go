@@ -61,7 +61,7 @@ func find(conditions []metav1.Condition, kind string) *metav1.Condition {
 
 // routesCondition says whether the app owns what it claims.
 func (r *Reconciler) routesCondition(app *v1alpha1.HTTPApp) condition {
-	conflicts := r.routes.Conflicts(nameOf(app))
+	conflicts := r.Owners.Conflicts(nameOf(app))
 	if len(conflicts) == 0 {
 		return yes(v1alpha1.ConditionRoutesAccepted, "Accepted", "the app owns all of its routes")
 	}

@@ -55,7 +55,7 @@ type entry struct {
 // entriesOf are the hosts and paths that the app owns, in the order of its routes. Which headers requests need is for interceptors to see.
 func (r *Reconciler) entriesOf(app *v1alpha1.HTTPApp) []entry {
 	lost := map[routes.Key]bool{}
-	for _, c := range r.routes.Conflicts(nameOf(app)) {
+	for _, c := range r.Owners.Conflicts(nameOf(app)) {
 		lost[c.Key] = true
 	}
 	return entriesOf(app, lost)

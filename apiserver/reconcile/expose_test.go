@@ -18,10 +18,17 @@ import (
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 )
 
+// known are the owners of routes of whom nobody is told.
+type known struct{ *routes.Index }
+
+func (known) Subscribe(func(types.NamespacedName)) (end func()) { return func() {} }
+func (known) HasSynced() bool                                   { return true }
+
 // exposing is a reconciler that knows some classes, "*" before the name of the default one.
 func exposing(t *testing.T, classes ...string) *Reconciler {
 	t.Helper()
-	r := &Reconciler{routes: routes.NewIndex(), Config: Config{
+	r := &Reconciler{Config: Config{
+		Owners:             known{routes.NewIndex()},
 		InterceptorService: types.NamespacedName{Namespace: "system", Name: "interceptor"}, ClusterDomain: "cluster.local",
 	}}
 	r.exposure.classes = networkinginformers.NewIngressClassInformer(nil, 0, cache.Indexers{})
@@ -51,11 +58,11 @@ func exposed() *v1alpha1.HTTPApp {
 
 func TestAnIngressLeadsTheHostsAndPathsThatAreTheAppsToTheInterceptors(t *testing.T) {
 	r, app := exposing(t), exposed()
-	r.routes.Set(&v1alpha1.HTTPApp{
+	r.Owners.(known).Set(&v1alpha1.HTTPApp{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "other", Name: "older", CreationTimestamp: metav1.Unix(1, 0)},
 		Spec:       v1alpha1.HTTPAppSpec{Routes: []v1alpha1.Route{{Hosts: []string{"*.b.test"}}}},
 	})
-	r.routes.Set(app)
+	r.Owners.(known).Set(app)
 	ingress := ingressOf(app, &v1alpha1.ExposeIngress{TLSSecretName: "cert", Annotations: map[string]string{"a": "b"}}, "nginx", r.entriesOf(app))
 	if len(ingress.Spec.Rules) != 1 || ingress.Spec.Rules[0].Host != "a.test" {
 		t.Fatalf("its rules are %v, and *.b.test is another's", ingress.Spec.Rules)
@@ -114,7 +121,7 @@ func TestAnIngressIsOfTheClassThatIsAskedForOrThatItHasOrTheDefault(t *testing.T
 
 func TestAnHTTPRouteLeadsFromItsGatewaysToTheInterceptors(t *testing.T) {
 	r, app := exposing(t), exposed()
-	r.routes.Set(app)
+	r.Owners.(known).Set(app)
 	route := r.httpRoute(app, &v1alpha1.ExposeHTTPRoute{ParentRefs: []v1alpha1.GatewayReference{
 		{Name: "own"}, {Namespace: "gateways", Name: "public", SectionName: "web", Port: 80},
 	}}, r.entriesOf(app))

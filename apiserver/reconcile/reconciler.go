@@ -57,16 +57,26 @@ type StatusWriter interface {
 	UpdateStatus(ctx context.Context, app *v1alpha1.HTTPApp) error
 }
 
+// Owners tell which app owns a route, and call changed when that, or an app, has changed: an owners.Owners.
+type Owners interface {
+	Conflicts(app types.NamespacedName) []routes.Conflict
+	HostOwner(host string) *v1alpha1.HTTPApp
+	Subscribe(changed func(app types.NamespacedName)) (end func())
+	HasSynced() bool
+}
+
 // Config is what a Reconciler works with. The informers are started by their owner.
 type Config struct {
 	Client  kubernetes.Interface
 	Dynamic dynamic.Interface
 	// Apps is an informer of *v1alpha1.HTTPApp, Deployments one of workload.NewDeploymentInformer.
 	Apps, Deployments cache.SharedIndexInformer
-	Scales            *workload.Scales
-	Status            StatusWriter
-	Events            record.EventRecorder
-	Metrics           Metrics
+	// Owners are those of the routes of these apps.
+	Owners  Owners
+	Scales  *workload.Scales
+	Status  StatusWriter
+	Events  record.EventRecorder
+	Metrics Metrics
 	// ScalerAddress is where KEDA reaches the scaler.
 	ScalerAddress string
 	// ScalerAuthentication is the ClusterTriggerAuthentication with which KEDA speaks TLS to it, if there is one.
@@ -87,7 +97,6 @@ type Config struct {
 type Reconciler struct {
 	Config
 	queue         workqueue.TypedRateLimitingInterface[types.NamespacedName]
-	routes        *routes.Index
 	services      cache.SharedIndexInformer
 	pods          cache.SharedIndexInformer
 	scaledObjects cache.SharedIndexInformer
@@ -124,8 +133,8 @@ func New(config Config) (*Reconciler, error) {
 	switch {
 	case config.Client == nil || config.Dynamic == nil || config.Scales == nil:
 		return nil, errors.New("the reconciler needs clients of the cluster")
-	case config.Apps == nil || config.Deployments == nil:
-		return nil, errors.New("the reconciler needs the informers of apps and of Deployments")
+	case config.Apps == nil || config.Deployments == nil || config.Owners == nil:
+		return nil, errors.New("the reconciler needs the informers of apps and of Deployments, and the owners of routes")
 	case config.Metrics == nil:
 		return nil, errors.New("the reconciler needs to know who serves external metrics")
 	case config.Status == nil || config.Events == nil:
@@ -140,7 +149,6 @@ func New(config Config) (*Reconciler, error) {
 		queue: workqueue.NewTypedRateLimitingQueueWithConfig(
 			workqueue.NewTypedItemExponentialFailureRateLimiter[types.NamespacedName](retryFirst, retryMost),
 			workqueue.TypedRateLimitingQueueConfig[types.NamespacedName]{Name: "reconcile"}),
-		routes:   routes.NewIndex(),
 		services: coreinformers.NewFilteredServiceInformer(config.Client, metav1.NamespaceAll, 0, cache.Indexers{}, ours),
 		pods:     coreinformers.NewFilteredPodInformer(config.Client, metav1.NamespaceAll, 0, cache.Indexers{byApp: appOfLabel}, ours),
 		// All of them, and all HPAs: others' may scale an app's workload, too.
@@ -190,9 +198,10 @@ func (r *Reconciler) Run(ctx context.Context) error {
 	defer wg.Wait()
 	defer r.queue.ShutDown()
 
-	var registered []cache.ResourceEventHandlerRegistration
+	defer r.Owners.Subscribe(r.enqueue)()
+	synced := []cache.InformerSynced{r.Owners.HasSynced}
 	for informer, handler := range map[cache.SharedIndexInformer]cache.ResourceEventHandler{
-		r.Apps:        everyChange(r.appChanged, r.appGone),
+		r.Apps:        everyChange(func(any) {}, r.appGone),
 		r.Deployments: everyChange(r.deploymentChanged, r.deploymentChanged),
 		r.services:    everyChange(r.madeChanged, r.madeChanged),
 		r.pods:        everyChange(r.podChanged, r.podChanged),
@@ -221,7 +230,7 @@ func (r *Reconciler) Run(ctx context.Context) error {
 		}
 		defer func() { _ = informer.RemoveEventHandler(registration) }()
 		if informer != r.scaledObjects && informer != r.exposure.httpRoutes && informer != r.exposure.grants {
-			registered = append(registered, registration)
+			synced = append(synced, registration.HasSynced)
 		}
 	}
 	wg.Go(func() { r.services.RunWithContext(ctx) })
@@ -235,11 +244,10 @@ func (r *Reconciler) Run(ctx context.Context) error {
 	wg.Go(func() { r.exposure.classes.RunWithContext(ctx) })
 	wg.Go(func() { r.follow(ctx, scaledObjects, &r.keda, r.scaledObjects) })
 	wg.Go(func() { r.follow(ctx, httpRoutes, r.exposure.gateways, r.exposure.httpRoutes, r.exposure.grants) })
-	for _, registration := range registered {
-		if !cache.WaitForCacheSync(ctx.Done(), registration.HasSynced) {
-			return nil // the context ended
-		}
+	if !cache.WaitForCacheSync(ctx.Done(), synced...) {
+		return nil // the context ended
 	}
+	r.enqueueAll()
 	for range workers {
 		wg.Go(func() { r.work(ctx) })
 	}
@@ -265,9 +273,7 @@ func (r *Reconciler) follow(ctx context.Context, resource schema.GroupVersionRes
 	}
 	if cache.WaitForCacheSync(ctx.Done(), synced...) {
 		there.Store(true)
-		for _, obj := range r.Apps.GetStore().List() {
-			r.enqueue(nameOf(obj.(*v1alpha1.HTTPApp)))
-		}
+		r.enqueueAll()
 	}
 }
 
@@ -286,12 +292,9 @@ func everyChange(changed, gone func(any)) cache.ResourceEventHandler {
 
 func (r *Reconciler) enqueue(app types.NamespacedName) { r.queue.Add(app) }
 
-func (r *Reconciler) appChanged(obj any) {
-	if app, ok := obj.(*v1alpha1.HTTPApp); ok {
-		for _, other := range r.routes.Set(app) {
-			r.enqueue(other)
-		}
-		r.enqueue(nameOf(app))
+func (r *Reconciler) enqueueAll() {
+	for _, obj := range r.Apps.GetStore().List() {
+		r.enqueue(nameOf(obj.(*v1alpha1.HTTPApp)))
 	}
 }
 
@@ -299,9 +302,6 @@ func (r *Reconciler) appGone(obj any) {
 	app, ok := obj.(*v1alpha1.HTTPApp)
 	if !ok {
 		return
-	}
-	for _, other := range r.routes.Delete(nameOf(app)) {
-		r.enqueue(other)
 	}
 	r.secrets.Set(nameOf(app), "")
 	r.enqueue(nameOf(app)) // for what it may have been the last to need

@@ -78,7 +78,7 @@ type hosts struct {
 func (r *Reconciler) hostsOf(app *v1alpha1.HTTPApp) hosts {
 	h := hosts{others: map[string]*v1alpha1.HTTPApp{}}
 	for _, key := range routes.Keys(app) {
-		switch owner := r.routes.HostOwner(key.Host); {
+		switch owner := r.Owners.HostOwner(key.Host); {
 		case owner != nil && nameOf(owner) != nameOf(app):
 			h.others[key.Host] = owner
 		case !slices.Contains(h.own, key.Host):

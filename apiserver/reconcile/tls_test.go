@@ -77,7 +77,7 @@ func TestAnAppsURLBeginsWithHTTPSWhenThatIsServed(t *testing.T) {
 }
 
 func TestInterceptorsMayReadTheSecretOfTheAppAndNoOther(t *testing.T) {
-	r := &Reconciler{Config: Config{Interceptor: types.NamespacedName{Namespace: "system", Name: "interceptor"}}, routes: routes.NewIndex()}
+	r := &Reconciler{Config: Config{Interceptor: types.NamespacedName{Namespace: "system", Name: "interceptor"}}}
 	app := &v1alpha1.HTTPApp{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "shop", UID: "1"}}
 	role, binding := r.mayRead(app, "cert")
 	if len(role.Rules) != 1 || len(role.Rules[0].ResourceNames) != 1 || role.Rules[0].ResourceNames[0] != "cert" || strings.Join(role.Rules[0].Verbs, " ") != "get list watch" {
@@ -97,11 +97,12 @@ func TestAnAppsHostsAreThoseOfWhichItHasTheBroadestRoute(t *testing.T) {
 			ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, CreationTimestamp: metav1.Unix(1000-age, 0)}, Spec: v1alpha1.HTTPAppSpec{Routes: routes},
 		}
 	}
-	r := &Reconciler{routes: routes.NewIndex()}
+	index := known{routes.NewIndex()}
+	r := &Reconciler{Config: Config{Owners: index}}
 	front := app("front", 1, v1alpha1.Route{Hosts: []string{"shop.test"}})
 	api := app("api", 2, v1alpha1.Route{Hosts: []string{"shop.test", "api.test"}, PathPrefix: "/api"}, v1alpha1.Route{Hosts: []string{"API.test"}, PathPrefix: "/v2"})
-	r.routes.Set(front)
-	r.routes.Set(api)
+	index.Set(front)
+	index.Set(api)
 	h := r.hostsOf(api)
 	if strings.Join(h.own, " ") != "api.test" || len(h.others) != 1 || h.others["shop.test"] != front {
 		t.Errorf("api's are %v and of others %v", h.own, h.others)

@@ -53,6 +53,7 @@ func (p *parts) addHooks(server *genericserver.GenericAPIServer, scheme *runtime
 		Counts:      p.counts,
 		Apps:        p.apps,
 		Deployments: deployments,
+		Owners:      p.owners,
 		Scales:      p.scales,
 		Events:      recorder,
 	})
@@ -86,6 +87,7 @@ func (p *parts) addHooks(server *genericserver.GenericAPIServer, scheme *runtime
 			Dynamic:       p.dynamic,
 			Apps:          p.apps,
 			Deployments:   deployments,
+			Owners:        p.owners,
 			Scales:        p.scales,
 			Status:        status,
 			Events:        recorder,

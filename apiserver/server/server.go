@@ -12,7 +12,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apiserver/pkg/admission"
 	openapinamer "k8s.io/apiserver/pkg/endpoints/openapi"
@@ -33,11 +32,11 @@ import (
 	"github.com/kedahttp/kedahttp/apiserver/admission/quota"
 	"github.com/kedahttp/kedahttp/apiserver/admission/rights"
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/install"
-	"github.com/kedahttp/kedahttp/apiserver/apis/apps/routes"
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 	"github.com/kedahttp/kedahttp/apiserver/apis/openapi"
 	"github.com/kedahttp/kedahttp/apiserver/externalmetrics"
 	"github.com/kedahttp/kedahttp/apiserver/live"
+	"github.com/kedahttp/kedahttp/apiserver/owners"
 	"github.com/kedahttp/kedahttp/apiserver/registry/httpapp"
 	"github.com/kedahttp/kedahttp/apiserver/server/certificates"
 	"github.com/kedahttp/kedahttp/apiserver/storage/record"
@@ -74,6 +73,7 @@ type parts struct {
 	counts       *queue.Collector
 	storage      *storage
 	apps         cache.SharedIndexInformer
+	owners       *owners.Owners
 	scales       *workload.Scales
 	leads        atomic.Bool
 }
@@ -142,8 +142,7 @@ func (p *parts) serve(config *genericserver.RecommendedConfig, scheme *runtime.S
 	if proxies := config.Authentication.RequestHeaderConfig; proxies != nil {
 		config.AddReadyzChecks(proxiesCheck(proxies.CAContentProvider))
 	}
-	taken, err := index(p.apps)
-	if err != nil {
+	if p.owners, err = owners.New(p.apps); err != nil {
 		return nil, err
 	}
 	generic, err := config.Complete().New("kedahttp-apiserver", genericserver.NewEmptyDelegate())
@@ -154,7 +153,7 @@ func (p *parts) serve(config *genericserver.RecommendedConfig, scheme *runtime.S
 		Scheme:  scheme,
 		Options: p.storage.options,
 		Domain:  p.options.Domain,
-		Routes:  taken,
+		Routes:  p.owners,
 		View:    live.NewView(live.Collected{Collector: p.counts}, live.Informed{Store: p.apps.GetStore()}, clock.RealClock{}),
 		Scales:  p.scales,
 	}); err != nil {
@@ -324,24 +323,4 @@ func recordsCheck(records clientrest.Interface) healthz.HealthChecker {
 		options := &metav1.ListOptions{Limit: 1}
 		return records.Get().Resource(record.Resource.Resource).VersionedParams(options, record.ParameterCodec).Do(ctx).Error()
 	})
-}
-
-// index keeps the owners of all routes as the informer knows the apps.
-func index(apps cache.SharedIndexInformer) (*routes.Index, error) {
-	x := routes.NewIndex()
-	set := func(obj any) {
-		if app, ok := obj.(*v1alpha1.HTTPApp); ok {
-			x.Set(app)
-		}
-	}
-	_, err := apps.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    set,
-		UpdateFunc: func(_, obj any) { set(obj) },
-		DeleteFunc: func(obj any) {
-			if name, err := cache.DeletionHandlingObjectToName(obj); err == nil {
-				x.Delete(types.NamespacedName{Namespace: name.Namespace, Name: name.Name})
-			}
-		},
-	})
-	return x, err
 }
