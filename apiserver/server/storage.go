@@ -105,22 +105,7 @@ func (o *StorageOptions) open(ctx context.Context, host *clientrest.Config, conf
 		if err != nil {
 			return nil, err
 		}
-		shared := record.NewShared()
-		store, err := recordstore.NewShared(recordstore.Config{
-			Client:   records,
-			Resource: v1alpha1.Resource("httpapps"),
-			Prefix:   "/httpapps",
-			Codec:    codec,
-			Decode:   func(p record.Payload) (runtime.Object, error) { return p.Decode() },
-			Share: func(obj runtime.Object) {
-				if app, ok := obj.(*v1alpha1.HTTPApp); ok {
-					shared.Share(app)
-				}
-			},
-			New:     func() runtime.Object { return &v1alpha1.HTTPApp{} },
-			NewList: func() runtime.Object { return &v1alpha1.HTTPAppList{} },
-			Attrs:   httpapp.Attrs,
-		}, versions)
+		store, err := recordstore.NewShared(inRecords(records, codec), versions)
 		if err != nil {
 			return nil, err
 		}
@@ -146,6 +131,26 @@ func (o *StorageOptions) open(ctx context.Context, host *clientrest.Config, conf
 	}
 	s.options = config.RESTOptionsGetter
 	return s, nil
+}
+
+// inRecords says how apps are kept in records.
+func inRecords(records clientrest.Interface, codec runtime.Codec) recordstore.Config {
+	shared := record.NewShared()
+	return recordstore.Config{
+		Client:   records,
+		Resource: v1alpha1.Resource("httpapps"),
+		Prefix:   "/httpapps",
+		Codec:    codec,
+		Decode:   func(p record.Payload) (runtime.Object, error) { return p.Decode() },
+		Share: func(obj runtime.Object) {
+			if app, ok := obj.(*v1alpha1.HTTPApp); ok {
+				shared.Share(app)
+			}
+		},
+		New:     func() runtime.Object { return &v1alpha1.HTTPApp{} },
+		NewList: func() runtime.Object { return &v1alpha1.HTTPAppList{} },
+		Attrs:   httpapp.Attrs,
+	}
 }
 
 // withoutHTTP2 is for short reads only, which are many: over HTTP/1.1 one takes two thirds of the work, on both sides, and one

@@ -40,7 +40,7 @@ func IsLent(app *v1alpha1.HTTPApp) bool {
 	return app.Spec.WorkloadRef != nil && app.Spec.Scaling.Autoscaler == v1alpha1.AutoscalerHPA
 }
 
-// byWorkload is the index of apps by their workload.
+// byWorkload is the index of apps by the workload that they adopt. Of the others the name says it: an index of thousands is no small thing.
 const byWorkload = "workload"
 
 // AddIndex lets AppsOf find the apps of an informer of apps. Calling it again does no harm.
@@ -53,6 +53,9 @@ func AddIndex(apps cache.SharedIndexInformer) error {
 		if !ok {
 			return nil, fmt.Errorf("%T is no app", obj)
 		}
+		if app.Spec.WorkloadRef == nil {
+			return nil, nil
+		}
 		return []string{indexKey(app.Namespace, RefOf(app))}, nil
 	}})
 }
@@ -62,6 +65,11 @@ func AppsOf(apps cache.Indexer, namespace string, ref v1alpha1.WorkloadReference
 	found, err := apps.ByIndex(byWorkload, indexKey(namespace, ref))
 	if err != nil {
 		panic(fmt.Sprintf("AddIndex was not called: %v", err))
+	}
+	if made, there, err := apps.GetByKey(namespace + "/" + ref.Name); err == nil && there {
+		if app, ok := made.(*v1alpha1.HTTPApp); ok && app.Spec.WorkloadRef == nil && RefOf(app) == ref {
+			found = append(found, app)
+		}
 	}
 	names := make([]types.NamespacedName, 0, len(found))
 	for _, obj := range found {

@@ -10,11 +10,12 @@ import (
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 )
 
-func sharing(t *testing.T, cpu string) *v1alpha1.HTTPApp {
+func sharing(t testing.TB, cpu string) *v1alpha1.HTTPApp {
 	t.Helper()
 	app, err := Payload(`{"apiVersion":"apps.http.keda.sh/v1alpha1","kind":"HTTPApp","metadata":{"name":"shop",
 		"managedFields":[{"manager":"kubectl","operation":"Update","apiVersion":"apps.http.keda.sh/v1alpha1","fieldsType":"FieldsV1","fieldsV1":{"f:spec":{"f:template":{}}}}]},
-		"spec":{"template":{"spec":{"containers":[{"name":"app","image":"a","resources":{"requests":{"cpu":"` + cpu + `","memory":"64Mi"}}}]}}},
+		"spec":{"template":{"metadata":{"labels":{"tier":"web"}},"spec":{"containers":[{"name":"app","image":"a",
+		"readinessProbe":{"httpGet":{"path":"/healthz","port":"web"},"periodSeconds":1},"ports":[{"name":"web","containerPort":80}],"resources":{"requests":{"cpu":"` + cpu + `","memory":"64Mi"}}}]}}},
 		"status":{"conditions":[{"type":"Ready","status":"True","reason":"Ready","message":"","lastTransitionTime":null}]}}`).Decode()
 	if err != nil {
 		t.Fatal(err)
@@ -33,6 +34,15 @@ func TestAppsInMemoryShareWhatIsTheSameAndStayAsTheyWere(t *testing.T) {
 	if a, b := first.ManagedFields[0].Manager, second.ManagedFields[0].Manager; unsafe.StringData(a) != unsafe.StringData(b) {
 		t.Error("the manager's name is there twice")
 	}
+	if a, b := first.Spec.Template, second.Spec.Template; a == b || a.Spec.Containers[0].ReadinessProbe != b.Spec.Containers[0].ReadinessProbe {
+		t.Error("the probe is there twice, or one app's pods are another's")
+	}
+	if a, b := first.Spec.Template.Labels["tier"], second.Spec.Template.Labels["tier"]; unsafe.StringData(a) != unsafe.StringData(b) {
+		t.Error("a label's value is there twice")
+	}
+	if a, b := first.Spec.Template.Spec.Containers[0].Ports[0].Name, second.Spec.Template.Spec.Containers[0].Ports[0].Name; unsafe.StringData(a) != unsafe.StringData(b) {
+		t.Error("a port's name is there twice")
+	}
 	for _, cpu := range []string{"1", "2", "1000m"} {
 		app := sharing(t, cpu)
 		s.Share(app)
@@ -44,12 +54,23 @@ func TestAppsInMemoryShareWhatIsTheSameAndStayAsTheyWere(t *testing.T) {
 
 func TestWhatIsSharedIsForgottenWhenThereIsTooMuch(t *testing.T) {
 	s := NewShared()
-	for n := range 3 * most {
+	const each = 16
+	for n := range 3 * most / each {
 		app := sharing(t, "1")
-		app.ManagedFields[0].Manager = fmt.Sprint(n)
+		app.Annotations = map[string]string{}
+		for i := range each {
+			app.Annotations["example.com/of-every-app-"+fmt.Sprint(i)] = fmt.Sprint(n*each + i)
+		}
 		s.Share(app)
 	}
-	if len(s.strings) > most+10 {
+	if len(s.strings) > most+3*each {
 		t.Errorf("%d words are remembered", len(s.strings))
+	}
+}
+
+func BenchmarkSharing(b *testing.B) {
+	s, app := NewShared(), sharing(b, "1")
+	for b.Loop() {
+		s.Share(app)
 	}
 }

@@ -3,6 +3,7 @@ package recordstore
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -24,6 +25,10 @@ type Shared struct {
 	*Store
 	cacher   *cacher.Cacher
 	informer cache.SharedIndexInformer
+
+	mu sync.Mutex
+	// fresh is by key what the cacher was given and the informer has yet to be.
+	fresh map[string]runtime.Object
 }
 
 var _ storage.Interface = &Shared{}
@@ -44,7 +49,18 @@ func newShared(config Config, source *Store, versions metadata.Interface) (*Shar
 	if err != nil {
 		return nil, err
 	}
-	s := &Shared{Store: store}
+	s := &Shared{Store: store, fresh: map[string]runtime.Object{}}
+	share := source.Share
+	source.Share = func(obj runtime.Object) {
+		if share != nil {
+			share(obj)
+		}
+		if key, err := source.keyOf(obj); err == nil {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.fresh[key] = obj
+		}
+	}
 	s.cacher, err = cacher.NewCacherFromConfig(cacher.Config{
 		Storage:             source,
 		Versioner:           source.versioner,
@@ -155,7 +171,7 @@ func (s *Shared) newInformer() (cache.SharedIndexInformer, error) {
 			}
 			return watch.Filter(w, func(e watch.Event) (watch.Event, bool) {
 				if shared, ok := e.Object.(runtime.CacheableObject); ok {
-					e.Object = shared.GetObject()
+					e.Object = s.opened(e.Object, shared)
 				}
 				return e, true
 			}), nil
@@ -171,17 +187,45 @@ func (s *Shared) newInformer() (cache.SharedIndexInformer, error) {
 	})
 }
 
-// same is the object of the cacher that is of the same version, if there is. The cacher copies what it hands to watches.
+// same is the object of the cacher that is of the same version, if there is. The cacher copies what it hands to watches, and of what it
+// is asked for the outermost part.
 func (s *Shared) same(obj runtime.Object) runtime.Object {
 	key, err := s.keyOf(obj)
 	if err != nil {
 		return nil
+	}
+	if given := s.given(key, obj, true); given != nil {
+		return given
 	}
 	same := s.New()
 	if err := s.cacher.Get(context.Background(), key, storage.GetOptions{ResourceVersion: "0"}, same); err != nil || versionOf(same) != versionOf(obj) {
 		return nil
 	}
 	return same
+}
+
+// opened is what is in an event's object, without a copy if the cacher has it still.
+func (s *Shared) opened(obj runtime.Object, shared runtime.CacheableObject) runtime.Object {
+	if key, err := s.keyOf(obj); err == nil {
+		if given := s.given(key, obj, false); given != nil {
+			return given
+		}
+	}
+	return shared.GetObject()
+}
+
+// given is what the cacher was given as this version of an object, as long as the informer has not taken it.
+func (s *Shared) given(key string, obj runtime.Object, take bool) runtime.Object {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	given := s.fresh[key]
+	if given == nil || versionOf(given) != versionOf(obj) {
+		return nil
+	}
+	if take {
+		delete(s.fresh, key)
+	}
+	return given
 }
 
 // keyOf is the key of an object.
