@@ -156,6 +156,7 @@ func (p *parts) serve(config *genericserver.RecommendedConfig, scheme *runtime.S
 		Routes:  p.owners,
 		View:    live.NewView(live.Collected{Collector: p.counts}, live.Informed{Store: p.apps.GetStore()}, clock.RealClock{}),
 		Scales:  p.scales,
+		Listed:  newTidier().listed,
 	}); err != nil {
 		return nil, err
 	}

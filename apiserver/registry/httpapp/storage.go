@@ -45,6 +45,8 @@ type Config struct {
 	View *live.View
 	// Scales are those of the host's workloads.
 	Scales Scales
+	// Listed is called with the size of each list that is about to be answered; nil: nobody wants to know.
+	Listed func(apps int)
 }
 
 // Storage has what is served: httpapps, httpapps/status and httpapps/scale.
@@ -75,8 +77,12 @@ func NewStorage(config Config) (*Storage, error) {
 	statusStore := *store
 	statusStore.UpdateStrategy = statusStrategy{s}
 	statusStore.ResetFieldsStrategy = statusStrategy{s}
+	listed := config.Listed
+	if listed == nil {
+		listed = func(int) {}
+	}
 	return &Storage{
-		HTTPApp: &REST{store, config.View},
+		HTTPApp: &REST{store, config.View, listed},
 		Status:  &StatusREST{&statusStore, config.View},
 		Scale:   &ScaleREST{apps: store, scales: config.Scales, view: config.View},
 	}, nil
@@ -85,7 +91,8 @@ func NewStorage(config Config) (*Storage, error) {
 // REST serves httpapps.
 type REST struct {
 	*genericregistry.Store
-	view *live.View
+	view   *live.View
+	listed func(apps int)
 }
 
 // ShortNames implements rest.ShortNamesProvider.
@@ -134,6 +141,7 @@ func (r *REST) List(ctx context.Context, options *metainternalversion.ListOption
 		for i := range list.Items {
 			r.view.Join(ctx, &list.Items[i])
 		}
+		r.listed(len(list.Items))
 	}
 	return obj, nil
 }
