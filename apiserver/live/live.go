@@ -76,6 +76,7 @@ type View struct {
 	apps   Apps
 	clock  clock.Clock
 	hub    *hub
+	opened opened
 }
 
 // NewView makes a view.

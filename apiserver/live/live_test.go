@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"runtime"
 	"slices"
 	"strconv"
@@ -397,23 +398,35 @@ func TestAppsWithoutARequestAreShownAgainWhenItLastsThatInterceptorsAreMissing(t
 
 func TestWhatIsWrittenOnceForAllClientsIsWrittenForEachWatch(t *testing.T) {
 	w := from(t, 5)
-	shared := app("a", "6")
-	w.stored.Add(cacheable{shared})
-	if got, ok := w.next().Object.(*v1alpha1.HTTPApp); !ok || got != shared {
+	copied := 0
+	shared := cacheable{app("a", "6"), &copied}
+	w.stored.Add(shared)
+	if got, ok := w.next().Object.(*v1alpha1.HTTPApp); !ok || got == shared.HTTPApp || !reflect.DeepEqual(got, shared.HTTPApp) {
 		t.Errorf("%T came", got)
 	}
 	w.counts.pending("a", 1)
 	w.want(watch.Modified, "a", "6")
+	// The next watch hears of it, too.
+	w.view.opened.open(shared)
+	if copied != 1 {
+		t.Errorf("it was copied %d times", copied)
+	}
 }
 
 // cacheable is an object that the library writes once for all watches.
-type cacheable struct{ *v1alpha1.HTTPApp }
+type cacheable struct {
+	*v1alpha1.HTTPApp
+	copied *int
+}
 
 func (c cacheable) CacheEncode(apiruntime.Identifier, func(apiruntime.Object, io.Writer) error, io.Writer) error {
 	return errors.New("it was written for all")
 }
 
-func (c cacheable) GetObject() apiruntime.Object { return c.HTTPApp }
+func (c cacheable) GetObject() apiruntime.Object {
+	*c.copied++
+	return c.DeepCopy()
+}
 
 func TestEveryWatchHearsOfAChange(t *testing.T) {
 	w := from(t, 5, app("a", "1"))

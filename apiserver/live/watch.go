@@ -79,6 +79,28 @@ type watcher struct {
 	ahead map[types.NamespacedName]delivered
 }
 
+// opened is the object of the event that watches were last sent: all of them open it at about the same time, and each time it is copied.
+type opened struct {
+	mu  sync.Mutex
+	of  runtime.CacheableObject
+	obj runtime.Object
+}
+
+// open returns an event's object. It is shared but for its outermost part, of which whoever writes the event may set fields.
+func (o *opened) open(shared runtime.CacheableObject) runtime.Object {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.of != shared {
+		o.of, o.obj = shared, shared.GetObject()
+	}
+	app, ok := o.obj.(*v1alpha1.HTTPApp)
+	if !ok {
+		return shared.GetObject()
+	}
+	shallow := *app
+	return &shallow
+}
+
 // delivered is what a stream said of an app; app is nil when it was that the app is gone.
 type delivered struct {
 	app     *v1alpha1.HTTPApp
@@ -130,7 +152,7 @@ func (w *watcher) run() {
 			}
 			if shared, ok := e.Object.(runtime.CacheableObject); ok {
 				// What is written for one client would be written for all, with the cells of one moment.
-				e.Object = shared.GetObject()
+				e.Object = w.view.opened.open(shared)
 			}
 			w.note(e)
 			if !w.send(e) {
