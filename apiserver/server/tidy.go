@@ -12,9 +12,9 @@ import (
 const (
 	// largeList is how many apps a list is of that takes some ten megabytes to answer.
 	largeList = 2000
-	// tidied is how long after the last large list its memory is given back, and tidiedAgain how long after that at the soonest: it costs
-	// a fifth of what such a list does.
-	tidied, tidiedAgain = time.Second, 10 * time.Second
+	// tidied is how long after the last large list its memory is given back, by when it should have been sent; tidiedAgain how long after
+	// that at the soonest: it takes two collections.
+	tidied, tidiedAgain = 5 * time.Second, 15 * time.Second
 )
 
 // tidier gives back to the system what answers to large lists took. By itself the runtime does so after its next collection, which a
