@@ -40,8 +40,8 @@ func NewServerScheme() *runtime.Scheme {
 
 // NewCodecs returns codecs for JSON, YAML and CBOR, as far as the server's features allow. Protobuf is left out: our types
 // cannot be written in it, and a client that prefers it (as the namespace controller does) would get an error instead of JSON.
-// A list is written app by app, and a table row by row: the buffer for a whole one would be kept for all that is written later,
-// however small.
+// A list is written app by app: the buffer for a whole one would be kept for all that is written later, however small. Tables are written
+// by codecs of k8s.io/apiserver's own.
 func NewCodecs(scheme *runtime.Scheme) CodecFactory {
 	return CodecFactory{CodecFactory: serializer.NewCodecFactory(scheme, serializer.WithStreamingCollectionEncodingToJSON())}
 }
@@ -53,13 +53,9 @@ type CodecFactory struct{ serializer.CodecFactory }
 func (f CodecFactory) SupportedMediaTypes() []runtime.SerializerInfo {
 	var offered []runtime.SerializerInfo
 	for _, info := range f.CodecFactory.SupportedMediaTypes() {
-		switch info.MediaType {
-		case runtime.ContentTypeProtobuf:
-			continue
-		case runtime.ContentTypeJSON:
-			info.Serializer = tableSerializer{info.Serializer}
+		if info.MediaType != runtime.ContentTypeProtobuf {
+			offered = append(offered, info)
 		}
-		offered = append(offered, info)
 	}
 	return offered
 }
