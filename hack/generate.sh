@@ -14,14 +14,18 @@ apis=./apiserver/apis/apps/v1alpha1
 header=hack/boilerplate.go.txt
 "$tools/deepcopy-gen" --go-header-file $header --output-file zz_generated.deepcopy.go $apis ./apiserver/storage/record
 "$tools/defaulter-gen" --go-header-file $header --output-file zz_generated.defaults.go $apis
-# The packages beside ours are all that the HTTPApp's schema refers to, and what the generic API server serves.
+# The packages beside ours are all that the HTTPApp's schema refers to, and what the generic API server serves. Each has to be said to be
+# read only by its own name, or openapi-gen writes into the module cache.
+others=(
+	k8s.io/api/core/v1 k8s.io/api/autoscaling/v1 k8s.io/api/autoscaling/v2 k8s.io/metrics/pkg/apis/external_metrics/v1beta1
+	k8s.io/apimachinery/pkg/apis/meta/v1 k8s.io/apimachinery/pkg/api/resource k8s.io/apimachinery/pkg/runtime
+	k8s.io/apimachinery/pkg/version k8s.io/apimachinery/pkg/util/intstr
+)
 "$tools/openapi-gen" --go-header-file $header --output-model-name-file zz_generated.model_name.go \
-	--readonly-pkg k8s.io/api --readonly-pkg k8s.io/apimachinery --readonly-pkg k8s.io/metrics \
+	"${others[@]/#/--readonly-pkg=}" \
 	--output-dir apiserver/apis/openapi --output-pkg github.com/kedahttp/kedahttp/apiserver/apis/openapi --output-file zz_generated.openapi.go \
 	--report-filename /dev/null \
-	$apis k8s.io/api/core/v1 k8s.io/api/autoscaling/v1 k8s.io/api/autoscaling/v2 k8s.io/metrics/pkg/apis/external_metrics/v1beta1 \
-	k8s.io/apimachinery/pkg/apis/meta/v1 k8s.io/apimachinery/pkg/api/resource k8s.io/apimachinery/pkg/runtime \
-	k8s.io/apimachinery/pkg/version k8s.io/apimachinery/pkg/util/intstr
+	$apis "${others[@]}"
 
 # Nothing in there is written by hand.
 rm -rf apiserver/client
