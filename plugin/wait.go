@@ -52,8 +52,9 @@ func (w *waiting) replica(ctx context.Context, app *v1alpha1.HTTPApp) (*v1alpha1
 		if seen.Status.ReadyReplicas > 0 {
 			return true, fmt.Sprintf("%d of %d replicas are ready", seen.Status.ReadyReplicas, seen.Status.Replicas)
 		}
-		// An autoscaler that looked before it was told of the replica takes it away again. By then it knows.
-		if c := meta.FindStatusCondition(seen.Status.Conditions, v1alpha1.ConditionWorkloadReady); c != nil && c.Reason == v1alpha1.ReasonScaledToZero {
+		// An autoscaler that looked before it was told of the replica takes it away again. By then it knows. When the time is over, no more
+		// is tried.
+		if c := meta.FindStatusCondition(seen.Status.Conditions, v1alpha1.ConditionWorkloadReady); c != nil && c.Reason == v1alpha1.ReasonScaledToZero && ctx.Err() == nil {
 			if err := w.start(ctx, app); err != nil {
 				return false, fmt.Sprintf("no replica can be started: %v", err)
 			}

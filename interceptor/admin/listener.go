@@ -2,7 +2,9 @@ package admin
 
 import (
 	"container/list"
+	"errors"
 	"net"
+	"net/http"
 	"sync"
 )
 
@@ -12,6 +14,14 @@ const mostConnections = 256
 // Listener ends the oldest connection when there are more than a part needs for its administration: nobody keeps out by many of them who
 // comes to see whether it is alive.
 func Listener(l net.Listener) net.Listener { return &bounded{Listener: l} }
+
+// Closed is the error of a server that has ended, and nil if it was closed: that is how a part ends.
+func Closed(err error) error {
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
 
 type bounded struct {
 	net.Listener

@@ -274,7 +274,7 @@ func (i *interceptor) run(ctx context.Context, requests, asked, counts, secure, 
 			return err
 		}
 		group.Go(func() error { return i.certificates.Run(last) })
-		group.Go(func() error { return closed(secureServer.Serve(secure)) })
+		group.Go(func() error { return admin.Closed(secureServer.Serve(secure)) })
 		klog.InfoS("Serving with TLS", "requests", secure.Addr().String())
 	}
 	adminServer := &http.Server{Handler: i.admin(), ReadTimeout: 10 * time.Second, IdleTimeout: time.Minute}
@@ -292,11 +292,11 @@ func (i *interceptor) run(ctx context.Context, requests, asked, counts, secure, 
 	publishing, endStreams := context.WithCancel(context.Background())
 	defer endStreams()
 	group.Go(func() error { i.publisher.Run(publishing); return nil })
-	group.Go(func() error { return closed(server.Serve(requests)) })
-	group.Go(func() error { return closed(adminServer.Serve(admin.Listener(asked))) })
+	group.Go(func() error { return admin.Closed(server.Serve(requests)) })
+	group.Go(func() error { return admin.Closed(adminServer.Serve(admin.Listener(asked))) })
 	metricsServer := i.options.Metrics.NewServer(i.metrics())
 	if metrics != nil {
-		group.Go(func() error { return closed(metricsServer.Serve(metrics)) })
+		group.Go(func() error { return admin.Closed(metricsServer.Serve(metrics)) })
 		klog.InfoS("Serving with mutual TLS", "metrics", metrics.Addr().String())
 	}
 	group.Go(func() error { return countsServer.Serve(netutil.LimitListener(counts, 1000)) })
@@ -389,11 +389,4 @@ func (i *interceptor) admin() http.Handler {
 
 func (i *interceptor) metrics() http.Handler {
 	return promhttp.HandlerFor(i.registry, promhttp.HandlerOpts{})
-}
-
-func closed(err error) error {
-	if errors.Is(err, http.ErrServerClosed) {
-		return nil
-	}
-	return err
 }

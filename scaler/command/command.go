@@ -245,9 +245,9 @@ func (o *Options) serve(ctx context.Context, requests, asked, metrics net.Listen
 	group.Go(func() error { return collector.Run(last) })
 	group.Go(func() error { server.Run(telling); return nil })
 	group.Go(func() error { return grpcServer.Serve(netutil.LimitListener(requests, mostConnections)) })
-	group.Go(func() error { return closed(adminServer.Serve(admin.Listener(asked))) })
+	group.Go(func() error { return admin.Closed(adminServer.Serve(admin.Listener(asked))) })
 	if metrics != nil {
-		group.Go(func() error { return closed(metricsServer.Serve(metrics)) })
+		group.Go(func() error { return admin.Closed(metricsServer.Serve(metrics)) })
 		klog.InfoS("Serving with mutual TLS", "metrics", metrics.Addr().String())
 	}
 	group.Go(func() error {
@@ -292,13 +292,6 @@ func (o *Options) serve(ctx context.Context, requests, asked, metrics net.Listen
 		return nil
 	})
 	return group.Wait()
-}
-
-func closed(err error) error {
-	if errors.Is(err, http.ErrServerClosed) {
-		return nil
-	}
-	return err
 }
 
 func (o *Options) admin(ready func() error, metrics http.Handler) http.Handler {
