@@ -31,16 +31,11 @@ func (b *bench) create(ctx context.Context) error {
 		}
 		for made < size {
 			until := min(made+250, size)
-			for _, k := range both {
-				took, err := timed(func() error {
-					return concurrently(ctx, made, until, func(n int) error {
-						return b.raw.Post().AbsPath(k.path("")).Body(app(k, n)).Do(ctx).Error()
-					})
-				})
-				if err != nil {
-					return err
-				}
-				spent[k] += took
+			err := b.spend(ctx, spent, made, until, func(k kind, n int) error {
+				return b.raw.Post().AbsPath(k.path("")).Body(app(k, n)).Do(ctx).Error()
+			})
+			if err != nil {
+				return err
 			}
 			made = until
 		}
@@ -48,11 +43,35 @@ func (b *bench) create(ctx context.Context) error {
 			return err
 		}
 	}
-	return b.report.AtMost(2, "create, 8 clients", "ms each", perOne(spent[ours], made), crd, perOne(spent[plain], made))
+	return b.throughput("create, 8 clients", spent, made)
 }
 
-func perOne(d time.Duration, n int) float64 {
-	return float64(d) / float64(time.Millisecond) / float64(n)
+// spend does something for each number from first to last with both kinds, and takes the way to ours as often, and adds up the time.
+func (b *bench) spend(ctx context.Context, spent map[kind]time.Duration, first, last int, do func(k kind, n int) error) error {
+	for _, k := range slices.Concat(both, []kind{hop}) {
+		took, err := timed(func() error {
+			return concurrently(ctx, first, last, func(n int) error {
+				if k == hop {
+					return b.hop(ctx)
+				}
+				return do(k, n)
+			})
+		})
+		if err != nil {
+			return err
+		}
+		spent[k] += took
+	}
+	return nil
+}
+
+// throughput reports the time that each of n took, and the least that it could have taken.
+func (b *bench) throughput(name string, spent map[kind]time.Duration, n int) error {
+	each := func(k kind) float64 { return float64(spent[k]) / float64(time.Millisecond) / float64(n) }
+	if err := b.report.AtMost(2, name, "ms each", each(ours), crd, each(plain)); err != nil {
+		return err
+	}
+	return b.leastReported(name, "ms each", each(hop), each(plain))
 }
 
 // concurrently does something for each number from first to last, by some clients at a time.
@@ -128,12 +147,11 @@ func (b *bench) both50and99(goal float64, name string, times map[kind]report.Tim
 
 // leastReported says what a request takes at the very least, whatever our server is like: the way to it through the aggregator,
 // and the same request to the host, in which everything is kept.
-func (b *bench) leastReported(name string, times map[kind]report.Times) error {
-	way, host := times[hop].Quantile(.5), times[plain].Quantile(.5)
-	if err := b.report.AtMost(0, name+": the way through the aggregator alone, median", "ms", way, crd, host); err != nil {
+func (b *bench) leastReported(name, unit string, way, host float64) error {
+	if err := b.report.AtMost(0, name+": the way through the aggregator alone", unit, way, crd, host); err != nil {
 		return err
 	}
-	return b.report.AtMost(0, name+": that way and the same of the host, median", "ms", way+host, crd, host)
+	return b.report.AtMost(0, name+": that way and the same of the host", unit, way+host, crd, host)
 }
 
 func (b *bench) read(ctx context.Context) error {
@@ -151,7 +169,7 @@ func (b *bench) read(ctx context.Context) error {
 	if err := b.both50and99(2, "GET", times); err != nil {
 		return err
 	}
-	if err := b.leastReported("GET", times); err != nil {
+	if err := b.leastReported("GET, median", "ms", times[hop].Quantile(.5), times[plain].Quantile(.5)); err != nil {
 		return err
 	}
 	times, err = b.alternate(ctx, 100, func(k kind) error {
@@ -178,23 +196,18 @@ func (b *bench) update(ctx context.Context) error {
 	if err := b.both50and99(2, "update", times); err != nil {
 		return err
 	}
-	if err := b.leastReported("update", times); err != nil {
+	if err := b.leastReported("update, median", "ms", times[hop].Quantile(.5), times[plain].Quantile(.5)); err != nil {
 		return err
 	}
 	spent := map[kind]time.Duration{}
 	const each, slices = 250, 8
 	for slice := range slices {
-		for _, k := range both {
-			took, err := timed(func() error {
-				return concurrently(ctx, slice*each, (slice+1)*each, func(n int) error { return b.touch(ctx, k, n%b.apps, slice) })
-			})
-			if err != nil {
-				return err
-			}
-			spent[k] += took
+		err := b.spend(ctx, spent, slice*each, (slice+1)*each, func(k kind, n int) error { return b.touch(ctx, k, n%b.apps, slice) })
+		if err != nil {
+			return err
 		}
 	}
-	return b.report.AtMost(2, "update, 8 clients", "ms each", perOne(spent[ours], each*slices), crd, perOne(spent[plain], each*slices))
+	return b.throughput("update, 8 clients", spent, each*slices)
 }
 
 // hop reads something that our server has at hand, which takes the way to it through the aggregator and nothing else.
