@@ -39,6 +39,7 @@ import (
 	"github.com/kedahttp/kedahttp/apiserver/owners"
 	"github.com/kedahttp/kedahttp/apiserver/registry/httpapp"
 	"github.com/kedahttp/kedahttp/apiserver/server/certificates"
+	"github.com/kedahttp/kedahttp/apiserver/server/frontproxy"
 	"github.com/kedahttp/kedahttp/apiserver/storage/record"
 	"github.com/kedahttp/kedahttp/apiserver/workload"
 	"github.com/kedahttp/kedahttp/interceptor/queue"
@@ -259,7 +260,13 @@ func (o *Options) config(scheme *runtime.Scheme, codecs install.CodecFactory) (*
 	config.BuildHandlerChainFunc = func(handler http.Handler, c *genericserver.Config) http.Handler {
 		return build(withVerbosity(withPresentSchema(httpapp.WithManager(live.WithTables(live.WithDiffs(handler), codecs)))), c)
 	}
-	return config, o.Generic.ApplyTo(config)
+	if err := o.Generic.ApplyTo(config); err != nil {
+		return nil, err
+	}
+	if proxies := config.Authentication.RequestHeaderConfig; proxies != nil {
+		config.Authentication.Authenticator = frontproxy.New(proxies, config.Authentication.Authenticator)
+	}
+	return config, nil
 }
 
 // installAPI adds the group to the server.
