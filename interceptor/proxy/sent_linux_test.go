@@ -2,7 +2,9 @@ package proxy
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -10,7 +12,9 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -63,6 +67,9 @@ func (c *closing) strike(conn *net.TCPConn) {
 	c.mu.Unlock()
 	raw, err := conn.SyscallConn()
 	if err == nil {
+		err = c.hasRead(pods, raw)
+	}
+	if err == nil {
 		err = pods.Close()
 	}
 	if err == nil {
@@ -76,6 +83,33 @@ func (c *closing) strike(conn *net.TCPConn) {
 	}
 	if err != nil && !errors.Is(err, net.ErrClosed) { // with TLS it may have heard of the end otherwise
 		c.t.Error(err)
+	}
+}
+
+// hasRead waits until the pod has read all that was sent to it. Else its system would reset the connection, as it does when a pod is killed:
+// then nobody can know what the pod has read, and nothing is sent again.
+func (c *closing) hasRead(pods net.Conn, sent syscall.RawConn) error {
+	if over, ok := pods.(*tls.Conn); ok {
+		pods = over.NetConn()
+	}
+	raw, err := pods.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		return err
+	}
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) { // between two looks
+		unread := -1
+		if unacknowledged(sent) == 0 {
+			var failed error
+			if err := raw.Control(func(fd uintptr) { unread, failed = unix.IoctlGetInt(int(fd), unix.SIOCINQ) }); err != nil || failed != nil {
+				return errors.Join(err, failed)
+			}
+		}
+		if unread == 0 {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("the pod does not read what was sent to it: %d bytes", unread)
+		}
 	}
 }
 
