@@ -14,7 +14,7 @@ func TestAnAppThatRequestsDoNotWakeStaysAsleep(t *testing.T) {
 	u := newUser(t)
 	u.apply(manifest("parked", container, "  scaling: {autoscaler: None, activation: Never}"))
 	u.routed("parked")
-	u.kubectl("wait", "--for=jsonpath={.status.conditions[?(@.type==\"WorkloadReady\")].reason}=ScaledToZero", "httpapp/parked", "--timeout=30s")
+	u.kubectl("wait", "--for=jsonpath={.status.conditions[?(@.type==\"WorkloadReady\")].reason}=ScaledToZero", "httpapp/parked", "--timeout=2m")
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+u.host("parked")+"/", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -32,7 +32,7 @@ func TestAnAppThatRequestsDoNotWakeStaysAsleep(t *testing.T) {
 		t.Error(err)
 	}
 	u.kubectl("scale", "httpapp/parked", "--replicas=1")
-	u.kubectl("wait", "--for=jsonpath={.status.readyReplicas}=1", "httpapp/parked", "--timeout=60s")
+	u.kubectl("wait", "--for=jsonpath={.status.readyReplicas}=1", "httpapp/parked", "--timeout=2m")
 	if _, err := u.get("parked", "/"); err != nil {
 		t.Error(err)
 	}

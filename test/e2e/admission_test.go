@@ -274,9 +274,12 @@ spec: {policyName: ` + u.namespace + binding + `}
 		_, err := u.try(cheap, "apply", "-f", "-")
 		return err
 	})
-	if out := u.said("", "patch", "httpapp", "cheap", "--type=merge", "-p", `{"spec":{"scaling":{"maxReplicas":6}}}`); !strings.Contains(out, dear) {
-		t.Errorf("making it dear says %s", out)
-	}
+	u.eventually(soon, "a change that makes it dear refused", func() error { // by each of the servers, which hear of policies by themselves
+		if out := u.said("", "patch", "httpapp", "cheap", "--type=merge", "-p", `{"spec":{"scaling":{"maxReplicas":6}}}`, "--dry-run=server"); !strings.Contains(out, dear) {
+			return fmt.Errorf("patch says %s", out)
+		}
+		return nil
+	})
 
 	if out := u.kubectl("api-resources", "--api-group=admissionregistration.k8s.io"); !regexp.MustCompile(`mutatingadmissionpolicies\s+admissionregistration.k8s.io/v1\s`).MatchString(out) {
 		t.Log("this host has no policies that change objects")

@@ -53,7 +53,7 @@ func (u user) bundle() ([]byte, int) {
 func TestCertificatesChangeWithoutARestartAndWithoutAnOutage(t *testing.T) {
 	u := onlyUser(t)
 	u.deploy("counted", "--scale", "1..1")
-	u.kubectl("wait", "--for=jsonpath={.status.readyReplicas}=1", "httpapp/counted", "--timeout=60s")
+	u.kubectl("wait", "--for=jsonpath={.status.readyReplicas}=1", "httpapp/counted", "--timeout=2m")
 	u.allServersReady()
 	o := operator(t)
 	restarts, outages := u.restarts(), u.availability()

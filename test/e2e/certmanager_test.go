@@ -33,8 +33,8 @@ func (u user) certManager() {
 	}
 	crds := filepath.Join(strings.TrimSpace(string(dir)), "deploy", "crds")
 	o.kubectl("apply", "--server-side", "-f", crds)
-	u.Cleanup(func() { o.kubectl("delete", "-f", crds, "--ignore-not-found", "--timeout=60s") })
-	o.kubectl("wait", "--for=condition=Established", "-f", crds, "--timeout=60s")
+	u.Cleanup(func() { o.kubectl("delete", "-f", crds, "--ignore-not-found", "--timeout=2m") })
+	o.kubectl("wait", "--for=condition=Established", "-f", crds, "--timeout=2m")
 	log, err := os.Create(filepath.Join(u.TempDir(), "cert-manager.log"))
 	if err != nil {
 		u.Fatal(err)
@@ -121,7 +121,7 @@ func TestChartsCertificateIsCertManagersAndRotatesWithoutAFailedCall(t *testing.
 		t.Fatal(err)
 	}
 	everybody.kubectl("create", "namespace", systemNamespace)
-	t.Cleanup(func() { everybody.kubectl("delete", "namespace", systemNamespace, "--timeout=90s") })
+	t.Cleanup(func() { everybody.kubectl("delete", "namespace", systemNamespace, "--timeout=2m") })
 	u.helm("install", "kedahttp", "../../artifacts/chart", "--set", strings.Join([]string{
 		"domain=localhost", "publicPort=" + port, "publicTLSPort=0", "image.pullPolicy=Never", "scaler.enabled=false", "crds.keep=false",
 		"interceptor.service.type=NodePort", "interceptor.service.nodePorts.http=30080", "certManager.enabled=true", "networkPolicies.enabled=true",
@@ -155,5 +155,5 @@ func TestChartsCertificateIsCertManagersAndRotatesWithoutAFailedCall(t *testing.
 	if err := u.field("httpapp/secured", "{.status.traffic.interceptors.reporting}", "2"); err != nil {
 		t.Error("the counts: ", err)
 	}
-	u.kubectl("delete", "httpapp", "secured", "--timeout=60s")
+	u.kubectl("delete", "httpapp", "secured", "--timeout=2m")
 }

@@ -33,7 +33,7 @@ func (u user) helm(args ...string) {
 	u.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), later)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, filepath.Join("..", "..", "bin", "tools", "helm"), append(args, "--namespace", systemNamespace, "--wait", "--timeout", "90s")...)
+	cmd := exec.CommandContext(ctx, filepath.Join("..", "..", "bin", "tools", "helm"), append(args, "--namespace", systemNamespace, "--wait", "--timeout", "150s")...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Run(); err != nil {
@@ -123,7 +123,7 @@ func (u user) hey(app string) (check func()) {
 // scaledByKEDA sees that KEDA hears from the scaler of requests that wait for their answers.
 func (u user) scaledByKEDA(app string) {
 	u.Helper()
-	u.kubectl("wait", "--for=condition=Ready", "scaledobject/"+app, "--timeout=60s")
+	u.kubectl("wait", "--for=condition=Ready", "scaledobject/"+app, "--timeout=2m")
 	const held = 3
 	stop := u.hold(app, held, "/?delay=2m")
 	defer stop()
@@ -241,7 +241,7 @@ spec:
 	all := u.plain("hello")
 	fresh := u.protocol(func(t *http.Transport) { t.DisableKeepAlives = true })
 	all[lasting+"sleep and a cold start"] = func(ctx context.Context) error {
-		for _, command := range [][]string{{"scale", "httpapp/cold", "--replicas=0"}, {"wait", "--for=delete", "pods", "-l", "of=cold", "--timeout=60s"}} {
+		for _, command := range [][]string{{"scale", "httpapp/cold", "--replicas=0"}, {"wait", "--for=delete", "pods", "-l", "of=cold", "--timeout=2m"}} {
 			if _, err := u.try("", command...); err != nil {
 				return err
 			}
@@ -283,10 +283,10 @@ spec:
 	u.scaledByKEDA("hello")
 	u.strangersAreKeptOut("hello")
 
-	u.kubectl("delete", "httpapp", "hello", "cold", "--timeout=60s")
+	u.kubectl("delete", "httpapp", "hello", "cold", "--timeout=2m")
 	u.helm("uninstall", "kedahttp")
-	everybody.kubectl("delete", "crd", "httpapprecords.storage.apps.http.keda.sh", "--timeout=60s")
-	everybody.kubectl("delete", "namespace", systemNamespace, "--timeout=90s")
+	everybody.kubectl("delete", "crd", "httpapprecords.storage.apps.http.keda.sh", "--timeout=2m")
+	everybody.kubectl("delete", "namespace", systemNamespace, "--timeout=2m")
 	u.eventually(soon, "nothing of it is left in the cluster", func() error {
 		left := everybody.kubectl("get", "clusterroles,clusterrolebindings,apiservices,crds,priorityclasses,validatingwebhookconfigurations,mutatingwebhookconfigurations,clustertriggerauthentications", "-o", "name") +
 			everybody.kubectl("get", "roles,rolebindings,leases,secrets,configmaps", "--all-namespaces", "-o", "name")

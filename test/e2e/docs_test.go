@@ -167,12 +167,14 @@ func (p page) run(command, printed string) {
 		p.Logf("$ %s\n%s", command, out)
 		return nil
 	}
-	if strings.HasPrefix(command, "kubectl get ") {
+	if reads.MatchString(command) {
 		p.eventually(soon, command, once)
 	} else if err := once(); err != nil {
 		p.Fatalf("%s: %v", command, err)
 	}
 }
+
+var reads = regexp.MustCompile(`^kubectl (get|http (history|list|status|top --once))\b`)
 
 var blanks = regexp.MustCompile(`[ \t]+`)
 

@@ -107,7 +107,7 @@ func (u user) keepsApps(config *rest.Config) {
 		u.Fatal(err)
 	}
 	apps := client.AppsV1alpha1().HTTPApps(u.namespace)
-	ctx, cancel := context.WithTimeout(u.Context(), soon)
+	ctx, cancel := context.WithTimeout(u.Context(), later)
 	defer cancel()
 	must := func(err error) {
 		u.Helper()

@@ -29,10 +29,10 @@ func (u user) gatewayAPI() {
 		u.Fatalf("the Gateway API's module: %v\n%s", err, out)
 	}
 	crds := filepath.Join(module.Dir, "config", "crd", "standard")
-	u.Cleanup(func() { o.kubectl("delete", "--ignore-not-found", "-f", crds, "--timeout=1m") })
+	u.Cleanup(func() { o.kubectl("delete", "--ignore-not-found", "-f", crds, "--timeout=2m") })
 	o.kubectl("apply", "--server-side", "-f", crds)
 	o.kubectl("wait", "--for=condition=Established", "crd/httproutes.gateway.networking.k8s.io", "crd/gateways.gateway.networking.k8s.io",
-		"crd/gatewayclasses.gateway.networking.k8s.io", "crd/referencegrants.gateway.networking.k8s.io", "--timeout=30s")
+		"crd/gatewayclasses.gateway.networking.k8s.io", "crd/referencegrants.gateway.networking.k8s.io", "--timeout=2m")
 }
 
 // exposedAs checks the status and the reason of the condition that speaks of what lets the app in; without one they are empty.
@@ -98,6 +98,7 @@ func TestAnAppIsGivenTheIngressThatItAsksFor(t *testing.T) {
 	// Nobody gets more by it than they may make.
 	as := []string{"--as=jane", "--as-group=editors"}
 	u.kubectl("create", "rolebinding", "jane", "--clusterrole=edit", "--user=jane")
+	u.may("jane", "patch", httpapps)
 	if _, err := u.try("", append([]string{"http", "set", "expose", "shop", "--gateway=front"}, as...)...); err == nil || !strings.Contains(err.Error(), "may not create httproutes.gateway.networking.k8s.io") {
 		t.Errorf("an editor who may not create HTTPRoutes is told: %v", err)
 	}

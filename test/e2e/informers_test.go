@@ -138,7 +138,7 @@ func TestInformersHearEveryChangeOnceWhileCountsMove(t *testing.T) {
 	}
 	u := newUser(t)
 	u.deploy("moving", "--scale", "1..1")
-	u.kubectl("wait", "--for=jsonpath={.status.readyReplicas}=1", "httpapp/moving", "--timeout=60s")
+	u.kubectl("wait", "--for=jsonpath={.status.readyReplicas}=1", "httpapp/moving", "--timeout=2m")
 	for i := range 5 {
 		u.apply(manifest(fmt.Sprintf("still-%d", i), container, idle))
 	}

@@ -66,7 +66,7 @@ func TestKEDAScalesTheInterceptorsByTheRequestsOfAllApps(t *testing.T) {
 	u := onlyUser(t)
 	o := operator(t)
 	u.manyInterceptors("keda/scaledobject.yaml", `interceptorTarget: "1000"`, `interceptorTarget: "4"`, func() {
-		o.kubectl("wait", "--for=condition=Ready", "scaledobject/"+interceptorDeployment, "--timeout=60s")
+		o.kubectl("wait", "--for=condition=Ready", "scaledobject/"+interceptorDeployment, "--timeout=2m")
 	})
 }
 

@@ -70,7 +70,7 @@ func TestDeletingAnAppDoesWithItsDependentsAsItIsTold(t *testing.T) {
 	})
 	u.kubectl("get", "httpapp", "foreground")
 	u.release("configmap/of-foreground")
-	u.kubectl("wait", "httpapp/foreground", "--for=delete", "--timeout=30s")
+	u.kubectl("wait", "httpapp/foreground", "--for=delete", "--timeout=2m")
 	u.gone("configmap/of-foreground")
 
 	// The app goes at once, its dependents after it.
@@ -98,7 +98,7 @@ func TestFinalizersHoldADeletionBackUntilTheyAreRemoved(t *testing.T) {
 	if got := u.kubectl("get", "httpapp", "held", "-o", "jsonpath={range .metadata.deletionTimestamp}x{end}"); got != "x" {
 		t.Error("the app that is held back has no deletionTimestamp")
 	}
-	if out := u.said("", "delete", "httpapp", "held", "--timeout=500ms"); !strings.Contains(out, "timed out") {
+	if out := u.said("", "delete", "httpapp", "held", "--timeout=2s"); !strings.Contains(out, "timed out") {
 		t.Errorf("a second deletion says\n%s", out)
 	}
 	// What is being deleted may be changed, and gets no new finalizers.
@@ -140,16 +140,16 @@ func TestAppsAreDeletedByLabelByFileAllAndWithTheirNamespace(t *testing.T) {
 	other.apply(all + "---\n" + manifest("made", container) + "---\n" +
 		strings.Replace(small("held"), "  name: held\n", "  name: held\n  finalizers: [example.com/hold]\n", 1))
 	u.kubectl("delete", "namespace", other.namespace, "--wait=false")
-	other.eventually(soon, "only what is held back left", func() error {
+	other.eventually(later, "only what is held back left", func() error {
 		names, err := other.try("", "get", "httpapps", "-o", "jsonpath={.items[*].metadata.name}")
 		if err == nil && names != "held" {
 			err = fmt.Errorf("there are %s", names)
 		}
 		return err
 	})
-	u.eventually(soon, "the namespace saying what it waits for", func() error {
+	u.eventually(later, "the namespace saying what it waits for", func() error {
 		return u.field("namespace/"+other.namespace, `{.status.conditions[?(@.type=="NamespaceFinalizersRemaining")].status}`, "True")
 	})
 	other.release("httpapp/held")
-	u.kubectl("wait", "namespace/"+other.namespace, "--for=delete", "--timeout=60s")
+	u.kubectl("wait", "namespace/"+other.namespace, "--for=delete", "--timeout=2m")
 }

@@ -40,6 +40,7 @@ func TestTheRolesThatComeWithKubernetesHoldForApps(t *testing.T) {
 	u := newUser(t)
 	for _, role := range []string{"view", "edit", "admin"} {
 		u.kubectl("create", "rolebinding", role, "--clusterrole="+role, "--user=e2e-"+role)
+		u.may("e2e-"+role, "get", httpapps)
 	}
 	const all = "create delete deletecollection get list patch update watch"
 	for role, may := range map[string]map[string]string{
@@ -86,7 +87,7 @@ func TestTheRolesThatComeWithKubernetesHoldForApps(t *testing.T) {
 func TestAppsAreFoundByWhatTheySendTheirRequestsToAndByHowTheyAre(t *testing.T) {
 	u := newUser(t)
 	u.apply(small("adopting") + "---\n" + manifest("making", container, "  scaling: {autoscaler: HPA}"))
-	u.kubectl("wait", "httpapps", "--all", "--for=jsonpath={.status.observedGeneration}=1")
+	u.kubectl("wait", "httpapps", "--all", "--for=jsonpath={.status.observedGeneration}=1", "--timeout=2m")
 	for selector, want := range map[string]string{
 		"spec.workloadRef.name=backend":                          "adopting",
 		"spec.workloadRef.name!=backend":                         "making",

@@ -237,7 +237,7 @@ func TestKubectlSaysTheSameOfAnAppAsOfADeployment(t *testing.T) {
 		{one("three", "a"), "create -f - --as=nobody"},
 		{one("one", "a"), "apply -f - --as=nobody"},
 		{"", "explain RESOURCE.spec.nonsense"},
-		{"", "wait RESOURCE/one --for=condition=Nonsense --timeout=300ms"},
+		{"", "wait RESOURCE/one --for=condition=Nonsense --timeout=2s"},
 		{"", "wait RESOURCE/one --for=jsonpath={.metadata.name}=one"},
 		{"", "wait RESOURCE --all --for=jsonpath={.metadata.labels.tier}=web"},
 

@@ -7,10 +7,10 @@ import (
 	"context"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 )
 
 // watching is a kubectl that runs, and what it has printed so far.
@@ -18,7 +18,7 @@ type watching struct {
 	user
 	args string
 	mu   sync.Mutex
-	// lines are those of stdout.
+	// lines are those of stdout and stderr.
 	lines []string
 }
 
@@ -44,6 +44,7 @@ func (w *watching) start(cmd *exec.Cmd) {
 	if err != nil {
 		w.Fatal(err)
 	}
+	cmd.Stderr = cmd.Stdout
 	if err := cmd.Start(); err != nil {
 		w.Fatal(err)
 	}
@@ -91,8 +92,8 @@ func has(line string, words []string) bool {
 
 func TestAWatchShowsWhatHappensInEveryForm(t *testing.T) {
 	u := newUser(t)
-	u.apply(small("first"))
-	u.kubectl("wait", "httpapp/first", "--for=jsonpath={.status.observedGeneration}=1")
+	u.apply(small("first") + "---\n" + small("touched"))
+	u.kubectl("wait", "httpapp/first", "--for=jsonpath={.status.observedGeneration}=1", "--timeout=2m")
 
 	table := u.watch("get", "httpapps", "-w")
 	events := u.watch("get", "httpapps", "-w", "--output-watch-events")
@@ -104,6 +105,16 @@ func TestAWatchShowsWhatHappensInEveryForm(t *testing.T) {
 	table.await(0, "first")
 	events.await(0, "ADDED", "first")
 	single.await(0, "first", "<none>")
+	// It has nothing to show when it begins.
+	touches := 0
+	u.eventually(soon, "kubectl get --watch-only showing anything", func() error {
+		touches++
+		u.kubectl("label", "httpapp", "touched", fmt.Sprint("times=", touches), "--overwrite")
+		if len(only.seen()) == 0 {
+			return fmt.Errorf("nothing after %d changes", touches)
+		}
+		return nil
+	})
 
 	u.apply(small("second"))
 	n := table.await(0, "second")
@@ -150,10 +161,14 @@ func TestWaitWaitsForAConditionAFieldACreationAndADeletion(t *testing.T) {
 		}},
 		{[]string{"httpapp", "--all", "--for=delete"}, func() { u.kubectl("delete", "httpapp", "waited") }},
 	} {
-		waiting := u.watch(append([]string{"wait", "--timeout=60s"}, c.wait...)...)
+		waiting := u.watch(append([]string{"wait", "--timeout=2m", "-v=6"}, c.wait...)...)
 		if c.wait[0] == "httpapp" {
-			// There must be one to wait for when it begins.
-			<-time.After(500 * time.Millisecond)
+			u.eventually(soon, "that there is one to wait for known to kubectl", func() error {
+				if lines := waiting.seen(); !slices.ContainsFunc(lines, func(l string) bool { return strings.Contains(l, "/httpapps") && strings.Contains(l, "200 OK") }) {
+					return fmt.Errorf("it says\n%s", strings.Join(lines, "\n"))
+				}
+				return nil
+			})
 		}
 		c.then()
 		waiting.await(0, "met")

@@ -72,7 +72,7 @@ func TestServerSideApplyKnowsWhoOwnsWhat(t *testing.T) {
 	}
 
 	// The status is the reconciler's, its live part nobody's; and a scale is written by whoever scaled.
-	u.kubectl("wait", "httpapp/owned", "--for=jsonpath={.status.observedGeneration}="+u.kubectl("get", "httpapp", "owned", "-o", "jsonpath={.metadata.generation}"))
+	u.kubectl("wait", "httpapp/owned", "--for=jsonpath={.status.observedGeneration}="+u.kubectl("get", "httpapp", "owned", "-o", "jsonpath={.metadata.generation}"), "--timeout=2m")
 	out = u.kubectl("get", "httpapp", "owned", "--show-managed-fields", "-o", `jsonpath={range .metadata.managedFields[*]}{.manager} {.subresource} {.fieldsV1}{"\n"}{end}`)
 	for _, line := range strings.Split(out, "\n") {
 		if strings.Contains(line, "f:status") && !strings.Contains(line, " status {") {
@@ -92,7 +92,6 @@ func TestDiffIsEmptyAfterAnApplyAndShowsOnlyWhatWouldChange(t *testing.T) {
 	u := newUser(t)
 	u.apply(manifest("compared", container, "  scaling: {autoscaler: None}"))
 	u.routed("compared")
-	u.kubectl("wait", "--for=condition=Ready", "httpapp/compared", "--timeout=60s")
 	// Nor is what moves a difference: requests come all along.
 	all := kinds{"GET": func(context.Context) error { _, err := u.get("compared", "/"); return err }}
 	load := u.traffic(all)
@@ -103,6 +102,9 @@ func TestDiffIsEmptyAfterAnApplyAndShowsOnlyWhatWouldChange(t *testing.T) {
 		}
 		return nil
 	})
+	// The first request woke it, and was answered before that was written.
+	u.kubectl("wait", "--for=jsonpath={.status.readyReplicas}=1", "httpapp/compared", "--timeout=2m")
+	u.routed("compared")
 	for _, flags := range [][]string{nil, {"--server-side", "--force-conflicts"}} {
 		u.apply(manifest("compared", container, "  scaling: {autoscaler: None}"), flags...)
 		for range 5 {
@@ -132,7 +134,7 @@ func TestDiffIsEmptyAfterAnApplyAndShowsOnlyWhatWouldChange(t *testing.T) {
 func TestAnAppSurvivesItsWayThroughFilesAndEditors(t *testing.T) {
 	u := newUser(t)
 	u.apply(small("round"))
-	u.kubectl("wait", "httpapp/round", "--for=jsonpath={.status.observedGeneration}=1")
+	u.kubectl("wait", "httpapp/round", "--for=jsonpath={.status.observedGeneration}=1", "--timeout=2m")
 	for _, format := range []string{"yaml", "json"} {
 		text := u.kubectl("get", "httpapp", "round", "-o", format, "--show-managed-fields")
 		if _, err := u.try(text, "replace", "-f", "-"); err != nil {
@@ -162,7 +164,7 @@ func TestAnAppSurvivesItsWayThroughFilesAndEditors(t *testing.T) {
 func TestTheStatusIsWrittenOnlyThroughItsSubresource(t *testing.T) {
 	u := newUser(t)
 	u.apply(small("told"))
-	u.kubectl("wait", "httpapp/told", "--for=jsonpath={.status.observedGeneration}=1")
+	u.kubectl("wait", "httpapp/told", "--for=jsonpath={.status.observedGeneration}=1", "--timeout=2m")
 	const patch = `{"metadata":{"labels":{"a":"b"}},"spec":{"scaling":{"maxReplicas":3}},"status":{"url":"http://told.example.com","traffic":{"pending":7}}}`
 	// The reconciler writes it back, so what counts is the answer.
 	out := u.kubectl("patch", "httpapp", "told", "--subresource=status", "--type=merge", "-p", patch, "-o", "jsonpath={.status.url} {.spec.scaling.maxReplicas} {.metadata.labels} {.metadata.generation} {.status.traffic.pending}")
@@ -220,7 +222,10 @@ func TestDescribeShowsAnAppAndWhatHappenedToIt(t *testing.T) {
 		}
 		return nil
 	})
-	if out := u.kubectl("events", "--for=httpapp/described", "--no-headers"); !strings.Contains(out, "HTTPApp/described") {
-		t.Errorf("kubectl events says %q", out)
-	}
+	u.eventually(soon, "kubectl events with them", func() error {
+		if out := u.kubectl("events", "--for=httpapp/described", "--no-headers"); !strings.Contains(out, "HTTPApp/described") {
+			return fmt.Errorf("it says %q", out)
+		}
+		return nil
+	})
 }

@@ -169,7 +169,7 @@ func (u user) besiege(app string, requests int) (stop func()) {
 				u.Error(err)
 				return
 			}
-			_, _ = send(req) // those that a killed interceptor had, fail
+			_, _ = exchange(req) // those that a killed interceptor had, fail
 		})
 	}
 	stop = sync.OnceFunc(func() { cancel(); wg.Wait() })
@@ -180,7 +180,9 @@ func (u user) besiege(app string, requests int) (stop func()) {
 func TestCountsThatAnInterceptorIsMissingFromAreMarkedAndNotZero(t *testing.T) {
 	u := onlyUser(t)
 	apps := u.apps()
-	if _, err := apps.Create(t.Context(), unbacked("besieged"), metav1.CreateOptions{}); err != nil {
+	besieged := unbacked("besieged")
+	besieged.Spec.Queue.MaxWait = &metav1.Duration{Duration: time.Hour} // none of them has waited for long enough before the test is over
+	if _, err := apps.Create(t.Context(), besieged, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	u.versions(apps)
@@ -254,7 +256,7 @@ func TestCountsThatAnInterceptorIsMissingFromAreMarkedAndNotZero(t *testing.T) {
 		}
 		return nil
 	})
-	operator(t).kubectl("rollout", "status", "deployment/kedahttp-interceptor", "--timeout=1m")
+	operator(t).kubectl("rollout", "status", "deployment/kedahttp-interceptor", "--timeout=2m")
 }
 
 // A watch is through one of the servers. When that is killed an informer begins anew, and has missed nothing.

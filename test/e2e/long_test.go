@@ -46,7 +46,7 @@ var scalers = map[string]string{
 func (u user) made(app string) {
 	u.Helper()
 	for _, condition := range []string{"WorkloadReady", "RoutesAccepted"} {
-		u.kubectl("wait", "--for=condition="+condition, "httpapp/"+app, "--timeout=60s")
+		u.kubectl("wait", "--for=condition="+condition, "httpapp/"+app, "--timeout=2m")
 	}
 }
 

@@ -52,7 +52,7 @@ func (u user) hold(app string, requests int, path string) (stop func()) {
 		wg.Go(func() {
 			req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+u.host(app)+path, nil)
 			if err == nil {
-				_, err = send(req)
+				_, err = exchange(req)
 			}
 			if err != nil && ctx.Err() == nil {
 				u.Errorf("a request that was to be held: %v", err)
@@ -76,7 +76,7 @@ func TestKEDAsAdapterServesTheNumberThatTheAppShows(t *testing.T) {
 	u.apply(manifest("same", container, "  scaling: {minReplicas: 1, maxReplicas: 1, window: 5s}"))
 	u.apply(manifest("misled", container, "  scaling: {autoscaler: HPA}"))
 	u.routed("same")
-	u.kubectl("wait", "--for=jsonpath={.status.readyReplicas}=1", "httpapp/same", "--timeout=60s")
+	u.kubectl("wait", "--for=jsonpath={.status.readyReplicas}=1", "httpapp/same", "--timeout=2m")
 	stop := u.hold("same", 3, "/?delay=2m")
 	u.eventually(later, "three requests in both, side by side", func() error {
 		name, err := u.try("", "get", "hpa", "keda-hpa-same", "-o", "jsonpath={.spec.metrics[0].external.metric.name}")

@@ -34,7 +34,7 @@ func TestAnOutageOfEveryAPIServerIsSurvived(t *testing.T) {
 	u.deploy("asleep")
 	u.apply(manifest("owner", container, idle))
 	u.routed("owner")
-	u.kubectl("wait", "--for=jsonpath={.status.readyReplicas}=1", "httpapp/awake", "--timeout=60s")
+	u.kubectl("wait", "--for=jsonpath={.status.readyReplicas}=1", "httpapp/awake", "--timeout=2m")
 	u.waitReplicas("asleep", 0, soon)
 	uid := u.kubectl("get", "httpapp", "owner", "-o", "jsonpath={.metadata.uid}")
 	u.apply(dependent("kept", "owner", uid))
@@ -77,7 +77,7 @@ func TestAnOutageOfEveryAPIServerIsSurvived(t *testing.T) {
 	back()
 	started = time.Now()
 	for _, ns := range []string{with, without} {
-		u.eventually(90*time.Second, "the namespace "+ns+" gone", func() error {
+		u.eventually(later, "the namespace "+ns+" gone", func() error {
 			out, err := anybody.try("", "get", "namespace", ns, "--ignore-not-found", "-o", "jsonpath={.metadata.name} {.status.conditions[*].message}")
 			if err == nil && out != "" {
 				err = fmt.Errorf("%s", out)
@@ -105,7 +105,7 @@ func (u user) collects() {
 		u.apply(manifest(name, container, idle))
 		u.routed(name)
 		u.apply(dependent(name, name, u.kubectl("get", "httpapp", name, "-o", "jsonpath={.metadata.uid}")))
-		u.kubectl("delete", "httpapp", name, "--cascade="+cascade, "--timeout=60s")
+		u.kubectl("delete", "httpapp", name, "--cascade="+cascade, "--timeout=2m")
 		out := u.kubectl("get", "configmap,deployment", name, "--ignore-not-found", "-o", "name")
 		switch cascade {
 		case "foreground":

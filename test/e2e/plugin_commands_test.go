@@ -142,7 +142,19 @@ func TestAnAppIsHeldAwakeAndAsleepForAWhile(t *testing.T) {
 	wake := u.goesOn("wake", "held", "--for", "10m")
 	u.eventually(soon, "it held", func() error { return wake.has("held woken", "held until", "Ctrl-C lets it go") })
 	scaling("1 ")
-	u.says(u.plugin("status", "held"), "serving", "by wake, until")
+	status := func(parts ...string) {
+		t.Helper()
+		u.eventually(soon, "its status", func() error {
+			out := u.plugin("status", "held")
+			for _, part := range parts {
+				if !strings.Contains(out, part) {
+					return fmt.Errorf("it does not say %q:\n%s", part, out)
+				}
+			}
+			return nil
+		})
+	}
+	status("serving", "by wake, until")
 	if code := wake.interrupt(); code != 0 {
 		t.Errorf("interrupted it ends with %d:\n%s", code, wake.all())
 	}
@@ -152,7 +164,7 @@ func TestAnAppIsHeldAwakeAndAsleepForAWhile(t *testing.T) {
 
 	sleep := u.goesOn("sleep", "held", "--for", "10m")
 	u.eventually(soon, "it held", func() error { return sleep.has("held asleep", "held until") })
-	u.says(u.plugin("status", "held"), "paused", "by sleep, until")
+	status("paused", "by sleep, until")
 	u.says(u.fails(28, "curl", "held", "--", "--max-time", "1"), "the app is paused", "kubectl http status -n "+u.namespace+" held")
 	if err := u.field("deployment/held", "{.spec.replicas}", "0"); err != nil {
 		t.Error(err)
@@ -192,14 +204,14 @@ func TestLogsAreThoseThatWereAskedFor(t *testing.T) {
 		}
 	}
 	app, side := []string{"answers on :8080"}, []string{"answers on :9090"}
-	of("the first container's logs", logs(), app, append(side, "["))
-	of("the side's logs", logs("-c", "side"), side, app)
-	u.eventually(soon, "the logs of both", func() error { // the side may be later
-		if all := logs("--all"); strings.Count(all, "[two-") != 2 || !strings.Contains(all, "/side] ") {
+	u.eventually(soon, "the logs of both", func() error { // they run before they have written anything
+		if all := logs("--all"); strings.Count(all, "[two-") != 2 || !strings.Contains(all, app[0]) || !strings.Contains(all, "/side] ") {
 			return fmt.Errorf("they are\n%s", all)
 		}
 		return nil
 	})
+	of("the first container's logs", logs(), app, append(side, "["))
+	of("the side's logs", logs("-c", "side"), side, app)
 	of("the last none of the lines", logs("--tail", "0"), nil, []string{"answers"})
 	of("the last one of the lines", logs("--tail", "1", "--since", "1h"), app, nil)
 	u.eventually(soon, "nothing written in the last second", func() error {
@@ -213,7 +225,7 @@ func TestLogsAreThoseThatWereAskedFor(t *testing.T) {
 	}
 	u.says(u.fails(1, "logs", "two", "-c", "none"), "no container none", "app, side")
 	u.says(u.fails(1, "logs", "two", "--previous"), "None of its containers has crashed", "kubectl http logs -n "+u.namespace+" two")
-	u.eventually(soon, "what was written before the last crash", func() error {
+	u.eventually(later, "what was written before the last crash", func() error {
 		out, err := u.try("", "http", "logs", "crashing", "--previous")
 		if err == nil && !strings.Contains(out, `time: invalid duration "never"`) {
 			err = fmt.Errorf("it is %q", out)

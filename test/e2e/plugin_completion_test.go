@@ -5,7 +5,6 @@ package e2e
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -22,9 +21,8 @@ var shells = map[string]struct{ begin, setup, packages string }{
 func TestShellsCompleteThePlugin(t *testing.T) {
 	for shell, s := range shells {
 		t.Run(shell, func(t *testing.T) {
-			install := "dpkg -s " + s.packages + " >/dev/null 2>&1 || apt-get install -y -qq --no-install-recommends " + s.packages
-			if out, err := exec.Command("sh", "-c", install).CombinedOutput(); err != nil {
-				t.Skipf("%s cannot be installed: %v\n%s", s.packages, err, out)
+			if err := installed(s.packages); err != nil {
+				t.Skip(err)
 			}
 			u := newUser(t)
 			u.plugin("deploy", "first", "--image", "example.com/first:1", "--no-wait")

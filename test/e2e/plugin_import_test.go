@@ -30,7 +30,11 @@ func (u user) knows(group, plural, name, short, version string) {
 	u.Helper()
 	u.apply(fmt.Sprintf(kind, group, plural, name, short, version))
 	u.Cleanup(func() { u.kubectl("delete", "crd", plural+"."+group) })
-	u.kubectl("wait", "--for=condition=Established", "crd/"+plural+"."+group)
+	u.kubectl("wait", "--for=condition=Established", "crd/"+plural+"."+group, "--timeout=2m")
+	u.eventually(soon, "the kind "+name+" in discovery", func() error {
+		_, err := u.try("", "get", plural+"."+group)
+		return err
+	})
 }
 
 // imported is what the plugin makes of an object.
@@ -47,7 +51,6 @@ func (u user) imported(object string) (made string) {
 func (u user) wakes(app, url string) {
 	u.Helper()
 	u.routed(app)
-	u.kubectl("wait", "--for=condition=Ready", "httpapp/"+app, "--timeout=1m")
 	res, err := client.Get(url)
 	if err != nil {
 		u.Fatal(err)
@@ -68,9 +71,12 @@ func (u user) sleeping(name string) {
 
 func TestAnAppOfTheAddOnIsImportedAndServes(t *testing.T) {
 	u := newUser(t)
-	if _, err := u.try("", "http", "import", "--all"); err == nil || !strings.Contains(err.Error(), "there is nothing to import") {
-		t.Errorf("without the add-on: %v", err)
-	}
+	u.eventually(soon, "nothing to import without the add-on", func() error { // others' kinds come and go
+		if _, err := u.try("", "http", "import", "--all"); err == nil || !strings.Contains(err.Error(), "there is nothing to import") {
+			return fmt.Errorf("it says %v", err)
+		}
+		return nil
+	})
 	u.knows("http.keda.sh", "httpscaledobjects", "HTTPScaledObject", "httpso", "v1alpha1")
 	u.sleeping("old")
 	u.apply(`

@@ -30,7 +30,7 @@ func TestThePluginRemovesAndInstallsEverything(t *testing.T) {
 	u.says(u.fails(1, "doctor"), "kedahttp is not installed")
 	// Nobody answers for apps any more, and namespaces can be deleted all the same.
 	u.kubectl("create", "namespace", u.namespace+"-gone")
-	u.kubectl("delete", "namespace", u.namespace+"-gone", "--timeout=60s")
+	u.kubectl("delete", "namespace", u.namespace+"-gone", "--timeout=2m")
 
 	u.kubectl("wait", "--for=delete", "namespace/kedahttp-system", "--timeout=120s")
 	u.plugin("install", "-k", overlay)

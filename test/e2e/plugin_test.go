@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -51,11 +52,16 @@ func TestThePluginLeadsAnAppThroughItsLife(t *testing.T) {
 	u.says(spec, `"maxReplicas":3`, `"name":"STEP"`, `"name":"OTHER"`, `"cooldown":"10m0s"`, "/healthz")
 
 	u.says(u.plugin("wake", "life"), "life woken")
-	u.says(u.plugin("status", "life"), "serving")
+	u.eventually(soon, "serving", func() error {
+		if out := u.plugin("status", "life"); !strings.Contains(out, "serving") {
+			return fmt.Errorf("it says\n%s", out)
+		}
+		return nil
+	})
 	u.says(u.fails(1, "scale", "life", "9"), "maxReplicas", "scale life --min N --max N")
 
 	u.plugin("pause", "life")
-	u.kubectl("wait", "--for=delete", "hpa/keda-hpa-life", "--timeout=60s") // which would take replicas away again that nobody calls for
+	u.kubectl("wait", "--for=delete", "hpa/keda-hpa-life", "--timeout=2m") // which would take replicas away again that nobody calls for
 	u.says(u.plugin("scale", "life", "2"), "life scaled")
 	u.waitReplicas("life", 2, soon)
 	u.plugin("sleep", "life")
@@ -67,14 +73,21 @@ func TestThePluginLeadsAnAppThroughItsLife(t *testing.T) {
 		return nil
 	})
 	u.plugin("resume", "life")
+	// Changes that come quickly one after the other are one revision.
+	revision := func(current string) {
+		t.Helper()
+		u.eventually(soon, "revision "+current, func() error {
+			if out := u.plugin("history", "life"); !strings.Contains(out, current+" (current)") {
+				return fmt.Errorf("it says\n%s", out)
+			}
+			return nil
+		})
+	}
+	revision("2")
 	u.plugin("restart", "life")
+	revision("3")
 	u.plugin("set", "env", "life", "STEP=2", "OTHER-")
-	u.eventually(soon, "three revisions", func() error {
-		if out := u.plugin("history", "life"); !strings.Contains(out, "4 (current)") {
-			return fmt.Errorf("it says\n%s", out)
-		}
-		return nil
-	})
+	revision("4")
 	u.plugin("rollback", "life", "1")
 	u.says(u.plugin("export", "life"), "value: \"1\"", "maxReplicas: 3")
 
@@ -185,11 +198,19 @@ func TestThePluginTriesBeforeItWrites(t *testing.T) {
 func TestDeploySaysWhyAnAppDoesNotComeUp(t *testing.T) {
 	u := newUser(t)
 	image := []string{"--image", "kedahttp/test-echo:dev", "--image-pull-policy", "Never"}
-	u.says(u.fails(1, append([]string{"deploy", "crashing", "--try", "--env", "LISTEN_AFTER=never"}, image...)...),
-		"CrashLoopBackOff", "The last lines of container app", `time: invalid duration "never"`)
-	u.says(u.fails(1, "deploy", "absent", "--try", "--image", "kedahttp/there-is-none:dev", "--image-pull-policy", "Never"), "ErrImageNeverPull")
-	u.says(u.fails(3, append([]string{"deploy", "deaf", "--try", "--wait-timeout", "15s", "--port", "9999", "--env", "PORT=8080"}, image...)...),
-		"connection refused", "Nobody listens on that port")
+	var waiting sync.WaitGroup
+	waiting.Go(func() {
+		u.says(u.fails(1, append([]string{"deploy", "crashing", "--try", "--env", "LISTEN_AFTER=never"}, image...)...),
+			"CrashLoopBackOff", "The last lines of container app", `time: invalid duration "never"`)
+	})
+	waiting.Go(func() {
+		u.says(u.fails(1, "deploy", "absent", "--try", "--image", "kedahttp/there-is-none:dev", "--image-pull-policy", "Never"), "ErrImageNeverPull")
+	})
+	waiting.Go(func() {
+		u.says(u.fails(3, append([]string{"deploy", "deaf", "--try", "--wait-timeout", "30s", "--port", "9999", "--env", "PORT=8080"}, image...)...),
+			"connection refused", "Nobody listens on that port")
+	})
+	waiting.Wait()
 	u.plugin(append([]string{"deploy", "owner", "--host", "taken." + u.namespace + ".test"}, image...)...)
 	// Of two that were made in the same second the first by name goes first.
 	u.says(u.fails(1, append([]string{"deploy", "squatter", "--host", "taken." + u.namespace + ".test"}, image...)...), "HostConflict", u.namespace+"/owner")

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -17,12 +18,29 @@ type terminal struct {
 	session string
 }
 
+// installing is one test's at a time: the system's package manager turns away whoever comes while it is at work.
+var installing sync.Mutex
+
+// installed installs those of the packages that are missing.
+func installed(packages string) error {
+	installing.Lock()
+	defer installing.Unlock()
+	if exec.Command("sh", "-c", "dpkg -s "+packages).Run() == nil {
+		return nil
+	}
+	out, err := exec.Command("sh", "-c", "apt-get update -qq && apt-get install -y -qq --no-install-recommends "+packages).CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("%s cannot be installed: %w\n%s", packages, err, out)
+	}
+	return err
+}
+
 // newTerminal runs a command in a terminal of 110 columns and 20 lines.
 func (u user) newTerminal(args ...string) *terminal {
 	u.Helper()
 	if _, err := exec.LookPath("tmux"); err != nil {
-		if out, err := exec.Command("sh", "-c", "apt-get update -qq && apt-get install -y -qq --no-install-recommends tmux").CombinedOutput(); err != nil {
-			u.Fatalf("tmux cannot be installed: %v\n%s", err, out)
+		if err := installed("tmux"); err != nil {
+			u.Fatal(err)
 		}
 	}
 	t := &terminal{u, u.namespace}

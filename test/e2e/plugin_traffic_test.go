@@ -115,7 +115,6 @@ func TestThePluginReachesAnAppThatNoNameLeadsTo(t *testing.T) {
 		return nil
 	})
 	u.plugin("sleep", "far")
-	u.waitReplicas("far", 0, soon)
 	u.eventually(soon, "the pod gone from the log", func() error { return logs.has("has gone") })
 	res, err := http.Get(address + "/woken")
 	if err != nil {
@@ -151,13 +150,12 @@ func TestThePluginReachesAnAppThatNoNameLeadsTo(t *testing.T) {
 
 func TestStatusFollowsWhatHappens(t *testing.T) {
 	u := newUser(t)
-	u.deploy("seen")
+	u.deploy("seen", "--env", "LISTEN_AFTER=2s")
 	status := u.goesOn("status", "seen", "--watch")
 	u.eventually(soon, "an idle app", func() error { return status.has("idle: ") })
-	if _, err := u.get("seen", "/?delay=2s"); err != nil {
-		t.Fatal(err)
-	}
+	stop := u.hold("seen", 1, "/?delay=10m") // until it was seen
 	u.eventually(soon, "what happened", func() error { return status.has("waking: ", "serving: ", "1 in flight") })
+	stop()
 	u.plugin("delete", "seen")
 	u.eventually(soon, "its end", func() error { return status.has("was deleted") })
 }

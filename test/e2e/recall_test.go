@@ -60,7 +60,7 @@ func TestAnInterceptorThatStartsWithoutTheAPIServesWithWhatItKnew(t *testing.T) 
 	serial := u.secret("kept-cert", u.host("kept"))
 	u.deploy("kept", "--scale", "1..2")
 	u.kubectl("patch", "httpapp", "kept", "--type=merge", `--patch={"spec":{"tls":{"secretName":"kept-cert"}}}`)
-	u.kubectl("wait", "--for=jsonpath={.status.readyReplicas}=1", "httpapp/kept", "--timeout=60s")
+	u.kubectl("wait", "--for=jsonpath={.status.readyReplicas}=1", "httpapp/kept", "--timeout=2m")
 	pod := u.running(interceptors)[0]
 	direct := &http.Client{Timeout: soon, Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return inside(ctx, network, pod.Status.PodIP+":8080")

@@ -98,7 +98,7 @@ func TestKilledServersLoseNothingAndNeverDenyWhatThereIs(t *testing.T) {
 		t.Errorf("what scale wrote is lost: %v", err)
 	}
 	for _, app := range []string{"just-before", "meanwhile"} {
-		u.eventually(45*time.Second, app+" reconciled by the next leader", func() error {
+		u.eventually(later, app+" reconciled by the next leader", func() error {
 			return u.field("httpapp/"+app, `{.status.conditions[?(@.type=="Ready")].status}`, "True")
 		})
 	}

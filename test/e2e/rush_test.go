@@ -30,8 +30,7 @@ func TestAnAppThatServesIsScaledUpAtOnceForARush(t *testing.T) {
 		}
 		return err
 	})
-	stop()
-	// The autoscaler has looked since, and agrees.
+	// The autoscaler agrees, when it looks.
 	u.eventually(later, "the HPA knowing of the rush", func() error {
 		out, err := u.try("", "get", "hpa", "keda-hpa-rushed", "-o", "jsonpath={.status.desiredReplicas} {.spec.behavior.scaleDown.stabilizationWindowSeconds}")
 		if err != nil {
@@ -43,6 +42,7 @@ func TestAnAppThatServesIsScaledUpAtOnceForARush(t *testing.T) {
 		}
 		return nil
 	})
+	stop()
 }
 
 func TestWhatIsSetByHandInTheScaledObjectStays(t *testing.T) {

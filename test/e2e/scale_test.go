@@ -30,9 +30,9 @@ func TestAnHPAOfTheUsersOwnScalesAnApp(t *testing.T) {
 		}
 		return u.field("hpa/target", `{.spec.scaleTargetRef.kind} {.status.currentReplicas} {.status.conditions[?(@.type=="AbleToScale")].status}`, "HTTPApp 2 True")
 	})
-	if err := u.field("httpapp/target", `{.status.conditions[?(@.type=="Ready")].status} {.status.conditions[?(@.type=="ScalerReady")].reason}`, "True ScaledByAnother"); err != nil {
-		t.Error(err)
-	}
+	u.eventually(soon, "an app that is ready, scaled by another", func() error {
+		return u.field("httpapp/target", `{.status.conditions[?(@.type=="Ready")].status} {.status.conditions[?(@.type=="ScalerReady")].reason}`, "True ScaledByAnother")
+	})
 }
 
 func TestAScaledObjectOfTheUsersOwnScalesAnApp(t *testing.T) {
@@ -55,7 +55,7 @@ spec:
   - type: external-push
     metadata: {scalerAddress: "kedahttp-scaler.kedahttp-system.svc:9090", httpApp: target}
 `)
-	u.kubectl("wait", "--for=condition=Ready", "scaledobject/users-own", "--timeout=60s")
+	u.kubectl("wait", "--for=condition=Ready", "scaledobject/users-own", "--timeout=2m")
 	stop := u.load("target", 8, "/?delay=500ms")
 	u.waitReplicas("target", 3, later)
 	// What KEDA and its HPA wrote came by way of the app's scale.
@@ -67,9 +67,7 @@ spec:
 	})
 	stop()
 	u.waitReplicas("target", 0, later)
-	if err := u.field("httpapp/target", `{.status.conditions[?(@.type=="ScalerReady")].status}`, "True"); err != nil {
-		t.Error(err)
-	}
+	u.kubectl("wait", "--for=condition=ScalerReady", "httpapp/target", "--timeout=2m")
 }
 
 // What scale writes is managed by itself, so that what the app's changes apply to the Deployment leaves it alone.

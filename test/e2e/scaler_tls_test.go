@@ -55,7 +55,7 @@ func TestKEDAScalesByAScalerThatWantsItsCertificate(t *testing.T) {
 	}
 	u.apply(fmt.Sprintf(mutual, "known", scaler, clientCertificate))
 	u.apply(fmt.Sprintf(mutual, "stranger", scaler, ""))
-	u.kubectl("wait", "--for=condition=Ready", "scaledobject/known", "--timeout=60s")
+	u.kubectl("wait", "--for=condition=Ready", "scaledobject/known", "--timeout=2m")
 	u.eventually(later, "KEDA refused without a certificate", func() error {
 		return u.field("scaledobject/stranger", `{.status.conditions[?(@.type=="Ready")].status}`, "False")
 	})

@@ -61,7 +61,7 @@ func TestAServerTakesItsCertificateFromFilesAndHasWhatEveryAPIServerHas(t *testi
 	o := operator(t)
 	u.apply(manifest("seen", container, idle))
 	name := u.namespace // of everything that this test adds to the system's namespace
-	t.Cleanup(func() { o.kubectl("delete", "pod,secret,configmap", name, "--ignore-not-found", "--timeout=1m") })
+	t.Cleanup(func() { o.kubectl("delete", "pod,secret,configmap", name, "--ignore-not-found", "--timeout=2m") })
 	secret, serial := u.servingSecret(name)
 	o.apply(secret)
 	bundle, _ := u.bundle()

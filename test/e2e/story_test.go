@@ -223,8 +223,8 @@ func TestLiveCountsAreFieldsOfTheObject(t *testing.T) {
 		t.Error(err)
 	}
 	// Requests may be served before the cluster says that the pod is ready, which is written.
-	u.kubectl("wait", "--for=jsonpath={.status.readyReplicas}=1", "httpapp/live", "--timeout=60s")
-	u.kubectl("wait", "--for=condition=Ready", "httpapp/live", "--timeout=60s")
+	u.kubectl("wait", "--for=jsonpath={.status.readyReplicas}=1", "httpapp/live", "--timeout=2m")
+	u.kubectl("wait", "--for=condition=Ready", "httpapp/live", "--timeout=2m")
 	version := u.kubectl("get", "httpapp", "live", "-o", "jsonpath={.metadata.resourceVersion}")
 	stop()
 	u.eventually(soon, "no request in flight", func() error {
@@ -241,7 +241,8 @@ func TestWatchInTableFormMovesWithoutAnyWrite(t *testing.T) {
 	if _, err := u.get("moving", "/"); err != nil {
 		t.Fatal(err)
 	}
-	u.kubectl("wait", "--for=jsonpath={.status.readyReplicas}=1", "httpapp/moving", "--timeout=60s")
+	u.kubectl("wait", "--for=jsonpath={.status.readyReplicas}=1", "httpapp/moving", "--timeout=2m")
+	u.routed("moving")
 	version := u.kubectl("get", "httpapp", "moving", "-o", "jsonpath={.metadata.resourceVersion}")
 	watch := u.watchTable("moving")
 	for n := 1; n <= 3; n++ {

@@ -20,7 +20,7 @@ import (
 func (u user) onlooker() func(addresses []string) (reached []string, err error) {
 	u.Helper()
 	u.kubectl("run", "onlooker", "--image=kedahttp/test-echo:dev", "--image-pull-policy=Never", "--restart=Never")
-	u.kubectl("wait", "--for=condition=Ready", "pod/onlooker", "--timeout=60s")
+	u.kubectl("wait", "--for=condition=Ready", "pod/onlooker", "--timeout=2m")
 	return func(addresses []string) (reached []string, err error) {
 		out, err := u.try("", append([]string{"exec", "onlooker", "--", "/echo", "reach"}, addresses...)...)
 		for line := range strings.Lines(out) {

@@ -170,9 +170,12 @@ func TestAnAppWithACertificateIsServedWithTLSAlsoFromZero(t *testing.T) {
 		}
 		return nil
 	})
-	if got := s.kubectl("get", "httpapp", "rpc", "-o", "jsonpath={.status.conditions[*].type} {.status.url}"); strings.Contains(got, "TLSReady") || strings.Contains(got, "https:") {
-		t.Errorf("of an app without TLS is said: %s", got)
-	}
+	s.eventually(soon, "said to be without TLS", func() error {
+		if got := s.kubectl("get", "httpapp", "rpc", "-o", "jsonpath={.status.conditions[*].type} {.status.url}"); strings.Contains(got, "TLSReady") || strings.Contains(got, "https:") {
+			return fmt.Errorf("what is said is %s", got)
+		}
+		return nil
+	})
 }
 
 func TestACertificateIsReplacedWithoutAFailedRequest(t *testing.T) {

@@ -31,7 +31,7 @@ func TestARequestForAnAppThatCannotStartIsToldWhy(t *testing.T) {
 		"misspelt":      {u, of("image: NoSuch:Image:Name"), "1h", "InvalidImageName", "NoSuch"},
 		"unconfigured":  {u, of("image: "+image+", envFrom: [{configMapRef: {name: there-is-none}}]") + "\n  scaling: {autoscaler: None}", "1h", "CreateContainerConfigError", "there-is-none"},
 		"over-quota":    {limited, of("image: " + image), "1h", "FailedCreate", "exceeded quota: none"},
-		"unpullable":    {u, strings.Replace(of("image: 127.0.0.1:1/there-is-none:dev"), "Never", "Always", 1), "20s", "ImagePullBackOff", "cannot be pulled"},
+		"unpullable":    {u, strings.Replace(of("image: 127.0.0.1:1/there-is-none:dev"), "Never", "Always", 1), "30s", "ImagePullBackOff", "cannot be pulled"},
 		"crashing":      {u, of("image: " + image + ", env: [{name: LISTEN_AFTER, value: never}]"), "30s", "CrashLoopBackOff", "kubectl logs --previous"},
 		"unschedulable": {u, of("image: " + image + ", resources: {requests: {cpu: 1000}}"), "10s", "Unschedulable", "Insufficient cpu"},
 		"deaf":          {u, of("image: " + image + ", readinessProbe: {tcpSocket: {port: 1}}"), "90s", "ProbeFailing", "readiness probe"},

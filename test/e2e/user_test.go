@@ -21,7 +21,7 @@ import (
 
 // The bounds of the waits. They are generous: a test that waits for as long has failed, and says for what.
 const (
-	soon  = 30 * time.Second
+	soon  = time.Minute
 	later = 3 * time.Minute
 )
 
@@ -195,7 +195,12 @@ func (u user) get(app, path string) (echo, error) {
 func send(req *http.Request) (echo, error) {
 	ctx, cancel := context.WithTimeout(req.Context(), later)
 	defer cancel()
-	resp, err := client.Do(req.WithContext(ctx))
+	return exchange(req.WithContext(ctx))
+}
+
+// exchange is send without a bound but the request's own.
+func exchange(req *http.Request) (echo, error) {
+	resp, err := client.Do(req)
 	if err != nil {
 		return echo{}, err
 	}
@@ -214,7 +219,7 @@ func send(req *http.Request) (echo, error) {
 // routed waits until the interceptors know the app's route: an app is deployed before its route has reached all of them.
 func (u user) routed(app string) {
 	u.Helper()
-	u.kubectl("wait", "--for=condition=Ready", "httpapp/"+app, "--timeout=60s")
+	u.kubectl("wait", "--for=condition=Ready", "httpapp/"+app, "--timeout=2m")
 }
 
 // deploy makes an app of the echo image by the plugin, idle at zero replicas.

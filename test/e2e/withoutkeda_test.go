@@ -60,9 +60,9 @@ func TestWithoutKEDAAnAppWakesGrowsAndSleeps(t *testing.T) {
 
 	stop := u.load("alone", 6, "/?delay=500ms")
 	u.readyReplicas("alone", 3)
-	if err := u.field("httpapp/alone", `{.status.conditions[?(@.type=="ScalerReady")].reason}`, "HPAReady"); err != nil {
-		t.Error(err)
-	}
+	u.eventually(soon, "a ready HPA", func() error {
+		return u.field("httpapp/alone", `{.status.conditions[?(@.type=="ScalerReady")].reason}`, "HPAReady")
+	})
 	u.eventually(soon, "the HPA showing the number", func() error {
 		value, err := u.try("", "get", "hpa", "alone", "-o", "jsonpath={.status.currentMetrics[0].external.current.averageValue}")
 		if err == nil && (value == "" || value == "0") {
@@ -72,12 +72,13 @@ func TestWithoutKEDAAnAppWakesGrowsAndSleeps(t *testing.T) {
 	})
 	stop()
 	u.waitReplicas("alone", 0, later)
-	if out := u.kubectl("get", "events", "--field-selector", "reason=Sleeping,involvedObject.name=alone"); !strings.Contains(out, "scaled to zero") {
-		t.Errorf("the events say\n%s", out)
-	}
-	if err := u.field("httpapp/alone", `{.status.conditions[?(@.type=="Ready")].status}`, "True"); err != nil {
-		t.Errorf("an app that sleeps is ready: %v", err)
-	}
+	u.eventually(soon, "an event that says so", func() error {
+		if out := u.kubectl("get", "events", "--field-selector", "reason=Sleeping,involvedObject.name=alone"); !strings.Contains(out, "scaled to zero") {
+			return fmt.Errorf("the events say\n%s", out)
+		}
+		return nil
+	})
+	u.routed("alone") // as one that sleeps
 	if _, err := u.get("alone", "/"); err != nil {
 		t.Fatalf("the app should wake again: %v", err)
 	}
@@ -179,13 +180,15 @@ func TestWithoutKEDAExternalMetricsAreThoseOfTheNamespacesApps(t *testing.T) {
 		"another namespace":    is(other, "http_pending", "", "held=0"),
 		"at first the present": is(u, "http_concurrency", "httpapp=held", "held=3"),
 	} {
-		if err := check(); err != nil {
-			t.Errorf("%s: %v", what, err)
+		u.eventually(soon, what, check) // another server may be asked, which has heard of the requests later
+	}
+	u.eventually(soon, "the request rate", func() error {
+		rate, err := u.metrics("http_request_rate", "httpapp=held")
+		if err == nil && (len(rate) != 1 || rate[0].Value == "0" || rate[0].Window == nil || *rate[0].Window != 60) {
+			err = fmt.Errorf("it is %+v", rate)
 		}
-	}
-	if rate, err := u.metrics("http_request_rate", "httpapp=held"); err != nil || len(rate) != 1 || rate[0].Value == "0" || rate[0].Window == nil || *rate[0].Window != 60 {
-		t.Errorf("the request rate is %+v, %v", rate, err)
-	}
+		return err
+	})
 	stop()
 	u.eventually(soon, "no pending request", is(u, "http_pending", "httpapp=held", "held=0"))
 
@@ -226,7 +229,7 @@ func TestWithoutKEDAExternalMetricsAreLeftToWhoeverServesThemAndTakenOver(t *tes
 	t.Cleanup(func() {
 		cluster.kubectl("delete", ours)
 		u.eventually(soon, "our APIService again", is("{.spec.service.name}", "kedahttp-apiserver"))
-		cluster.kubectl("wait", "--for=condition=Available", ours, "--timeout=60s")
+		cluster.kubectl("wait", "--for=condition=Available", ours, "--timeout=2m")
 	})
 	// As another adapter's manifests would.
 	cluster.kubectl("patch", ours, "--type=merge", "--patch", `{"spec":{"service":{"namespace":"kube-system","name":"adapter"}}}`)
