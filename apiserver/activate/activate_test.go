@@ -208,7 +208,7 @@ func (w *world) start() {
 // wrote waits until the scale was written so often, and returns what.
 func (w *world) wrote(times int) []int32 {
 	w.t.Helper()
-	limit := time.After(10 * time.Second)
+	limit := time.After(30 * time.Second)
 	for {
 		w.mu.Lock()
 		updates := slices.Clone(w.updates)

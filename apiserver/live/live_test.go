@@ -188,7 +188,7 @@ func (w *world) next() watch.Event {
 			w.Fatal("the watch ended")
 		}
 		return e
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		w.Fatal("no event came")
 		return watch.Event{}
 	}
@@ -362,7 +362,7 @@ func TestAppsWithoutARequestAreShownAgainWhenItLastsThatInterceptorsAreMissing(t
 	w := from(t, 5, app("a", "1"), app("b", "1"))
 	waits := func() {
 		t.Helper()
-		for deadline := time.Now().Add(10 * time.Second); !w.clock.HasWaiters(); runtime.Gosched() {
+		for deadline := time.Now().Add(30 * time.Second); !w.clock.HasWaiters(); runtime.Gosched() {
 			if time.Now().After(deadline) {
 				t.Fatal("nothing waits")
 			}
@@ -464,7 +464,7 @@ func TestTheLastWatchTakesTheSubscriptionAlong(t *testing.T) {
 	if e, ok := <-w.watch.ResultChan(); ok {
 		t.Fatalf("%v came", e)
 	}
-	for deadline := time.Now().Add(10 * time.Second); w.counts.subscribers() != 0; {
+	for deadline := time.Now().Add(30 * time.Second); w.counts.subscribers() != 0; {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d subscriptions are left", w.counts.subscribers())
 		}

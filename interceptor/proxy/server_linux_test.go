@@ -333,8 +333,8 @@ func TestASlowHeadEndsItsConnectionAlsoWhereNetHTTPHasIt(t *testing.T) {
 func TestATimeoutIsOfItsRequestAlone(t *testing.T) {
 	w := newWorld(t)
 	w.app("shop", func(a *v1alpha1.HTTPApp) {
-		a.Spec.Timeouts.Request = &metav1.Duration{Duration: 200 * time.Millisecond}
-		a.Spec.Timeouts.ResponseHeader = &metav1.Duration{Duration: 100 * time.Millisecond}
+		a.Spec.Timeouts.Request = &metav1.Duration{Duration: 900 * time.Millisecond}
+		a.Spec.Timeouts.ResponseHeader = &metav1.Duration{Duration: 600 * time.Millisecond}
 	})
 	w.ready("shop", "", at(w.pod(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/stuck" {
@@ -343,7 +343,7 @@ func TestATimeoutIsOfItsRequestAlone(t *testing.T) {
 		hello(w, r)
 	})))
 	d := w.dial(t)
-	for began := time.Now(); time.Since(began) < 300*time.Millisecond; {
+	for began := time.Now(); time.Since(began) < time.Second; {
 		d.say(get)
 		require.Equal(t, 200, d.hear("GET").status)
 	}

@@ -167,7 +167,7 @@ func dripping() io.Reader {
 
 func TestWhatIsLateIsAnsweredWith504ThatSaysWhy(t *testing.T) {
 	w := newWorld(t)
-	const short = 50 * time.Millisecond
+	const short = 200 * time.Millisecond
 	w.app("request", timed(short, 0, 0))
 	w.app("header", timed(0, short, 0))
 	w.app("idle", timed(0, 0, short))
@@ -178,14 +178,15 @@ func TestWhatIsLateIsAnsweredWith504ThatSaysWhy(t *testing.T) {
 	}))
 	for _, app := range []string{"request", "header", "idle"} {
 		w.ready(app, "", stuck)
+		w.eventually("there is a pod", func() bool { return w.backend(app).Pods.Available() }) // which must not take a request's time
 	}
 	t.Run("each", func(t *testing.T) {
 		w.carriers(t, func(t *testing.T, do func(*http.Request) answer) {
 			for _, c := range []struct{ app, reason, says string }{
-				{"request", reasonRequestTimeout, "app default/request did not begin its response within 50ms, as long as spec.timeouts.request allows"},
-				{"header", reasonHeaderTimeout, "app default/header did not begin its response within 50ms of getting the request, as long as spec.timeouts.responseHeader allows"},
-				{"held", reasonRequestTimeout, "app default/held had no ready pod for 50ms, as long as spec.timeouts.request allows"},
-				{"idle", reasonIdleTimeout, "nothing more of the request's body came to app default/idle for 50ms, as long as spec.timeouts.idle allows"},
+				{"request", reasonRequestTimeout, "app default/request did not begin its response within 200ms, as long as spec.timeouts.request allows"},
+				{"header", reasonHeaderTimeout, "app default/header did not begin its response within 200ms of getting the request, as long as spec.timeouts.responseHeader allows"},
+				{"held", reasonRequestTimeout, "app default/held had no ready pod for 200ms, as long as spec.timeouts.request allows"},
+				{"idle", reasonIdleTimeout, "nothing more of the request's body came to app default/idle for 200ms, as long as spec.timeouts.idle allows"},
 			} {
 				var body io.Reader
 				if c.app == "idle" {
@@ -268,10 +269,10 @@ func TestWhatFlowsIsNotCut(t *testing.T) {
 
 func TestAResponseOnWhichNothingMovesEnds(t *testing.T) {
 	w := newWorld(t)
-	w.app("news", timed(0, 0, 50*time.Millisecond))
+	w.app("news", timed(0, 0, 300*time.Millisecond))
 	left := make(chan struct{}, 3)
 	w.ready("news", "", at(w.pod(func(w http.ResponseWriter, r *http.Request) {
-		<-time.After(100 * time.Millisecond) // to think is not to be silent
+		<-time.After(400 * time.Millisecond) // to think is not to be silent
 		fmt.Fprint(w, "beginning")           //nolint:errcheck // the test sees
 		w.(http.Flusher).Flush()
 		<-r.Context().Done()

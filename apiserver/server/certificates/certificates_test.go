@@ -350,7 +350,7 @@ func TestConnectionsBetweenPartsNeedCertificatesOfTheAuthority(t *testing.T) {
 			_ = tls.Server(server, &tls.Config{Certificates: []tls.Certificate{cert}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert, NextProtos: []string{"h2"}}).Handshake()
 			_, _ = server.Read(make([]byte, 1))
 		}()
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
 		_, _, err := m.ClientCredentials(name).ClientHandshake(ctx, "10.0.0.1:9443", client)
 		return err

@@ -55,7 +55,7 @@ func TestWatchesShareOneOfTheHost(t *testing.T) {
 		var e watch.Event
 		select {
 		case e = <-w.ResultChan():
-		case <-time.After(10 * time.Second):
+		case <-time.After(30 * time.Second):
 			t.Fatalf("a watch tells nothing of %s", name)
 		}
 		if shared, ok := e.Object.(runtime.CacheableObject); ok {

@@ -75,7 +75,7 @@ func TestADaemonThatDiesIsReportedWithItsLastWords(t *testing.T) {
 	if _, err := tab.Ensure(d); err != nil {
 		t.Fatal(err)
 	}
-	err := tab.Await(t.Context(), "sleeper", 10*time.Second, func() error { return errors.New("not yet") })
+	err := tab.Await(t.Context(), "sleeper", 30*time.Second, func() error { return errors.New("not yet") })
 	if err == nil || !strings.Contains(err.Error(), "no such luck") {
 		t.Errorf("got %v", err)
 	}
@@ -101,7 +101,7 @@ func TestAStubbornDaemonIsKilledAfterItsGrace(t *testing.T) {
 	if _, err := tab.Ensure(d); err != nil {
 		t.Fatal(err)
 	}
-	err := tab.Await(t.Context(), "sleeper", 5*time.Second, func() error {
+	err := tab.Await(t.Context(), "sleeper", 30*time.Second, func() error {
 		if !strings.HasSuffix(tab.Tail("sleeper", 1), "started") {
 			return errors.New("not yet")
 		}
