@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"slices"
+	"strings"
+	"unicode/utf8"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -26,7 +28,7 @@ func (n negotiator) SupportedMediaTypes() []runtime.SerializerInfo {
 		}
 		infos[i].Serializer = recordSerializer{info.Serializer}
 		stream := *info.StreamSerializer
-		stream.Serializer = eventSerializer{stream.Serializer}
+		stream.Serializer, stream.Framer = eventSerializer{stream.Serializer}, lineFramer{stream.Framer}
 		infos[i].StreamSerializer = &stream
 	}
 	return infos
@@ -60,14 +62,66 @@ func (s recordSerializer) Decode(data []byte, defaults *schema.GroupVersionKind,
 	}
 	var w wire
 	gvk := SchemeGroupVersion.WithKind("HTTPAppRecord")
-	if err := kjson.UnmarshalCaseSensitivePreserveInts(data, &w); err != nil || w.GroupVersionKind() != gvk {
+	head, payload, cut := cutPayload(data)
+	if !cut {
+		head = data
+	}
+	if err := kjson.UnmarshalCaseSensitivePreserveInts(head, &w); err != nil || w.GroupVersionKind() != gvk {
 		return s.Serializer.Decode(data, defaults, into)
+	}
+	if cut {
+		w.Object = payload
 	}
 	if r == nil {
 		r = &HTTPAppRecord{}
 	}
 	*r = HTTPAppRecord{TypeMeta: w.TypeMeta, ObjectMeta: w.Metadata.ObjectMeta, Object: Payload(w.Object), Fields: w.Fields}
 	return r, &gvk, nil
+}
+
+// cutPayload takes the payload out of a record of which it is the last field, as the host writes it, and leaves a record without:
+// most of a record is its payload, and is read once here.
+func cutPayload(data []byte) (head []byte, payload string, ok bool) {
+	before, text, ok := bytes.Cut(bytes.TrimRight(data, "\n"), []byte(`,"object":"`))
+	if !ok {
+		return nil, "", false
+	}
+	if text, ok = bytes.CutSuffix(text, []byte(`"}`)); !ok {
+		return nil, "", false
+	}
+	if payload, ok = unquote(text); !ok {
+		return nil, "", false
+	}
+	return slices.Concat(before, []byte("}")), payload, true
+}
+
+// unquote returns what a JSON string means that has no other escapes than JSON in it needs.
+func unquote(text []byte) (string, bool) {
+	var out strings.Builder
+	out.Grow(len(text))
+	from := 0
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '"', c < ' ':
+			return "", false
+		case c == '\\':
+			out.Write(text[from:i])
+			if i++; i == len(text) {
+				return "", false
+			}
+			switch text[i] {
+			case '"', '\\', '/':
+				from = i // and goes on with it
+			case 'n':
+				out.WriteByte('\n')
+				from = i + 1
+			default:
+				return "", false
+			}
+		}
+	}
+	out.Write(text[from:])
+	return out.String(), utf8.Valid(text)
 }
 
 // Encode returns a record as the host reads it.
@@ -77,7 +131,8 @@ func Encode(r *HTTPAppRecord) ([]byte, error) {
 	return json.Marshal(&typed)
 }
 
-// eventSerializer takes the object out of an event without reading it: whoever decodes the object finds out whether it is JSON.
+// eventSerializer takes the object out of an event without reading it: whoever decodes the object finds out whether it is JSON. What it
+// takes out is there until the next event is read, as all that client-go does with it is to decode it.
 type eventSerializer struct{ runtime.Serializer }
 
 // Decode implements runtime.Decoder.
@@ -90,7 +145,7 @@ func (s eventSerializer) Decode(data []byte, defaults *schema.GroupVersionKind, 
 	if !ok {
 		return s.Serializer.Decode(data, defaults, into)
 	}
-	event.Type, event.Object.Raw = kind, bytes.Clone(object)
+	event.Type, event.Object.Raw = kind, object
 	return event, defaults, nil
 }
 
@@ -113,11 +168,14 @@ func whole(data []byte) bool {
 	depth, text := 0, false
 	for i := 0; i < len(data); i++ {
 		switch c := data[i]; {
-		case text && c == '\\':
-			i++
-		case c == '"':
-			text = !text
 		case text:
+			if c == '\\' {
+				i++
+			} else if c == '"' {
+				text = false
+			}
+		case c == '"':
+			text = true
 		case c == '{':
 			depth++
 		case c == '}':

@@ -1,8 +1,10 @@
 package record
 
 import (
+	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -21,6 +23,22 @@ var strange = []string{
 	`{"kind":"HTTPAppRecord","apiVersion":"storage.apps.http.keda.sh/v1",` + metadata + `,"object":{"spec":{}}}`,
 	`{"kind":"HTTPAppRecord","apiVersion":"storage.apps.http.keda.sh/v1",` + metadata + `,"object":7,"fields":null}`,
 	`{"kind":"HTTPAppRecord","apiVersion":"storage.apps.http.keda.sh/v1","metadata":7}`,
+	// The object is last where the host has the fields in order.
+	`{"apiVersion":"storage.apps.http.keda.sh/v1","fields":{"spec":{"serviceName":"shop"}},"kind":"HTTPAppRecord",` + metadata + `,"object":"{\"spec\":{\"port\":8080,\"serviceName\":\"é\\n\\\"\\\\\/\"}}\n"}`,
+	`{"apiVersion":"storage.apps.http.keda.sh/v1","kind":"HTTPAppRecord",` + metadata + `,"object":"\u003c\ud83d\ude00\t\ud800"}`,
+	`{"apiVersion":"storage.apps.http.keda.sh/v1","kind":"HTTPAppRecord",` + metadata + `,"object":"` + "\xff" + `"}`,
+	`{"apiVersion":"storage.apps.http.keda.sh/v1","kind":"HTTPAppRecord",` + metadata + `,"object":"` + "\t" + `"}`,
+	`{"apiVersion":"storage.apps.http.keda.sh/v1","kind":"HTTPAppRecord",` + metadata + `,"object":"\x"}`,
+	`{"apiVersion":"storage.apps.http.keda.sh/v1","kind":"HTTPAppRecord",` + metadata + `,"object":"\"}`,
+	`{"apiVersion":"storage.apps.http.keda.sh/v1","kind":"HTTPAppRecord",` + metadata + `,"object":"{}" }`,
+	`{"apiVersion":"storage.apps.http.keda.sh/v1","kind":"HTTPAppRecord",` + metadata + `,"object":"{}"}}`,
+	`{"apiVersion":"storage.apps.http.keda.sh/v1","kind":"HTTPAppRecord",` + metadata + `,"object":7,"object":"{}"}`,
+	`{"apiVersion":"storage.apps.http.keda.sh/v1","kind":"HTTPAppRecord",` + metadata + `,"object":"{}","object":"[]"}`,
+	`{"apiVersion":"storage.apps.http.keda.sh/v1","kind":"HTTPAppRecord",` + metadata + `,"object":"{}","objects":"[]"}`,
+	`{"apiVersion":"storage.apps.http.keda.sh/v1","kind":"HTTPAppRecord","metadata":{"name":"shop","labels":{"a":"b","object":"c"}},"object":"{}"}`,
+	`{"apiVersion":"storage.apps.http.keda.sh/v1","kind":"HTTPAppRecord","metadata":{"name":"shop","labels":{"a":"b","object":"c"}}}`,
+	`{"apiVersion":"storage.apps.http.keda.sh/v1","kind":"HTTPAppRecord","metadata":{"name":"shop","labels":{"a":",\"object\":\""}},"object":"{}"}`,
+	`{"apiVersion":"storage.apps.http.keda.sh/v1","kind":"HTTPAppRecord","metadata":{"name":"shop"` + `,"object":"{}"}`,
 	`{"kind":"HTTPAppRecordList","apiVersion":"storage.apps.http.keda.sh/v1","metadata":{"resourceVersion":"9"},"items":[{` + metadata + `,"object":"{}"}]}`,
 	`{"kind":"Status","apiVersion":"v1","status":"Failure","message":"too old","reason":"Expired","code":410}`,
 	`{"kind":"Other","apiVersion":"v1","metadata":{}}`,
@@ -53,6 +71,23 @@ func TestRecordsAndEventsAreDecodedAsByTheStockSerializer(t *testing.T) {
 			compare(t, event, got, want, err, wantErr)
 		}
 	}
+}
+
+// FuzzAPayloadIsTakenOutOfJSONAsItIs: what is not refused is what JSON says.
+func FuzzAPayloadIsTakenOutOfJSONAsItIs(f *testing.F) {
+	for _, text := range []string{`{\"a\":\"b\\n\"}`, `\/\n`, `\`, `"`, `\u003c`, "é\xff", "\t", "\x7f"} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		got, ok := unquote(text)
+		if !ok {
+			return
+		}
+		var want string
+		if err := json.Unmarshal(slices.Concat([]byte(`"`), text, []byte(`"`)), &want); err != nil || got != want {
+			t.Errorf("%q is %q, and %q in JSON: %v", text, got, want, err)
+		}
+	})
 }
 
 func TestTheStockSerializersStayAsTheyAre(t *testing.T) {
