@@ -79,7 +79,7 @@ func BenchmarkAChangeOfARouteAmong10000(b *testing.B) {
 
 	records, err := record.NewClient(&rest.Config{Host: host.URL})
 	require.NoError(b, err)
-	apps, err := record.NewInformer(records, record.WithoutManagedFields)
+	apps, err := record.NewInformer(records)
 	require.NoError(b, err)
 	pods, err := endpoints.NewSlices(hosttest.EndpointSlices(fake.NewClientset(), metav1.NamespaceAll, endpoints.OfServices))
 	require.NoError(b, err)

@@ -193,7 +193,7 @@ func (o *Options) build(config *rest.Config, creds credentials.TransportCredenti
 	if err != nil {
 		return nil, fmt.Errorf("making a client for the records: %w", err)
 	}
-	apps, err := record.NewInformer(records, record.WithoutManagedFields)
+	apps, err := record.NewInformer(records)
 	if err != nil {
 		return nil, err
 	}

@@ -153,7 +153,7 @@ func (o *Options) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("making a client for the records: %w", err)
 	}
-	informer, err := record.NewInformer(records, record.WithoutManagedFields)
+	informer, err := record.NewInformer(records)
 	if err != nil {
 		return err
 	}

@@ -37,10 +37,10 @@ func NewClient(config *rest.Config) (*rest.RESTClient, error) {
 	return rest.RESTClientFor(c)
 }
 
-// NewInformer makes an informer whose objects are the *v1alpha1.HTTPApp that the records of all namespaces keep. A record
-// that cannot be decoded becomes an app with a name and nothing else, which routes and scales nothing: one broken record
-// does not stop the others. slim takes out of an app what is not to be kept in memory; nil keeps everything.
-func NewInformer(client rest.Interface, slim func(*v1alpha1.HTTPApp)) (cache.SharedIndexInformer, error) {
+// NewInformer makes an informer whose objects are the *v1alpha1.HTTPApp that the records of all namespaces keep, as far as
+// DecodeServed has them. A record that cannot be decoded becomes an app with a name and nothing else, which routes and scales
+// nothing: one broken record does not stop the others.
+func NewInformer(client rest.Interface) (cache.SharedIndexInformer, error) {
 	informer := cache.NewSharedIndexInformer(
 		cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
 			ListWithContextFunc: func(ctx context.Context, opts metav1.ListOptions) (runtime.Object, error) {
@@ -52,26 +52,18 @@ func NewInformer(client rest.Interface, slim func(*v1alpha1.HTTPApp)) (cache.Sha
 			},
 		}, client),
 		&HTTPAppRecord{}, 0, cache.Indexers{cache.NamespaceIndex: cache.MetaNamespaceIndexFunc})
-	shared := NewShared()
 	return informer, informer.SetTransform(func(obj any) (any, error) {
 		r, ok := obj.(*HTTPAppRecord)
 		if !ok {
 			return obj, nil // a tombstone, or already decoded
 		}
-		app, err := Decode(r)
+		app, err := DecodeServed(r)
 		if err != nil {
 			klog.ErrorS(err, "Leaving out an app whose record is broken")
 			return &v1alpha1.HTTPApp{ObjectMeta: metav1.ObjectMeta{
 				Namespace: r.Namespace, Name: r.Name, UID: r.UID, ResourceVersion: r.ResourceVersion,
 			}}, nil
 		}
-		if slim != nil {
-			slim(app)
-		}
-		shared.Share(app)
 		return app, nil
 	})
 }
-
-// WithoutManagedFields leaves out who manages which field.
-func WithoutManagedFields(app *v1alpha1.HTTPApp) { app.ManagedFields = nil }

@@ -73,27 +73,23 @@ func AddToScheme(scheme *runtime.Scheme) error {
 	return nil
 }
 
-// Decode returns the app that a record keeps, with the record's name, namespace and resourceVersion: an app is where its record
-// is, also when somebody restored the record in another namespace. An error means that the payload is no HTTPApp.
-func Decode(r *HTTPAppRecord) (*v1alpha1.HTTPApp, error) {
-	app, err := r.Object.Decode()
-	if err != nil {
-		return nil, fmt.Errorf("record %s/%s: %w", r.Namespace, r.Name, err)
-	}
-	app.Namespace, app.Name, app.ResourceVersion = r.Namespace, r.Name, r.ResourceVersion
-	return app, nil
-}
-
 // Decode returns the app as the API server has it in memory: without a type, and with the defaults of this version.
 func (p Payload) Decode() (*v1alpha1.HTTPApp, error) {
 	app := &v1alpha1.HTTPApp{}
 	if err := kjson.UnmarshalCaseSensitivePreserveInts([]byte(p), app); err != nil {
 		return nil, fmt.Errorf("its object is no HTTPApp: %w", err)
 	}
-	if gvk := app.GroupVersionKind(); gvk != v1alpha1.SchemeGroupVersion.WithKind("HTTPApp") {
-		return nil, fmt.Errorf("its object is a %s, not an HTTPApp", gvk)
+	if err := checkType(app.TypeMeta); err != nil {
+		return nil, err
 	}
 	app.TypeMeta = metav1.TypeMeta{}
 	v1alpha1.SetObjectDefaults_HTTPApp(app)
 	return app, nil
+}
+
+func checkType(t metav1.TypeMeta) error {
+	if gvk := t.GroupVersionKind(); gvk != v1alpha1.SchemeGroupVersion.WithKind("HTTPApp") {
+		return fmt.Errorf("its object is a %s, not an HTTPApp", gvk)
+	}
+	return nil
 }

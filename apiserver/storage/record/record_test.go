@@ -34,7 +34,7 @@ func TestAnAppIsWhereItsRecordIs(t *testing.T) {
 		Object: `{"apiVersion":"apps.http.keda.sh/v1alpha1","kind":"HTTPApp",
 			"metadata":{"namespace":"saved","name":"shop","uid":"app","resourceVersion":"3"},"spec":{"serviceName":"shop"}}`,
 	}
-	app, err := Decode(r)
+	app, err := DecodeServed(r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +46,7 @@ func TestAnAppIsWhereItsRecordIs(t *testing.T) {
 		t.Errorf("the scaling is %+v", s)
 	}
 	r.Object = `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"shop"}}`
-	if app, err := Decode(r); err == nil {
+	if app, err := DecodeServed(r); err == nil {
 		t.Errorf("a Pod is taken for %+v", app)
 	}
 }
