@@ -89,7 +89,7 @@ func serviceOf(slice *discoveryv1.EndpointSlice) types.NamespacedName {
 	return types.NamespacedName{Namespace: slice.Namespace, Name: slice.Labels[discoveryv1.LabelServiceName]}
 }
 
-// strip drops what nobody here reads.
+// strip drops what nobody here reads. What an informer lists as it starts gets here twice.
 func strip(obj any) (any, error) {
 	slice, ok := obj.(*discoveryv1.EndpointSlice)
 	if !ok {
@@ -102,7 +102,7 @@ func strip(obj any) (any, error) {
 	for i, e := range slice.Endpoints {
 		kept := discoveryv1.Endpoint{Addresses: e.Addresses, Conditions: e.Conditions, Zone: e.Zone}
 		if e.TargetRef != nil && e.TargetRef.Kind == "Pod" {
-			kept.TargetRef = &corev1.ObjectReference{Name: e.TargetRef.Name}
+			kept.TargetRef = &corev1.ObjectReference{Kind: e.TargetRef.Kind, Name: e.TargetRef.Name}
 		}
 		slice.Endpoints[i] = kept
 	}

@@ -103,12 +103,14 @@ func TestOnlyWhatIsNeededIsKept(t *testing.T) {
 	s.Endpoints[2].TargetRef.Kind = "Machine"
 	obj, err := strip(s)
 	require.NoError(t, err)
+	obj, err = strip(obj)
+	require.NoError(t, err)
 	got := obj.(*discoveryv1.EndpointSlice)
 	require.Equal(t, metav1.ObjectMeta{Namespace: "a", Name: "b-1", Labels: map[string]string{discoveryv1.LabelServiceName: "b"}}, got.ObjectMeta)
 	require.Equal(t, "b", serviceOf(got).Name)
 	require.Equal(t, []discoveryv1.Endpoint{
-		{Addresses: []string{"10.0.0.1"}, Zone: ptr.To("east"), TargetRef: &corev1.ObjectReference{Name: "b-0"}},
-		{Addresses: []string{"10.0.0.2"}, Zone: ptr.To("east"), Conditions: discoveryv1.EndpointConditions{Ready: no}, TargetRef: &corev1.ObjectReference{Name: "b-1"}},
+		{Addresses: []string{"10.0.0.1"}, Zone: ptr.To("east"), TargetRef: &corev1.ObjectReference{Kind: "Pod", Name: "b-0"}},
+		{Addresses: []string{"10.0.0.2"}, Zone: ptr.To("east"), Conditions: discoveryv1.EndpointConditions{Ready: no}, TargetRef: &corev1.ObjectReference{Kind: "Pod", Name: "b-1"}},
 		{Addresses: []string{"10.0.0.3"}, Zone: ptr.To("east"), Conditions: discoveryv1.EndpointConditions{Ready: no}},
 	}, got.Endpoints)
 	require.Equal(t, []Endpoint{
