@@ -96,8 +96,9 @@ func NewDeploymentInformer(client kubernetes.Interface) (cache.SharedIndexInform
 	})
 }
 
-// digestOf is the annotation, in the informer only, with the digest of what was left out of a Deployment.
-const digestOf = "digest"
+// digestOf is the annotation, in the informer only, with the digest of what was left out of a Deployment. No Deployment has one of
+// such a name.
+const digestOf = "/digest"
 
 // DigestOf returns the Digest of a Deployment of the informer.
 func DigestOf(d *appsv1.Deployment) string { return d.Annotations[digestOf] }
@@ -114,8 +115,11 @@ func Digest(d *appsv1.Deployment) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// slim leaves out what is large and not looked at: most of the pod template.
+// slim leaves out what is large and not looked at: most of the pod template. What an informer lists as it starts gets here twice.
 func slim(d *appsv1.Deployment) *appsv1.Deployment {
+	if DigestOf(d) != "" {
+		return d
+	}
 	s := &appsv1.Deployment{
 		ObjectMeta: SlimMeta(d.ObjectMeta),
 		Spec:       appsv1.DeploymentSpec{Replicas: d.Spec.Replicas, Selector: d.Spec.Selector},
