@@ -167,10 +167,8 @@ func (c *closingConn) ReadFrom(r io.Reader) (int64, error) { return io.Copy(stru
 
 func (c *closingConn) Read(p []byte) (int, error) {
 	n, err := c.podConn.Read(p)
-	if err != nil {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-	}
+	c.mu.Lock() // with TLS the end is told by a message, which comes before it
+	defer c.mu.Unlock()
 	return n, err
 }
 

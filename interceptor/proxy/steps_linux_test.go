@@ -48,8 +48,10 @@ func TestAStepOfTheWallClockEndsNoConnectionAndKeepsNone(t *testing.T) {
 		require.Equal(t, "hello", idle.hear("GET").body)
 		slow.say("Host: shop.test\r\n\r\n")
 		require.Equal(t, "hello", slow.hear("GET").body)
+		w.shows(2, "kedahttp_interceptor_open_connections", "peer=client", "state=idle") // they are a moment later
 		sweep(stepped(time.Now().Add(idleFor+time.Second), by))
 		idle.ends()
 		slow.ends()
+		w.shows(0, "kedahttp_interceptor_open_connections", "peer=client")
 	}
 }
