@@ -142,14 +142,10 @@ func inRecords(records clientrest.Interface, codec runtime.Codec) recordstore.Co
 		Prefix:   "/httpapps",
 		Codec:    codec,
 		Decode:   func(p record.Payload) (runtime.Object, error) { return p.Decode() },
-		Share: func(obj runtime.Object) {
-			if app, ok := obj.(*v1alpha1.HTTPApp); ok {
-				shared.Share(app)
-			}
-		},
-		New:     func() runtime.Object { return &v1alpha1.HTTPApp{} },
-		NewList: func() runtime.Object { return &v1alpha1.HTTPAppList{} },
-		Attrs:   httpapp.Attrs,
+		Keep:     func(p record.Payload) (runtime.Object, error) { return shared.Decode(p) },
+		New:      func() runtime.Object { return &v1alpha1.HTTPApp{} },
+		NewList:  func() runtime.Object { return &v1alpha1.HTTPAppList{} },
+		Attrs:    httpapp.Attrs,
 	}
 }
 

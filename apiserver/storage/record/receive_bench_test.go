@@ -69,11 +69,9 @@ func BenchmarkReceivingAChange(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			app, err := obj.(*HTTPAppRecord).Object.Decode()
-			if err != nil {
+			if _, err := shared.Decode(obj.(*HTTPAppRecord).Object); err != nil {
 				b.Fatal(err)
 			}
-			shared.Share(app)
 		}
 	})
 	b.Run("served", func(b *testing.B) {

@@ -76,8 +76,8 @@ func AddToScheme(scheme *runtime.Scheme) error {
 // Decode returns the app as the API server has it in memory: without a type, and with the defaults of this version.
 func (p Payload) Decode() (*v1alpha1.HTTPApp, error) {
 	app := &v1alpha1.HTTPApp{}
-	if err := kjson.UnmarshalCaseSensitivePreserveInts([]byte(p), app); err != nil {
-		return nil, fmt.Errorf("its object is no HTTPApp: %w", err)
+	if err := unmarshal([]byte(p), app); err != nil {
+		return nil, err
 	}
 	if err := checkType(app.TypeMeta); err != nil {
 		return nil, err
@@ -85,6 +85,14 @@ func (p Payload) Decode() (*v1alpha1.HTTPApp, error) {
 	app.TypeMeta = metav1.TypeMeta{}
 	v1alpha1.SetObjectDefaults_HTTPApp(app)
 	return app, nil
+}
+
+// unmarshal reads an app, or a part of one.
+func unmarshal(data []byte, into any) error {
+	if err := kjson.UnmarshalCaseSensitivePreserveInts(data, into); err != nil {
+		return fmt.Errorf("its object is no HTTPApp: %w", err)
+	}
+	return nil
 }
 
 func checkType(t metav1.TypeMeta) error {

@@ -6,7 +6,6 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	kjson "sigs.k8s.io/json"
 
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 )
@@ -47,8 +46,8 @@ type servedCondition struct {
 // means that the payload is no HTTPApp.
 func DecodeServed(r *HTTPAppRecord) (*v1alpha1.HTTPApp, error) {
 	var s served
-	if err := kjson.UnmarshalCaseSensitivePreserveInts([]byte(r.Object), &s); err != nil {
-		return nil, fmt.Errorf("record %s/%s: its object is no HTTPApp: %w", r.Namespace, r.Name, err)
+	if err := unmarshal([]byte(r.Object), &s); err != nil {
+		return nil, fmt.Errorf("record %s/%s: %w", r.Namespace, r.Name, err)
 	}
 	if err := checkType(s.TypeMeta); err != nil {
 		return nil, fmt.Errorf("record %s/%s: %w", r.Namespace, r.Name, err)

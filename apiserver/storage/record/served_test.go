@@ -77,6 +77,7 @@ func leftOut() map[string][]string {
 
 // Whoever gets served apps, and whatever of ours they hand them to, reads no field that is left out.
 func TestNobodyReadsOfAServedAppWhatIsLeftOut(t *testing.T) {
+	t.Parallel()
 	out := leftOut()
 	for kind, some := range map[string]string{"HTTPAppSpec": "Template", "HTTPAppStatus": "URL", "HTTPApp": "Labels", "Condition": "Message"} {
 		if !slices.Contains(out[kind], some) {

@@ -1,11 +1,14 @@
 package record
 
 import (
+	"crypto/sha256"
 	"encoding/json"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
 	"sync"
+	"weak"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -15,6 +18,9 @@ import (
 
 // most is how many different values are remembered. When there are more, all are forgotten: those who have them keep them.
 const most = 4096
+
+// fewTemplates are no burden, whether an app has them or not.
+const fewTemplates = 256
 
 // Shared lets apps that are kept in memory have in common what is the same in many: words, which fields a manager manages, and how
 // containers are asked and bounded take a third of an app. An app that shares must not be changed any more, as is the rule for what
@@ -27,7 +33,12 @@ type Shared struct {
 	fields    map[string]*metav1.FieldsV1
 	resources map[string]corev1.ResourceList
 	parts     map[part]any
+	// templates are by the hash of their JSON. Those that no app has any more are dropped when there are as many as sweep.
+	templates map[templateHash]weak.Pointer[corev1.PodTemplateSpec]
+	sweep     int
 }
+
+type templateHash [sha256.Size]byte
 
 // part is an object of a type, in JSON.
 type part struct {
@@ -37,7 +48,7 @@ type part struct {
 
 // NewShared makes a Shared of nothing.
 func NewShared() *Shared {
-	s := &Shared{}
+	s := &Shared{templates: map[templateHash]weak.Pointer[corev1.PodTemplateSpec]{}, sweep: fewTemplates}
 	s.forget()
 	return s
 }
@@ -45,6 +56,82 @@ func NewShared() *Shared {
 func (s *Shared) forget() {
 	s.strings, s.fields = map[string]string{}, map[string]*metav1.FieldsV1{}
 	s.resources, s.parts = map[string]corev1.ResourceList{}, map[part]any{}
+}
+
+// shareable is an app whose template, which changes least, is not read yet.
+type shareable struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata"`
+	Spec              struct {
+		v1alpha1.HTTPAppSpec `json:",inline"`
+		Template             unread `json:"template"`
+	} `json:"spec"`
+	Status v1alpha1.HTTPAppStatus `json:"status"`
+}
+
+// unread is JSON in what it was found in.
+type unread []byte
+
+// UnmarshalJSON implements json.Unmarshaler. It keeps no copy: it is for what nobody changes.
+func (u *unread) UnmarshalJSON(data []byte) error {
+	*u = data
+	return nil
+}
+
+// Decode returns the same app as the payload's Decode. It shares, and with those apps whose template has the same text the whole of it:
+// most changes of an app leave its template as it is, and to read that takes a third of the time.
+func (s *Shared) Decode(p Payload) (*v1alpha1.HTTPApp, error) {
+	var read shareable
+	if err := unmarshal([]byte(p), &read); err != nil {
+		return nil, err
+	}
+	if err := checkType(read.TypeMeta); err != nil {
+		return nil, err
+	}
+	app := &v1alpha1.HTTPApp{ObjectMeta: read.ObjectMeta, Spec: read.Spec.HTTPAppSpec, Status: read.Status}
+	text := read.Spec.Template
+	if len(text) == 0 || string(text) == "null" {
+		v1alpha1.SetObjectDefaults_HTTPApp(app)
+		s.Share(app)
+		return app, nil
+	}
+	hash := templateHash(sha256.Sum256(text))
+	known := s.template(hash)
+	if known == nil {
+		app.Spec.Template = &corev1.PodTemplateSpec{}
+		if err := unmarshal(text, app.Spec.Template); err != nil {
+			return nil, err
+		}
+	}
+	v1alpha1.SetObjectDefaults_HTTPApp(app)
+	s.Share(app)
+	if known == nil {
+		known = s.setTemplate(hash, app.Spec.Template)
+	}
+	app.Spec.Template = known
+	return app, nil
+}
+
+// template returns that of a hash, with its defaults and shared as it is; nil: no app has it.
+func (s *Shared) template(hash templateHash) *corev1.PodTemplateSpec {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.templates[hash].Value()
+}
+
+// setTemplate returns the template of a hash, which is this one if no app has it.
+func (s *Shared) setTemplate(hash templateHash, template *corev1.PodTemplateSpec) *corev1.PodTemplateSpec {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if known := s.templates[hash].Value(); known != nil {
+		return known
+	}
+	if len(s.templates) >= s.sweep {
+		maps.DeleteFunc(s.templates, func(_ templateHash, known weak.Pointer[corev1.PodTemplateSpec]) bool { return known.Value() == nil })
+		s.sweep = max(fewTemplates, 2*len(s.templates))
+	}
+	s.templates[hash] = weak.Make(template)
+	return template
 }
 
 // Share replaces what an app has the same as another by the other's.

@@ -35,13 +35,26 @@ func (s *Store) encode(t target, obj runtime.Object) ([]byte, error) {
 
 // decode returns the object that a record keeps, with the record's name, namespace and resourceVersion.
 func (s *Store) decode(r *record.HTTPAppRecord) (runtime.Object, error) {
+	return s.decodeBy(s.decodePayload, r)
+}
+
+// keep is decode of an object that is kept in memory.
+func (s *Store) keep(r *record.HTTPAppRecord) (runtime.Object, error) {
+	by := s.Keep
+	if by == nil {
+		by = s.decodePayload
+	}
+	return s.decodeBy(by, r)
+}
+
+func (s *Store) decodeBy(decode func(record.Payload) (runtime.Object, error), r *record.HTTPAppRecord) (runtime.Object, error) {
 	broken := func(format string, args ...any) error {
 		return fmt.Errorf("the record of %s/%s is broken: %w", r.Namespace, r.Name, fmt.Errorf(format, args...))
 	}
 	if r.Object == "" {
 		return nil, broken("it is empty")
 	}
-	obj, err := s.decodePayload(r.Object)
+	obj, err := decode(r.Object)
 	if err != nil {
 		return nil, broken("%w", err)
 	}
@@ -67,10 +80,10 @@ func (s *Store) decodePayload(p record.Payload) (runtime.Object, error) {
 	return obj, err
 }
 
-// share prepares an object for being kept in memory.
-func (s *Store) share(obj runtime.Object) {
-	if s.Share != nil {
-		s.Share(obj)
+// tell tells of an object that was read to be kept in memory.
+func (s *Store) tell(obj runtime.Object) {
+	if s.kept != nil {
+		s.kept(obj)
 	}
 }
 

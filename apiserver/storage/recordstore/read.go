@@ -82,12 +82,12 @@ func (s *Store) listDecoded(ctx context.Context, t target, options metav1.ListOp
 	}
 	items.Set(reflect.MakeSlice(items.Type(), 0, len(records.Items)))
 	for i := range records.Items {
-		obj, err := s.decode(&records.Items[i])
+		obj, err := s.keep(&records.Items[i])
 		if err != nil {
 			leftOut(err)
 			continue
 		}
-		s.share(obj)
+		s.tell(obj)
 		items.Set(reflect.Append(items, reflect.ValueOf(obj).Elem()))
 	}
 	return &records.ListMeta, nil

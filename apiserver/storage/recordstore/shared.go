@@ -3,6 +3,7 @@ package recordstore
 import (
 	"context"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -44,17 +45,13 @@ func NewShared(config Config, versions metadata.Interface) (*Shared, error) {
 
 // newShared makes a store that shares what another one reads.
 func newShared(config Config, source *Store, versions metadata.Interface) (*Shared, error) {
-	config.Share = nil // what it answers is the caller's
+	config.Keep = nil // what it answers is the caller's
 	store, err := New(config)
 	if err != nil {
 		return nil, err
 	}
 	s := &Shared{Store: store, fresh: map[string]runtime.Object{}}
-	share := source.Share
-	source.Share = func(obj runtime.Object) {
-		if share != nil {
-			share(obj)
-		}
+	source.kept = func(obj runtime.Object) {
 		if key, err := source.keyOf(obj); err == nil {
 			s.mu.Lock()
 			defer s.mu.Unlock()
@@ -160,7 +157,10 @@ func (s *Shared) newInformer() (cache.SharedIndexInformer, error) {
 				return nil, err
 			}
 			list := s.NewList()
-			return list, s.cacher.GetList(ctx, s.Prefix, everything, list)
+			if err := s.cacher.GetList(ctx, s.Prefix, everything, list); err != nil {
+				return nil, err
+			}
+			return list, s.listed(list)
 		},
 		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
 			from := everything
@@ -226,6 +226,33 @@ func (s *Shared) given(key string, obj runtime.Object, take bool) runtime.Object
 		delete(s.fresh, key)
 	}
 	return given
+}
+
+// listed forgets what the informer does not take any more when it takes a list: what was given before and is not in it.
+func (s *Shared) listed(list runtime.Object) error {
+	m, err := meta.ListAccessor(list)
+	if err != nil {
+		return err
+	}
+	version, err := s.versioner.ParseResourceVersion(m.GetResourceVersion())
+	if err != nil {
+		return err
+	}
+	there := map[string]string{}
+	if err := meta.EachListItem(list, func(obj runtime.Object) error {
+		key, err := s.keyOf(obj)
+		there[key] = versionOf(obj)
+		return err
+	}); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	maps.DeleteFunc(s.fresh, func(key string, given runtime.Object) bool {
+		v, err := s.versioner.ObjectResourceVersion(given)
+		return err != nil || v <= version && there[key] != versionOf(given)
+	})
+	return nil
 }
 
 // keyOf is the key of an object.

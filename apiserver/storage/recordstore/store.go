@@ -42,9 +42,9 @@ type Config struct {
 	Codec runtime.Codec
 	// Decode reads what Codec wrote, to the same, where there is a quicker way; nil: there is none.
 	Decode func(record.Payload) (runtime.Object, error)
-	// Share lets an object that is kept in memory have in common with others what is the same; it is not changed after that.
-	// nil: nothing is.
-	Share func(runtime.Object)
+	// Keep reads as Decode does what is kept in memory: it may have in common with other objects what is the same, as it is not
+	// changed any more. nil: there is no difference.
+	Keep func(record.Payload) (runtime.Object, error)
 	// New makes an empty object, NewList an empty list.
 	New, NewList func() runtime.Object
 	// Attrs tells the fields of an object that it can be selected by; nil: only metadata.name and metadata.namespace. Others
@@ -60,6 +60,8 @@ type Store struct {
 	selectable []string
 	// known saves work; nil: nothing is known.
 	known *known
+	// kept is told what was read to be kept in memory; nil: nobody is.
+	kept func(runtime.Object)
 }
 
 var _ storage.Interface = &Store{}

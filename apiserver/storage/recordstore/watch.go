@@ -114,7 +114,7 @@ func (s *Store) event(e watch.Event) (watch.Event, bool) {
 		klog.ErrorS(nil, "Leaving out an event of something that is no record", "type", e.Type)
 		return e, false
 	}
-	obj, err := s.decode(r)
+	obj, err := s.keep(r)
 	if err != nil {
 		leftOut(err)
 		if e.Type != watch.Deleted {
@@ -131,7 +131,7 @@ func (s *Store) event(e watch.Event) (watch.Event, bool) {
 		m.SetLabels(r.Labels)
 		m.SetResourceVersion(r.ResourceVersion)
 	}
-	s.share(obj)
+	s.tell(obj)
 	return watch.Event{Type: e.Type, Object: obj}, true
 }
 
