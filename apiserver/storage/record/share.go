@@ -141,6 +141,7 @@ func (s *Shared) Share(app *v1alpha1.HTTPApp) {
 	if len(s.strings)+len(s.fields)+len(s.resources)+len(s.parts) > most {
 		s.forget()
 	}
+	s.words(reflect.ValueOf(app).Elem()) // as long as nothing in it is another's, too, which others read
 	for i := range app.ManagedFields {
 		m := &app.ManagedFields[i]
 		m.FieldsV1 = s.same(m.FieldsV1)
@@ -158,7 +159,6 @@ func (s *Shared) Share(app *v1alpha1.HTTPApp) {
 			}
 		}
 	}
-	s.words(reflect.ValueOf(app).Elem())
 }
 
 // words replaces the strings in something by others' of the same text.
