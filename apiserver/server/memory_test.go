@@ -92,7 +92,7 @@ func heap() uint64 {
 
 // Whatever each part of the server has to know of the apps: what it keeps of an app that nobody asks for is bounded.
 func TestThousandsOfAppsTakeLittleMemory(t *testing.T) {
-	const apps, most = 2000, 6500
+	const apps, most = 2000, 7000
 	host := httptest.NewServer(events(apps))
 	defer host.Close()
 	client, err := record.NewClient(&rest.Config{Host: host.URL, QPS: -1})
