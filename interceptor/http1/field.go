@@ -147,8 +147,17 @@ func field(line []byte) (f Field, ok bool) {
 	if colon < 1 || !all(line[:colon], inToken) {
 		return f, false
 	}
-	f.Name, f.Value = line[:colon], trim(line[colon+1:])
-	f.kind = kindOf(f.Name)
+	return newField(line[:colon], line[colon+1:])
+}
+
+// newField is a field whose name is a token. A length is without leading zeros, which not everybody reads as decimal.
+func newField(name, value []byte) (f Field, ok bool) {
+	f = Field{name, trim(value), kindOf(name)}
+	if f.kind == contentLength {
+		for len(f.Value) > 1 && f.Value[0] == '0' {
+			f.Value = f.Value[1:]
+		}
+	}
 	return f, all(f.Value, inValue)
 }
 

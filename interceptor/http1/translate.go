@@ -10,8 +10,8 @@ import (
 
 // NewField makes a field; ok is false when there can be none.
 func NewField(name, value []byte) (f Field, ok bool) {
-	f = Field{name, trim(value), kindOf(name)}
-	return f, len(name) > 0 && all(name, inToken) && all(f.Value, inValue)
+	f, ok = newField(name, value)
+	return f, ok && len(name) > 0 && all(name, inToken)
 }
 
 // IsToken reports whether it can be a method, or the name of a field.

@@ -164,6 +164,7 @@ var accepted2 = map[string]sent2{
 	"a body with its length":    {fields: to("POST", "/", "content-length", "5"), body: "hello", parts: 5},
 	"no body":                   {fields: to("POST", "/")},
 	"an empty body":             {fields: to("POST", "/", "content-length", "0")},
+	"zeros before a length":     {fields: to("POST", "/", "content-length", "005"), body: "hello"},
 	"a GET with a body":         {fields: to("GET", "/"), body: "hello"},
 	"a long body":               {fields: to("PUT", "/"), body: strings.Repeat("0123456789", 6000), parts: 10},
 	"announced trailers":        {fields: to("POST", "/", "trailer", "x-sum"), body: "hello", trailer: []string{"x-sum", "1"}},

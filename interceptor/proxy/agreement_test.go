@@ -248,6 +248,8 @@ var accepted = map[string]string{
 	"a HEAD":                      "HEAD / HTTP/1.1\r\nHost: a.test\r\n\r\n",
 	"a body":                      "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 5\r\n\r\nhello",
 	"an empty body":               "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 0\r\n\r\n",
+	"zeros before a length":       "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 00000000000000000000005\r\n\r\nhello",
+	"many zeros":                  "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length:00\r\n\r\n",
 	"no body":                     "POST / HTTP/1.1\r\nHost: a.test\r\n\r\n",
 	"a GET with a body":           "GET / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 5\r\n\r\nhello",
 	"a long body":                 "PUT / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 100000\r\n\r\n" + strings.Repeat("0123456789", 10000),
