@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kedahttp/kedahttp/apiserver/server/memory"
 	"github.com/kedahttp/kedahttp/interceptor/admin"
 	"github.com/kedahttp/kedahttp/interceptor/logging"
 )
@@ -24,6 +25,7 @@ func NewCommand() *cobra.Command {
 			if err := applyLogging(); err != nil {
 				return err
 			}
+			memory.Keep()
 			options.Complete()
 			if err := options.Validate(); err != nil {
 				return err
