@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/kedahttp/kedahttp/hack/cluster/cluster"
 	"github.com/kedahttp/kedahttp/hack/cluster/progress"
 )
 
@@ -56,6 +58,15 @@ func Ensure(ctx context.Context, report *progress.Reporter) error {
 		return fmt.Errorf("these packages are missing: %s; this machine has no apt-get, so install what has the programs of those Debian packages", list)
 	}
 	return report.Step("install "+list, func() error {
+		// One of several clusters that are started at once does it for all.
+		unlock, err := cluster.LockFile(filepath.Join(cluster.SystemRoots.Run, ".debian.lock"), func() {})
+		if err != nil {
+			return err
+		}
+		defer unlock()
+		if packages = missing(installed); len(packages) == 0 {
+			return nil
+		}
 		for _, args := range [][]string{{"update"}, append([]string{"install", "--yes", "--no-install-recommends"}, packages...)} {
 			cmd := exec.CommandContext(ctx, "apt-get", args...)
 			cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")

@@ -13,8 +13,10 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
+	"github.com/kedahttp/kedahttp/hack/cluster/cluster"
 	"github.com/kedahttp/kedahttp/hack/cluster/components"
 	"github.com/kedahttp/kedahttp/hack/cluster/image"
 	"github.com/kedahttp/kedahttp/hack/cluster/kubectl"
@@ -48,6 +50,7 @@ type Installer struct {
 
 // Source is a main package and the image that is made of it.
 type Source struct {
+	Name  string
 	Dir   string // of the main package
 	Image image.Spec
 }
@@ -60,7 +63,7 @@ func Sources(repo string) ([]Source, error) {
 		if _, err := os.Stat(dir); err != nil {
 			return nil, fmt.Errorf("%s is not a work tree of the project: %w", repo, err)
 		}
-		sources = append(sources, Source{Dir: dir, Image: image.Spec{Name: "kedahttp/" + program + ":dev", Entrypoint: "/" + program}})
+		sources = append(sources, Source{Name: program, Dir: dir, Image: image.Spec{Name: "kedahttp/" + program + ":dev", Entrypoint: "/" + program}})
 	}
 	tests, err := filepath.Glob(filepath.Join(repo, "test", "images", "*", "main.go"))
 	if err != nil {
@@ -69,7 +72,7 @@ func Sources(repo string) ([]Source, error) {
 	for _, file := range tests {
 		dir := filepath.Dir(file)
 		name := filepath.Base(dir)
-		sources = append(sources, Source{Dir: dir, Image: image.Spec{Name: "kedahttp/test-" + name + ":dev", Entrypoint: "/" + name}})
+		sources = append(sources, Source{Name: "test-" + name, Dir: dir, Image: image.Spec{Name: "kedahttp/test-" + name + ":dev", Entrypoint: "/" + name}})
 	}
 	return sources, nil
 }
@@ -81,18 +84,21 @@ func (i Installer) Images(ctx context.Context) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", "kedahttp-install-*")
+	// What is there already and up to date, go build leaves as it is. Of several clusters that are made at once the first has it built.
+	dir := filepath.Join(i.Repo, "bin", "programs")
+	unlock, err := cluster.LockFile(filepath.Join(dir, "lock"), func() { i.Progress.Printf("another command builds %s; waiting for it", i.Repo) })
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir) //nolint:errcheck // a temporary folder
+	unlock = sync.OnceFunc(unlock)
+	defer unlock()
 
 	digests := map[string]string{}
 	var images []components.Image
-	for n, source := range sources {
+	for _, source := range sources {
 		err := i.Progress.Step("build "+source.Image.Name, func() error {
 			spec := source.Image
-			spec.Binary = filepath.Join(dir, fmt.Sprint(n))
+			spec.Binary = filepath.Join(dir, source.Name)
 			if err := compile(ctx, source.Dir, spec.Binary); err != nil {
 				return err
 			}
@@ -111,6 +117,7 @@ func (i Installer) Images(ctx context.Context) (map[string]string, error) {
 			return nil, err
 		}
 	}
+	unlock()
 	return digests, i.Progress.Step("load images", func() error { return i.Node.LoadMissing(ctx, images) })
 }
 
