@@ -95,7 +95,7 @@ func TestCertificatesChangeWithoutARestartAndWithoutAnOutage(t *testing.T) {
 
 	stop := u.load("counted", 2, "/?delay=5s")
 	u.eventually(soon, "counts from every interceptor", func() error {
-		got, err := u.try("", "get", "httpapp", "counted", "-o", "jsonpath={.status.traffic.inFlight} {.status.traffic.interceptors.reporting}/{.status.traffic.interceptors.expected}")
+		got, err := u.value("httpapp/counted", "{.status.traffic.inFlight} {.status.traffic.interceptors.reporting}/{.status.traffic.interceptors.expected}")
 		if fields := strings.Fields(got); err == nil && !slices.Equal(fields, []string{"2", "2/2"}) {
 			err = fmt.Errorf("they are %q", got)
 		}

@@ -60,7 +60,7 @@ type trusted struct {
 }
 
 func (s *trusted) handshake(ctx context.Context, u user) (int, string, error) {
-	bundle, err := u.try("", "get", "apiservice", apiServiceName, "-o", "jsonpath={.spec.caBundle}")
+	bundle, err := u.value("apiservice/"+apiServiceName, "{.spec.caBundle}")
 	if err != nil {
 		return 0, "", err
 	}

@@ -128,7 +128,7 @@ func (u user) scaledByKEDA(app string) {
 	stop := u.hold(app, held, "/?delay=2m")
 	defer stop()
 	u.eventually(later, "KEDA knows of the requests", func() error {
-		name, err := u.try("", "get", "hpa", "keda-hpa-"+app, "-o", "jsonpath={.spec.metrics[0].external.metric.name}")
+		name, err := u.value("hpa/keda-hpa-"+app, "{.spec.metrics[0].external.metric.name}")
 		if err != nil {
 			return err
 		}

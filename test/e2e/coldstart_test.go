@@ -110,7 +110,7 @@ func TestAnAppAnswersBeforeTheKubeletFindsItReady(t *testing.T) {
 			t.Errorf("%s: the stages are out of order: %v", app, stages)
 		}
 		u.eventually(soon, "the cold start of "+app+" in its status", func() error {
-			told, err := u.try("", "get", "httpapp", app, "-o", `jsonpath={range .status.traffic.lastColdStart.stages[*]}{.name}={.after} {end}`)
+			told, err := u.value("httpapp/"+app, `{range .status.traffic.lastColdStart.stages[*]}{.name}={.after} {end}`)
 			if err != nil {
 				return err
 			}

@@ -39,7 +39,7 @@ func TestInterceptorsComeAndGoUnderLoadWithoutLosingARequestOrACount(t *testing.
 	for _, replicas := range []int{4, 2, 3, 2} {
 		o.kubectl("scale", "deployment/"+interceptorDeployment, fmt.Sprint("--replicas=", replicas))
 		u.eventually(later, fmt.Sprint(replicas, " interceptors that report"), func() error {
-			out, err := u.try("", "get", "httpapp", "counted", "-o", "jsonpath={.status.traffic.inFlight} {.status.traffic.pending}")
+			out, err := u.value("httpapp/counted", "{.status.traffic.inFlight} {.status.traffic.pending}")
 			if err != nil {
 				return err
 			}

@@ -79,7 +79,7 @@ func TestKEDAsAdapterServesTheNumberThatTheAppShows(t *testing.T) {
 	u.kubectl("wait", "--for=jsonpath={.status.readyReplicas}=1", "httpapp/same", "--timeout=2m")
 	stop := u.hold("same", 3, "/?delay=2m")
 	u.eventually(later, "three requests in both, side by side", func() error {
-		name, err := u.try("", "get", "hpa", "keda-hpa-same", "-o", "jsonpath={.spec.metrics[0].external.metric.name}")
+		name, err := u.value("hpa/keda-hpa-same", "{.spec.metrics[0].external.metric.name}")
 		if err != nil {
 			return err
 		}
@@ -87,7 +87,7 @@ func TestKEDAsAdapterServesTheNumberThatTheAppShows(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		shown, err := u.try("", "get", "httpapp", "same", "-o", "jsonpath={.status.traffic.concurrency}")
+		shown, err := u.value("httpapp/same", "{.status.traffic.concurrency}")
 		if err != nil {
 			return err
 		}

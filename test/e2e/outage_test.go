@@ -59,7 +59,7 @@ func TestAnOutageOfEveryAPIServerIsSurvived(t *testing.T) {
 	stop := u.load("awake", 4, "/?delay=300ms")
 	started = time.Now()
 	u.eventually(later, "scaled up by KEDA alone", func() error {
-		replicas, err := u.try("", "get", "deployment", "awake", "-o", "jsonpath={.status.readyReplicas}")
+		replicas, err := u.value("deployment/awake", "{.status.readyReplicas}")
 		if n, _ := strconv.Atoi(replicas); err == nil && n < 2 {
 			err = fmt.Errorf("%s ready replicas", replicas)
 		}

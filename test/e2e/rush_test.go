@@ -32,7 +32,7 @@ func TestAnAppThatServesIsScaledUpAtOnceForARush(t *testing.T) {
 	})
 	// The autoscaler agrees, when it looks.
 	u.eventually(later, "the HPA knowing of the rush", func() error {
-		out, err := u.try("", "get", "hpa", "keda-hpa-rushed", "-o", "jsonpath={.status.desiredReplicas} {.spec.behavior.scaleDown.stabilizationWindowSeconds}")
+		out, err := u.value("hpa/keda-hpa-rushed", "{.status.desiredReplicas} {.spec.behavior.scaleDown.stabilizationWindowSeconds}")
 		if err != nil {
 			return err
 		}

@@ -21,6 +21,8 @@ import (
 
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 )
@@ -98,8 +100,12 @@ func (u user) servers() []corev1.Pod {
 // running are the pods of the system that the selector selects and that run.
 func (u user) running(selector string) []corev1.Pod {
 	u.Helper()
-	var list corev1.PodList
-	if err := json.Unmarshal([]byte(operator(u.T).kubectl("get", "pods", "-l", selector, "-o", "json")), &list); err != nil {
+	client, err := kubernetes.NewForConfig(administrator(u.T))
+	if err != nil {
+		u.Fatal(err)
+	}
+	list, err := client.CoreV1().Pods(systemNamespace).List(context.Background(), metav1.ListOptions{LabelSelector: selector})
+	if err != nil {
 		u.Fatal(err)
 	}
 	return slices.DeleteFunc(list.Items, func(p corev1.Pod) bool { return p.DeletionTimestamp != nil || p.Status.PodIP == "" })

@@ -39,7 +39,7 @@ func TestAnAppWakesGrowsAndSleeps(t *testing.T) {
 	version := u.kubectl("get", "httpapp", "story", "-o", "jsonpath={.metadata.generation}")
 	stop := u.load("story", 8, "/?delay=500ms")
 	u.eventually(later, "scaled up by load", func() error {
-		replicas, err := u.try("", "get", "deployment", "story", "-o", "jsonpath={.status.readyReplicas}")
+		replicas, err := u.value("deployment/story", "{.status.readyReplicas}")
 		if err != nil {
 			return err
 		}
@@ -49,7 +49,7 @@ func TestAnAppWakesGrowsAndSleeps(t *testing.T) {
 		return nil
 	})
 	u.eventually(soon, "the HPA showing the scaler's number", func() error {
-		value, err := u.try("", "get", "hpa", "keda-hpa-story", "-o", "jsonpath={.status.currentMetrics[0].external.current.averageValue}")
+		value, err := u.value("hpa/keda-hpa-story", "{.status.currentMetrics[0].external.current.averageValue}")
 		if err != nil {
 			return err
 		}

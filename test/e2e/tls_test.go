@@ -305,7 +305,7 @@ spec:
 	if !answer.TLS || answer.Proto != "HTTP/2.0" || answer.Header.Get("X-Forwarded-Proto") != "http" {
 		t.Errorf("the pod was asked by %s, with TLS: %t, and told %v", answer.Proto, answer.TLS, answer.Header)
 	}
-	if out, err := s.try("", "get", "httpapp", "shop", "-o", "jsonpath={.spec.tls}"); err != nil || out != "" {
+	if out, err := s.value("httpapp/shop", "{.spec.tls}"); err != nil || out != "" {
 		t.Errorf("that has nothing to do with what clients speak: %s %v", out, err)
 	}
 }

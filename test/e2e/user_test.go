@@ -139,18 +139,6 @@ func (u user) eventually(within time.Duration, what string, check func() error) 
 	}
 }
 
-// field reads one field of an object, and returns an error when it is not what was wanted.
-func (u user) field(object, jsonpath, want string) error {
-	got, err := u.try("", "get", object, "-o", "jsonpath="+jsonpath)
-	if err != nil {
-		return err
-	}
-	if got != want {
-		return fmt.Errorf("%s of %s is %q, not %q", jsonpath, object, got, want)
-	}
-	return nil
-}
-
 func (u user) waitReplicas(deployment string, want int, within time.Duration) {
 	u.Helper()
 	u.eventually(within, fmt.Sprintf("%s at %d replicas", deployment, want), func() error {

@@ -35,7 +35,7 @@ spec:
 func (u user) readyReplicas(deployment string, least int) {
 	u.Helper()
 	u.eventually(later, fmt.Sprintf("%d ready replicas of %s", least, deployment), func() error {
-		replicas, err := u.try("", "get", "deployment", deployment, "-o", "jsonpath={.status.readyReplicas}")
+		replicas, err := u.value("deployment/"+deployment, "{.status.readyReplicas}")
 		if err != nil {
 			return err
 		}
@@ -64,7 +64,7 @@ func TestWithoutKEDAAnAppWakesGrowsAndSleeps(t *testing.T) {
 		return u.field("httpapp/alone", `{.status.conditions[?(@.type=="ScalerReady")].reason}`, "HPAReady")
 	})
 	u.eventually(soon, "the HPA showing the number", func() error {
-		value, err := u.try("", "get", "hpa", "alone", "-o", "jsonpath={.status.currentMetrics[0].external.current.averageValue}")
+		value, err := u.value("hpa/alone", "{.status.currentMetrics[0].external.current.averageValue}")
 		if err == nil && (value == "" || value == "0") {
 			err = fmt.Errorf("it shows %q", value)
 		}
