@@ -33,17 +33,38 @@ fuzz: ## Every fuzz target for a few seconds; FUZZ_SECONDS=N for N of all togeth
 	hack/fuzz.sh $(FUZZ_SECONDS)
 
 .PHONY: test-e2e
-test-e2e: bin/cluster bin/kubectl-http bin/tools/prometheus ## End to end, in a cluster of its own that is removed afterwards. E2E_CLUSTER=NAME uses, and keeps, that one.
-	go test -tags e2e -count 1 -parallel 3 -timeout 60m $(if $(RUN),-run '$(RUN)') ./test/e2e
-	$(if $(E2E_CLUSTER)$(RUN),,@$(MAKE) test-e2e-without-keda test-e2e-chart)
+test-e2e: bin/cluster ## End to end, in clusters of its own that are removed afterwards. E2E_CLUSTER=NAME uses, and keeps, that one.
+ifeq ($(E2E_CLUSTER)$(RUN),)
+	@bin/cluster build --enforce-network-policies >/dev/null
+	@echo 'Three clusters at a time, four in all. What is said of each comes when its tests have ended.'
+	@$(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync=target test-e2e-beside test-e2e-alone test-e2e-without-keda test-e2e-chart
+else
+	@$(MAKE) --no-print-directory test-e2e-all
+endif
+
+E2E = cd test/e2e && ../../$< -test.timeout 60m $(if $(RUN),-test.run '$(RUN)')
+
+.PHONY: test-e2e-all
+test-e2e-all: bin/e2e.test bin/cluster bin/kubectl-http bin/tools/prometheus ## What runs with KEDA, in one cluster. E2E_CLUSTER as above, RUN=REGEX for some of it; so below.
+	$(E2E) -test.parallel 3
+
+.PHONY: test-e2e-beside
+test-e2e-beside: bin/e2e.test bin/cluster bin/kubectl-http bin/tools/prometheus ## Of that, what runs beside one another.
+	export E2E_ONLY=beside; $(E2E) -test.parallel 3
+
+.PHONY: test-e2e-alone
+test-e2e-alone: bin/e2e.test bin/cluster bin/kubectl-http ## And what disturbs the system, or measures what every other test would disturb.
+	export E2E_ONLY=alone; $(E2E)
 
 .PHONY: test-e2e-without-keda
-test-e2e-without-keda: bin/cluster bin/kubectl-http ## What is different without KEDA, in a cluster without. E2E_CLUSTER as above.
-	go test -tags e2e,withoutkeda -count 1 -parallel 4 -timeout 20m -run '$(or $(RUN),^TestWithoutKEDA)' ./test/e2e
+test-e2e-without-keda: RUN ?= ^TestWithoutKEDA
+test-e2e-without-keda: bin/e2e-without-keda.test bin/cluster bin/kubectl-http ## What is different without KEDA, in a cluster without.
+	$(E2E) -test.parallel 4
 
 .PHONY: test-e2e-chart
-test-e2e-chart: bin/cluster bin/kubectl-http bin/tools/helm bin/tools/hey ## The Helm chart: installed, upgraded, rolled back and removed under load, in a cluster that has nothing of kedahttp.
-	go test -tags e2e,chart -count 1 -timeout 20m -run '^TestChart' ./test/e2e
+test-e2e-chart: RUN = ^TestChart
+test-e2e-chart: bin/e2e-chart.test bin/cluster bin/kubectl-http bin/tools/helm bin/tools/hey ## The Helm chart: installed, upgraded, rolled back and removed under load, in a cluster that has nothing of kedahttp.
+	$(E2E)
 
 .PHONY: test-long
 test-long: bin/cluster bin/kubectl-http ## Rows of 50 cold starts, the first requests after half an hour without any, and informers that watch for 20 minutes. E2E_CLUSTER as above.
@@ -141,6 +162,13 @@ clean: ## Remove bin/. Clusters and their cache stay.
 	rm -rf bin
 
 # Go knows best what is stale.
+.PHONY: bin/e2e.test bin/e2e-without-keda.test bin/e2e-chart.test
+bin/e2e.test:
+	@go test -tags e2e -c -o $@ ./test/e2e
+bin/e2e-without-keda.test:
+	@go test -tags e2e,withoutkeda -c -o $@ ./test/e2e
+bin/e2e-chart.test:
+	@go test -tags e2e,chart -c -o $@ ./test/e2e
 .PHONY: bin/cluster bin/kubectl-http bin/tools/helm bin/tools/hey bin/tools/prometheus bin/tools/traefik bin/tools/cert-manager
 bin/cluster:
 	@go -C hack/cluster build -o ../../bin/cluster .

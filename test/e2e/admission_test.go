@@ -129,7 +129,7 @@ func TestViewReadsAppsAndEditWritesThem(t *testing.T) {
 }
 
 func TestTheInterceptorMayWriteNothing(t *testing.T) {
-	t.Parallel()
+	beside(t)
 	u := user{T: t}
 	const interceptor = "--as=system:serviceaccount:kedahttp-system:kedahttp-interceptor"
 	for _, namespace := range []string{"default", "kedahttp-system"} {

@@ -34,6 +34,7 @@ var images = map[string]string{
 }
 
 func TestThePagesOfTheDocsAreTrue(t *testing.T) {
+	beside(t)
 	readPages(t, func(name string) bool { return name != "without-keda.md" })
 }
 
@@ -65,8 +66,8 @@ func readPages(t *testing.T, which func(name string) bool) {
 
 // The README's commands are of a cluster whose domain is example.com, and of the namespace default; each block is one shell's.
 func TestTheReadmeIsTrue(t *testing.T) {
-	tagImages(t)
 	p := newPage(onlyUser(t))
+	tagImages(t)
 	_, port, err := net.SplitHostPort(environment.interceptor)
 	if err != nil {
 		t.Fatal(err)

@@ -27,6 +27,7 @@ import (
 // Apps that are kept in etcd are served as those in records are: the server is one of the developer's own, outside of the
 // cluster, and its namespace is the user's.
 func TestAnAPIServerOfADeveloperKeepsAppsInEtcd(t *testing.T) {
+	beside(t)
 	binary := filepath.Join(t.TempDir(), "apiserver")
 	if out, err := exec.Command("go", "build", "-o", binary, "../../cmd/apiserver").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)

@@ -47,7 +47,7 @@ func (u user) exposedAs(app, want string) error {
 
 // What becomes of requests behind an Ingress controller and a Gateway is tried where there are some, with the tag exposed.
 func TestAnAppIsGivenTheIngressThatItAsksFor(t *testing.T) {
-	u := onlyUser(t)
+	u := newUser(t)
 	o := operator(t)
 	u.deploy("shop")
 	u.kubectl("http", "set", "expose", "shop", "--ingress", "--gateway=front")
@@ -111,7 +111,7 @@ func TestAnAppIsGivenTheIngressThatItAsksFor(t *testing.T) {
 // What the README and the pages beside the tasks' show as objects, and as commands that make some, is taken by the API servers that it is for;
 // parts of an app are tried in one. The tasks' own are applied in earnest.
 func TestTheManifestsInTheDocsAreTaken(t *testing.T) {
-	u := onlyUser(t)
+	u := onlyUser(t) // others find that the cluster does not have the Gateway API
 	u.gatewayAPI()
 	u.apply(manifest("hello", container, idle))
 	reader := page{user: u, dir: t.TempDir()}

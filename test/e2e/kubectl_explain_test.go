@@ -34,7 +34,7 @@ func (s openAPISchema) refs() (names []string) {
 }
 
 func TestEveryFieldIsExplainedInASentence(t *testing.T) {
-	t.Parallel()
+	beside(t)
 	u := user{T: t}
 	var document struct {
 		Components struct{ Schemas map[string]openAPISchema }

@@ -17,6 +17,8 @@ import (
 var environment struct {
 	// interceptor is the loopback address of the interceptors' HTTP port.
 	interceptor string
+	// only is which tests are run, beside or alone; all are without.
+	only string
 }
 
 func TestMain(m *testing.M) {
@@ -29,6 +31,11 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) (int, error) {
+	switch environment.only = os.Getenv("E2E_ONLY"); environment.only {
+	case "", "alone", "beside":
+	default:
+		return 0, fmt.Errorf("E2E_ONLY is neither alone nor beside but %q", environment.only)
+	}
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		return 0, err
@@ -45,6 +52,9 @@ func run(m *testing.M) (int, error) {
 	name := os.Getenv("E2E_CLUSTER")
 	if name == "" {
 		name = defaultCluster
+		if environment.only == "alone" {
+			name += "-alone"
+		}
 		flags := upFlags
 		if release := os.Getenv("E2E_KUBERNETES"); release != "" {
 			name += "-" + strings.ReplaceAll(release, ".", "-")
@@ -66,6 +76,9 @@ func run(m *testing.M) (int, error) {
 		return 0, err
 	}
 	code := m.Run()
+	if err := allGone(); err != nil {
+		return code, err
+	}
 	// Of some of the tests it does not follow.
 	if code != 0 || flag.Lookup("test.run").Value.String() != "" || flag.Lookup("test.skip").Value.String() != "" {
 		return code, nil

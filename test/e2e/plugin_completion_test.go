@@ -19,6 +19,7 @@ var shells = map[string]struct{ begin, setup, packages string }{
 
 // What the Tab key does to a command line, by way of kubectl's own completion.
 func TestShellsCompleteThePlugin(t *testing.T) {
+	beside(t)
 	for shell, s := range shells {
 		t.Run(shell, func(t *testing.T) {
 			if err := installed(s.packages); err != nil {

@@ -349,7 +349,7 @@ func TestListsContinueWhereTheyEndedAtTheSameVersion(t *testing.T) {
 
 // Whoever scales by discovery, as an HPA's controller does, has to find the scale and its kind there.
 func TestDiscoveryTellsOfAppsAsOfDeployments(t *testing.T) {
-	t.Parallel()
+	beside(t)
 	r := newRaw(t)
 	type subresource struct {
 		Subresource  string

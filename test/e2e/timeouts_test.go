@@ -34,71 +34,61 @@ func TestTheTimesOfAnAppBoundItsSilenceAndNotItsStreams(t *testing.T) {
 		u.kubectl("scale", "httpapp/"+app, "--replicas=1")
 		u.kubectl("rollout", "status", "deployment/"+app, "--timeout=2m")
 	}
-	t.Run("each", func(t *testing.T) {
-		for what, try := range map[string]func(){
-			"a response that is late": func() {
-				timedOut("header", "/?delay=1m", "response_header_timeout", "did not begin its response within 3s of getting the request")
-			},
-			"a pod that is late": func() {
-				timedOut("never", "/", "request_timeout", "had no ready pod for 3s, as long as spec.timeouts.request allows")
-			},
-			"a request that is late": func() {
-				timedOut("request", "/?delay=1m", "request_timeout", "did not begin its response within 3s")
-			},
-			"an idle response": func() {
-				res, err := u.stream(t.Context(), client, "idle", "/events?count=1&every=1ms&stay=true", nil)
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				defer res.Body.Close()
-				lines := bufio.NewScanner(res.Body)
-				for lines.Scan() {
-				}
-				if lines.Err() == nil {
-					t.Error("it ended as if it had been whole")
-				}
-			},
-			"an idle WebSocket": func() {
-				c, _, err := u.dialChat(t.Context(), "idle")
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				defer c.Close()
-				if _, _, err := c.ReadMessage(); err == nil {
-					t.Error("somebody said something")
-				}
-			},
-		} {
-			t.Run(what, func(t *testing.T) {
-				t.Parallel()
-				try()
-			})
-		}
-		for _, app := range []string{"header", "request", "idle"} {
-			for how, c := range map[string]*http.Client{"HTTP/1.1": u.protocol(func(*http.Transport) {}), "HTTP/2": u.protocol(h2c)} {
-				t.Run("events of "+app+" by "+how, func(t *testing.T) {
-					t.Parallel()
-					if err := u.listen(t.Context(), c, app, fmt.Sprintf("/events?count=%d&every=%v", parts, pause), parts, false); err != nil {
-						t.Error(err)
-					}
-				})
+	tests := map[string]func(*testing.T){
+		"a response that is late": func(*testing.T) {
+			timedOut("header", "/?delay=1m", "response_header_timeout", "did not begin its response within 3s of getting the request")
+		},
+		"a pod that is late": func(*testing.T) {
+			timedOut("never", "/", "request_timeout", "had no ready pod for 3s, as long as spec.timeouts.request allows")
+		},
+		"a request that is late": func(*testing.T) {
+			timedOut("request", "/?delay=1m", "request_timeout", "did not begin its response within 3s")
+		},
+		"an idle response": func(t *testing.T) {
+			res, err := u.stream(t.Context(), client, "idle", "/events?count=1&every=1ms&stay=true", nil)
+			if err != nil {
+				t.Fatal(err)
 			}
-			t.Run("a WebSocket of "+app, func(t *testing.T) {
-				t.Parallel()
-				c, _, err := u.dialChat(t.Context(), app)
-				if err != nil {
-					t.Fatal(err)
+			defer res.Body.Close()
+			lines := bufio.NewScanner(res.Body)
+			for lines.Scan() {
+			}
+			if lines.Err() == nil {
+				t.Error("it ended as if it had been whole")
+			}
+		},
+		"an idle WebSocket": func(t *testing.T) {
+			c, _, err := u.dialChat(t.Context(), "idle")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			if _, _, err := c.ReadMessage(); err == nil {
+				t.Error("somebody said something")
+			}
+		},
+	}
+	for _, app := range []string{"header", "request", "idle"} {
+		for how, c := range map[string]*http.Client{"HTTP/1.1": u.protocol(func(*http.Transport) {}), "HTTP/2": u.protocol(h2c)} {
+			tests["events of "+app+" by "+how] = func(t *testing.T) {
+				if err := u.listen(t.Context(), c, app, fmt.Sprintf("/events?count=%d&every=%v", parts, pause), parts, false); err != nil {
+					t.Error(err)
 				}
-				defer c.Close()
-				for began := time.Now(); time.Since(began) < 2*allowed; {
-					if err := say(c, "hello"); err != nil {
-						t.Fatalf("after %v: %v", time.Since(began), err)
-					}
-					<-time.After(pause) // as people do
-				}
-			})
+			}
 		}
-	})
+		tests["a WebSocket of "+app] = func(t *testing.T) {
+			c, _, err := u.dialChat(t.Context(), app)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			for began := time.Now(); time.Since(began) < 2*allowed; {
+				if err := say(c, "hello"); err != nil {
+					t.Fatalf("after %v: %v", time.Since(began), err)
+				}
+				<-time.After(pause) // as people do
+			}
+		}
+	}
+	together(t, tests)
 }

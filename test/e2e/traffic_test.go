@@ -159,7 +159,7 @@ func TestStreamsLiveAsLongAsTheirPods(t *testing.T) {
 	}
 	for _, app := range []string{"web", "calls"} {
 		u.eventually(soon, app+"'s pod told to end", func() error {
-			at, err := u.try("", "get", names[app], "-o", "jsonpath={.metadata.deletionTimestamp} {.metadata.deletionGracePeriodSeconds}")
+			at, err := u.value(names[app], "{.metadata.deletionTimestamp} {.metadata.deletionGracePeriodSeconds}")
 			if err != nil {
 				return err
 			}

@@ -115,7 +115,7 @@ func TestEveryWriterIsAManagerOfWhatItWrote(t *testing.T) {
 }
 
 func TestThePublishedSchemaKnowsTheKinds(t *testing.T) {
-	t.Parallel()
+	beside(t)
 	schema := user{T: t}.kubectl("get", "--raw", "/openapi/v3/apis/apps.http.keda.sh/v1alpha1")
 	var doc struct {
 		Components struct {

@@ -21,6 +21,7 @@ func TestARequestForAnAppThatCannotStartIsToldWhy(t *testing.T) {
 	of := func(container string) string {
 		return "  template: {spec: {terminationGracePeriodSeconds: 1, containers: [{name: app, imagePullPolicy: Never, ports: [{name: web, containerPort: 8080}], " + container + "}]}}"
 	}
+	tests := map[string]func(*testing.T){}
 	for name, c := range map[string]struct {
 		user user
 		spec string
@@ -36,8 +37,7 @@ func TestARequestForAnAppThatCannotStartIsToldWhy(t *testing.T) {
 		"unschedulable": {u, of("image: " + image + ", resources: {requests: {cpu: 1000}}"), "10s", "Unschedulable", "Insufficient cpu"},
 		"deaf":          {u, of("image: " + image + ", readinessProbe: {tcpSocket: {port: 1}}"), "90s", "ProbeFailing", "readiness probe"},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
+		tests[name] = func(t *testing.T) {
 			u := c.user
 			u.T = t
 			u.apply(manifest(name, c.spec, "  queue: {maxWait: "+c.wait+"}"))
@@ -81,8 +81,9 @@ func TestARequestForAnAppThatCannotStartIsToldWhy(t *testing.T) {
 			if out, err := u.try("", "http", "status", name); err == nil {
 				t.Errorf("status does not end with an error: %s", out)
 			}
-		})
+		}
 	}
+	together(t, tests)
 }
 
 // KEDA looks at a ScaledObject itself, and does nothing with one that it refuses.

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -29,6 +30,8 @@ const (
 type user struct {
 	*testing.T
 	namespace string
+	// deletion is a flag of the namespace's deletion.
+	deletion string
 	// editor is what kubectl edit runs.
 	editor string
 	// tls and entrance are how and where the interceptors are asked with TLS, if they are.
@@ -36,39 +39,90 @@ type user struct {
 	entrance string
 }
 
-// newUser makes a namespace for the test, which runs beside others that neither disturb the system nor notice each other.
+// newUser makes a namespace for the test, which runs beside others.
 func newUser(t *testing.T) user {
 	t.Helper()
-	t.Parallel()
-	return namespaced(t)
+	beside(t)
+	return namespaced(t, "--wait=false")
 }
 
-// onlyUser is newUser of a test that disturbs the system, or measures what every other test would disturb. It has the cluster
-// to itself: go test begins with those that are to run beside others when all that are not have ended.
+// onlyUser is newUser of a test that runs alone.
 func onlyUser(t *testing.T) user {
 	t.Helper()
-	return namespaced(t)
+	alone(t)
+	return namespaced(t, "--timeout=2m")
+}
+
+// beside is for a test that runs beside others, which neither disturb the system nor notice each other.
+func beside(t *testing.T) {
+	t.Helper()
+	if environment.only == "alone" {
+		t.Skip("it is one of those that run beside others")
+	}
+	t.Parallel()
+}
+
+// alone is for a test that disturbs the system, or measures what every other test would disturb. It has the cluster to itself: go test
+// begins with those that are to run beside others when all that are not have ended.
+func alone(t *testing.T) {
+	t.Helper()
+	if environment.only == "beside" {
+		t.Skip("it is one of those that run alone")
+	}
+}
+
+// together runs subtests at once where one test would run: all that they do is wait. With t.Parallel they would begin after all other tests.
+func together(t *testing.T, tests map[string]func(*testing.T)) {
+	t.Helper()
+	var all sync.WaitGroup
+	for name, test := range tests {
+		all.Go(func() { t.Run(name, test) })
+	}
+	all.Wait()
 }
 
 // another is a user of the same test, with a namespace of their own.
 func (u user) another() user {
 	u.Helper()
-	return namespaced(u.T)
+	return namespaced(u.T, u.deletion)
 }
 
-// namespaced makes a namespace for the test and removes it at the end. When the test fails, everything that could say why is
+// namespaced makes a namespace for the test and deletes it at the end. When the test fails, everything that could say why is
 // logged first.
-func namespaced(t *testing.T) user {
+func namespaced(t *testing.T, deletion string) user {
 	t.Helper()
-	u := user{T: t, namespace: fmt.Sprintf("e2e-%x", time.Now().UnixNano()&0xffffffffff)}
+	u := user{T: t, namespace: fmt.Sprintf("e2e-%x", time.Now().UnixNano()&0xffffffffff), deletion: deletion}
 	u.kubectl("create", "namespace", u.namespace)
+	deleted.Lock()
+	defer deleted.Unlock()
+	deleted.namespaces = append(deleted.namespaces, "namespace/"+u.namespace)
 	t.Cleanup(func() {
 		if t.Failed() {
 			u.diagnose()
 		}
-		u.kubectl("delete", "namespace", u.namespace, "--timeout=2m")
+		u.kubectl("delete", "namespace", u.namespace, deletion)
 	})
 	return u
+}
+
+// deleted are the tests' namespaces.
+var deleted struct {
+	sync.Mutex
+	namespaces []string
+}
+
+// allGone waits until the tests' namespaces, which nobody waited for while there were others to run, have gone with all that was in them.
+func allGone() error {
+	deleted.Lock()
+	defer deleted.Unlock()
+	if len(deleted.namespaces) == 0 {
+		return nil
+	}
+	out, err := exec.Command("kubectl", append([]string{"wait", "--for=delete", "--timeout=3m"}, deleted.namespaces...)...).CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("the tests are over, and not all of their namespaces go: %w\n%s", err, out)
+	}
+	return err
 }
 
 // kubectl runs kubectl in the user's namespace and returns what it printed on stdout.

@@ -323,5 +323,6 @@ func TestWithoutKEDAAnHPAScalesTheInterceptorsByTheRequestsOfAllApps(t *testing.
 }
 
 func TestWithoutKEDAThePageOfTheDocsIsTrue(t *testing.T) {
+	beside(t)
 	readPages(t, func(name string) bool { return name == "without-keda.md" })
 }
