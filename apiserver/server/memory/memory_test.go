@@ -25,7 +25,9 @@ func TestTheLimitFollowsWhatLives(t *testing.T) {
 	eventually(func(limit int64) bool { return limit == reserved })
 
 	living := make([]byte, more)
-	eventually(func(limit int64) bool { return limit > more*(1+room) && limit < more*(1+room)+2*reserved })
+	eventually(func(limit int64) bool {
+		return float64(limit) > more*(1+room) && float64(limit) < more*(1+room)+2*reserved
+	})
 	runtime.KeepAlive(living)
 
 	eventually(func(limit int64) bool { return limit == reserved })
