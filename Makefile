@@ -10,7 +10,7 @@ RACE = $(if $(shell command -v gcc),-race)
 
 .PHONY: help
 help: ## List the targets.
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 .PHONY: demo
 demo: bin/cluster bin/kubectl-http ## A real cluster with KEDA, and an app that wakes, grows and sleeps in it.
