@@ -79,8 +79,19 @@ func TestRequestsDoNotWaitForAnAppThatTheyDoNotWake(t *testing.T) {
 		require.Contains(t, a.body, "default/shop has no pod, and requests do not wake it")
 	}
 	w.says(shop, metav1.ConditionTrue, "Starting")
-	waits := background(w.request("GET", "shop", "/", nil))
-	w.is("shop", 1, 0)
+	var waits <-chan answer
+	w.eventually("requests wait when the interceptor has heard", func() bool {
+		if waits == nil {
+			waits = background(w.request("GET", "shop", "/", nil))
+		}
+		select {
+		case <-waits:
+			waits = nil
+			return false
+		default:
+			return w.backend("shop").Line.Len() == 1
+		}
+	})
 	w.ready("shop", "", at(w.pod(hello)))
 	require.Equal(t, 200, await(t, waits).status)
 }
