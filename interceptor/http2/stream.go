@@ -3,6 +3,7 @@ package http2
 import (
 	"errors"
 	"io"
+	"math"
 	"sync"
 	"sync/atomic"
 
@@ -201,7 +202,10 @@ func (s *Stream) Whole() (body []byte, ok bool) {
 
 // Take waits for more of the body and takes all that is there. What it returned before is to be used no more, if it is given back
 // as spare. The error is io.EOF at the end.
-func (s *Stream) Take(spare []byte) (p []byte, err error) {
+func (s *Stream) Take(spare []byte) (p []byte, err error) { return s.TakeSome(spare, math.MaxInt) }
+
+// TakeSome is Take, but takes no more than that many bytes.
+func (s *Stream) TakeSome(spare []byte, most int) (p []byte, err error) {
 	c := s.conn
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -219,9 +223,13 @@ func (s *Stream) Take(spare []byte) (p []byte, err error) {
 		return nil, io.EOF
 	}
 	p, s.body = s.body, spare[:0]
+	if len(p) > most {
+		p, s.body = p[:most], append(s.body, p[most:]...)
+	}
 	s.discharge(len(p))
-	c.give(int32(len(p)) - s.lent)
-	s.lent = 0
+	lent := min(s.lent, int32(len(p)))
+	c.give(int32(len(p)) - lent)
+	s.lent -= lent
 	s.give(int32(len(p)))
 	return p, nil
 }

@@ -201,6 +201,8 @@ func (a *asked) forward() error {
 			b.Tally.Retried(retryConnect)
 			a.timeouts.hold()
 			a.story.retries++
+		case !a.resendable():
+			return err
 		case errors.Is(err, errAgain) && unprocessed < mostUnprocessed:
 			unprocessed++
 			fresh = errors.Is(err, errUnheard)
@@ -226,10 +228,13 @@ var (
 
 const mostUnprocessed = 3
 
+// resendable reports whether all of the request is there that was sent.
+func (a *asked) resendable() bool { return a.whole || !a.sent.lost }
+
 // repeatable reports whether the request may be sent to a pod twice.
 func (a *asked) repeatable() bool {
 	// An upgrade is the beginning of something else.
-	return (a.whole || !a.sent.lost) && a.request.Upgrade == nil && http1.Idempotent(a.request.Method)
+	return a.resendable() && a.request.Upgrade == nil && http1.Idempotent(a.request.Method)
 }
 
 func (a *asked) aborted() error {

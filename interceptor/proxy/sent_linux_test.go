@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -18,6 +19,11 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
+	"github.com/kedahttp/kedahttp/interceptor/balance"
+	"github.com/kedahttp/kedahttp/interceptor/http1"
+	"github.com/kedahttp/kedahttp/interceptor/http2"
 )
 
 // closing is a pod that closes a connection when nobody can know it yet: after it was looked at, and before anything is sent.
@@ -274,4 +280,60 @@ func TestWhatWasSentToAPodThatHadClosedTheConnectionIsSentAgain(t *testing.T) {
 			w.is("shop", 0, 0)
 		})
 	}
+}
+
+// What has piled up of a body is more than is kept of what was sent: it is not all sent to a pod of which nobody knows whether it is there.
+func TestWhatPiledUpOfABodyIsStillThereWhenThePodTurnsOutToBeGone(t *testing.T) {
+	request := sent2{fields: to("POST", "/"), body: strings.Repeat("0123456789abcdef", 200<<10>>4), parts: 20}
+	streams, read, over := make(chan *http2.Stream, 1), make(chan struct{}), make(chan struct{})
+	t.Cleanup(func() { close(over) })
+	conn := http2.New(http2.Config{
+		Streams: 1, Opened: func(s *http2.Stream) { streams <- s }, Write: func([]byte) error { return nil }, Ending: func() {}, Left: func() {},
+	})
+	go conn.Serve(io.MultiReader(bytes.NewReader(request.frames2()), readerFunc(func([]byte) (int, error) { //nolint:errcheck // it ends with the test
+		close(read)
+		<-over
+		return 0, io.EOF
+	})))
+	await(t, read)
+	x := &asking{stream: await(t, streams)}
+	p := &pump{}
+	x.forwardBody(p, -1, func([]byte, bool) error { return io.EOF }, func() bool { return false })
+	require.ErrorIs(t, p.err, io.EOF)
+	require.False(t, x.sent.lost)
+	rest, ok := x.stream.Whole()
+	require.True(t, ok)
+	require.True(t, request.body == string(x.sent.b)+string(rest), "%d and %d bytes", len(x.sent.b), len(rest))
+}
+
+// unheard is a request of which more was sent than is kept, when the pod turns out not to have received it.
+type unheard struct {
+	asked
+	times int
+}
+
+func (u *unheard) send(*balance.Endpoint, bool) error {
+	u.times++
+	u.sent.lost = true
+	return errUnheard
+}
+func (*unheard) settle() int                   { return 0 }
+func (*unheard) resume()                       {}
+func (*unheard) speaks(v1alpha1.Protocol) bool { return true }
+
+// A part of a body must not come as the whole of it.
+func TestWhatWasSentIsNotSentAgainWhenAPartOfItIsLost(t *testing.T) {
+	w := newWorld(t)
+	w.app("shop")
+	w.ready("shop", "", answering(t))
+	w.eventually("there is a pod", func() bool { return w.backend("shop").Pods.Available() })
+	u := &unheard{}
+	u.init(w.server, u, &http1.Client{}, "HTTP/2.0")
+	u.accept(w.backend("shop"))
+	u.activate()
+	require.ErrorIs(t, u.forward(), errUnheard)
+	require.Equal(t, 1, u.times)
+	u.deactivate()
+	u.ticket.Done()
+	w.is("shop", 0, 0)
 }

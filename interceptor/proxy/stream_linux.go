@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"maps"
+	"math"
 	"net/http"
 	"runtime/debug"
 	"slices"
@@ -281,7 +282,7 @@ func (x *asking) send(pod *balance.Endpoint, fresh bool) (err error) {
 	}
 	if x.h2c {
 		err := x.sendShared(pod, fresh)
-		if errors.Is(err, http2.ErrUnprocessed) && (x.whole || !x.sent.lost) {
+		if errors.Is(err, http2.ErrUnprocessed) {
 			return errAgain
 		}
 		return err
@@ -427,7 +428,11 @@ func (x *asking) forwardBody(p *pump, left int64, forward func(p []byte, end boo
 	var data []byte
 	for {
 		var err error
-		data, err = x.stream.Take(data)
+		most := mostResent // what is taken at once is sent, and lost, at once
+		if x.sent.lost {
+			most = math.MaxInt
+		}
+		data, err = x.stream.TakeSome(data, most)
 		switch {
 		case errors.Is(err, errPumpStopped):
 			return
