@@ -55,7 +55,7 @@ say "That was it, in $((SECONDS - started)) s. The cluster goes on running. What
 cat <<END
   eval "\$(bin/cluster env demo)"; export PATH=\$PWD/bin:\$PATH     # in your shell, then:
   kubectl get httpapps -w                                        # live
-  curl $url                                    # wake it again
+  $(printf "%-62s" "curl $url") # wake it again
   kubectl explain httpapp.spec.scaling
   kubectl http deploy NAME --image ...                           # images: bin/cluster load demo FILE.tar
   make demo-down                                                 # remove everything

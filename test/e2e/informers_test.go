@@ -24,7 +24,9 @@ import (
 	"k8s.io/client-go/metadata/metadatainformer"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/klog/v2"
 	ctrlcache "sigs.k8s.io/controller-runtime/pkg/cache"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/kedahttp/kedahttp/apiserver/apis/apps/v1alpha1"
 	"github.com/kedahttp/kedahttp/apiserver/client/versioned"
@@ -247,6 +249,7 @@ func (listsFirst) IsWatchListSemanticsUnSupported() bool { return true }
 // informers are those of the user's namespace, of every kind that there is.
 func (u user) informers() []*observed {
 	u.Helper()
+	ctrllog.SetLogger(klog.Background())
 	config := administrator(u.T)
 	var all []*observed
 	observe := func(name string, informer func(*rest.Config) (cache.SharedIndexInformer, error)) {
