@@ -25,6 +25,16 @@ import (
 	"github.com/kedahttp/kedahttp/interceptor/queue"
 )
 
+// longest is far above what anything here takes.
+const longest = 30 * time.Second
+
+// within is a test's context, which ends when it lasts too long.
+func within(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), longest)
+	t.Cleanup(cancel)
+	return ctx
+}
+
 var shop = types.NamespacedName{Namespace: "default", Name: "shop"}
 
 // counts is a Source whose samples a test says. Averages are by window, and lately over those that are not named.
@@ -142,25 +152,25 @@ func ref() *externalscaler.ScaledObjectRef {
 func TestATriggerThatNamesNoAppIsToldSo(t *testing.T) {
 	s := start(t)
 	bad := &externalscaler.ScaledObjectRef{Name: "so", Namespace: "ns"}
-	_, err := s.client.IsActive(t.Context(), bad)
+	_, err := s.client.IsActive(within(t), bad)
 	require.Equal(t, codes.InvalidArgument, status.Code(err))
 	require.ErrorContains(t, err, "ScaledObject ns/so")
 	require.ErrorContains(t, err, "metadata.httpApp")
-	stream, err := s.client.StreamIsActive(t.Context(), bad)
+	stream, err := s.client.StreamIsActive(within(t), bad)
 	require.NoError(t, err)
 	_, err = stream.Recv()
 	require.Equal(t, codes.InvalidArgument, status.Code(err))
 
 	worse := ref()
 	worse.ScalerMetadata["activeFor"] = "soon"
-	_, err = s.client.GetMetricSpec(t.Context(), worse)
+	_, err = s.client.GetMetricSpec(within(t), worse)
 	require.ErrorContains(t, err, "soon")
 }
 
 func TestAnAppThatWasPutToSleepIsWokenByLaterRequestsOnly(t *testing.T) {
 	s := start(t)
 	active := func() bool {
-		res, err := s.client.IsActive(t.Context(), ref())
+		res, err := s.client.IsActive(within(t), ref())
 		require.NoError(t, err)
 		return res.GetResult()
 	}
@@ -233,7 +243,7 @@ func TestAnAppThatWasPutToSleepIsWokenByLaterRequestsOnly(t *testing.T) {
 func TestAnAppIsActiveWhileItHasRequestsAndForAMomentAfter(t *testing.T) {
 	s := start(t)
 	active := func() bool {
-		res, err := s.client.IsActive(t.Context(), ref())
+		res, err := s.client.IsActive(within(t), ref())
 		require.NoError(t, err)
 		return res.GetResult()
 	}
@@ -251,11 +261,11 @@ func TestAnAppIsActiveWhileItHasRequestsAndForAMomentAfter(t *testing.T) {
 
 	other := ref()
 	other.ScalerMetadata["activeFor"] = "1m"
-	res, err := s.client.IsActive(t.Context(), other)
+	res, err := s.client.IsActive(within(t), other)
 	require.NoError(t, err)
 	require.True(t, res.GetResult(), "its own activeFor")
 	other.ScalerMetadata["namespace"] = "elsewhere"
-	res, err = s.client.IsActive(t.Context(), other)
+	res, err = s.client.IsActive(within(t), other)
 	require.NoError(t, err)
 	require.False(t, res.GetResult(), "an app of another namespace")
 }
@@ -264,11 +274,11 @@ func TestNothingIsSaidFromIgnorance(t *testing.T) {
 	s := start(t)
 	refused := func() {
 		t.Helper()
-		_, err := s.client.IsActive(t.Context(), ref())
+		_, err := s.client.IsActive(within(t), ref())
 		require.Equal(t, codes.Unavailable, status.Code(err))
-		_, err = s.client.GetMetrics(t.Context(), &externalscaler.GetMetricsRequest{ScaledObjectRef: ref(), MetricName: metricConcurrency})
+		_, err = s.client.GetMetrics(within(t), &externalscaler.GetMetricsRequest{ScaledObjectRef: ref(), MetricName: metricConcurrency})
 		require.Equal(t, codes.Unavailable, status.Code(err))
-		spec, err := s.client.GetMetricSpec(t.Context(), ref())
+		spec, err := s.client.GetMetricSpec(within(t), ref())
 		require.NoError(t, err, "what the target is does not depend on counts")
 		require.Len(t, spec.GetMetricSpecs(), 1)
 	}
@@ -282,7 +292,7 @@ func TestNothingIsSaidFromIgnorance(t *testing.T) {
 	s.mu.Unlock()
 	refused()
 	s.say(func(c *queue.Sample) { c.Pending = 1 })
-	res, err := s.client.IsActive(t.Context(), ref())
+	res, err := s.client.IsActive(within(t), ref())
 	require.NoError(t, err)
 	require.True(t, res.GetResult(), "that is known")
 }
@@ -291,7 +301,7 @@ func TestNothingIsSaidFromIgnorance(t *testing.T) {
 func TestAnAppIsIdleOnlyWhenAllInterceptorsSaySo(t *testing.T) {
 	s := start(t)
 	active := func() (bool, error) {
-		res, err := s.client.IsActive(t.Context(), ref())
+		res, err := s.client.IsActive(within(t), ref())
 		return res.GetResult(), err
 	}
 	now, err := active()
@@ -316,7 +326,7 @@ func TestNoReplicaIsTakenAwayForWhatIsNotKnown(t *testing.T) {
 	s.averages, s.lately = map[time.Duration]float64{time.Minute: 15}, 15
 	get := func(metric string, r *externalscaler.ScaledObjectRef) float64 {
 		t.Helper()
-		res, err := s.client.GetMetrics(t.Context(), &externalscaler.GetMetricsRequest{ScaledObjectRef: r, MetricName: metric})
+		res, err := s.client.GetMetrics(within(t), &externalscaler.GetMetricsRequest{ScaledObjectRef: r, MetricName: metric})
 		require.NoError(t, err)
 		return res.GetMetricValues()[0].GetMetricValueFloat()
 	}
@@ -339,7 +349,7 @@ func TestNoReplicaIsTakenAwayForWhatIsNotKnown(t *testing.T) {
 func TestTheTargetIsKnownFromTheFirstMomentAndFollowsTheApp(t *testing.T) {
 	s := start(t)
 	spec := func() *externalscaler.MetricSpec {
-		res, err := s.client.GetMetricSpec(t.Context(), ref())
+		res, err := s.client.GetMetricSpec(within(t), ref())
 		require.NoError(t, err)
 		require.Len(t, res.GetMetricSpecs(), 1)
 		return res.GetMetricSpecs()[0]
@@ -348,7 +358,7 @@ func TestTheTargetIsKnownFromTheFirstMomentAndFollowsTheApp(t *testing.T) {
 	require.Equal(t, "http-concurrency", m.GetMetricName())
 	require.Equal(t, 100.0, m.GetTargetSizeFloat())
 
-	stream, err := s.client.StreamMetricSpec(t.Context(), ref())
+	stream, err := s.client.StreamMetricSpec(within(t), ref())
 	require.NoError(t, err)
 	first, err := stream.Recv()
 	require.NoError(t, err)
@@ -375,14 +385,14 @@ func TestOnlyTheMetricThatWasAskedForIsAnswered(t *testing.T) {
 	s.specs.set(scaledBy("", "10", time.Minute))
 	s.averages, s.lately = map[time.Duration]float64{time.Minute: 4.00049}, 3
 	get := func(metric string) *externalscaler.MetricValue {
-		res, err := s.client.GetMetrics(t.Context(), &externalscaler.GetMetricsRequest{ScaledObjectRef: ref(), MetricName: metric})
+		res, err := s.client.GetMetrics(within(t), &externalscaler.GetMetricsRequest{ScaledObjectRef: ref(), MetricName: metric})
 		require.NoError(t, err)
 		require.Len(t, res.GetMetricValues(), 1)
 		return res.GetMetricValues()[0]
 	}
 	require.Equal(t, 4.0, get("http-concurrency").GetMetricValueFloat())
 	require.InDelta(t, 40.005, get("http-request-rate").GetMetricValueFloat(), 1e-9)
-	_, err := s.client.GetMetrics(t.Context(), &externalscaler.GetMetricsRequest{ScaledObjectRef: ref(), MetricName: "cpu"})
+	_, err := s.client.GetMetrics(within(t), &externalscaler.GetMetricsRequest{ScaledObjectRef: ref(), MetricName: "cpu"})
 	require.Equal(t, codes.InvalidArgument, status.Code(err))
 
 	s.averages, s.lately = map[time.Duration]float64{time.Minute: 0.0004}, 0
@@ -393,7 +403,7 @@ func TestOnlyTheMetricThatWasAskedForIsAnswered(t *testing.T) {
 
 func TestTheStreamTellsTheEdgeAndRepeatsItWhileRequestsWait(t *testing.T) {
 	s := start(t)
-	stream, err := s.client.StreamIsActive(t.Context(), ref())
+	stream, err := s.client.StreamIsActive(within(t), ref())
 	require.NoError(t, err)
 	told := make(chan error)
 	go func() {
@@ -413,7 +423,7 @@ func TestTheStreamTellsTheEdgeAndRepeatsItWhileRequestsWait(t *testing.T) {
 		select {
 		case err := <-told:
 			require.NoError(t, err)
-		case <-time.After(20 * time.Second):
+		case <-time.After(longest):
 			t.Fatal("nothing was told")
 		}
 	}
@@ -422,13 +432,13 @@ func TestTheStreamTellsTheEdgeAndRepeatsItWhileRequestsWait(t *testing.T) {
 		s.server.hub.mu.Lock()
 		defer s.server.hub.mu.Unlock()
 		return len(s.server.hub.waiting[shop]) == 1
-	}, 20*time.Second, time.Millisecond)
+	}, longest, time.Millisecond)
 	s.say(func(c *queue.Sample) { c.Pending, c.LastRequest = 1, s.clock.Now() })
 	heard()
 
 	// Still waiting: once each two seconds.
 	for range 3 {
-		require.Eventually(t, s.clock.HasWaiters, 20*time.Second, time.Millisecond)
+		require.Eventually(t, s.clock.HasWaiters, longest, time.Millisecond)
 		s.clock.Step(2 * time.Second)
 		heard()
 	}
@@ -439,7 +449,7 @@ func TestTheStreamTellsTheEdgeAndRepeatsItWhileRequestsWait(t *testing.T) {
 		s.clock.Step(2 * time.Second)
 	}
 	s.say(func(c *queue.Sample) { c.InFlight, c.LastRequest = 0, s.clock.Now() })
-	require.Eventually(t, s.clock.HasWaiters, 20*time.Second, time.Millisecond)
+	require.Eventually(t, s.clock.HasWaiters, longest, time.Millisecond)
 	select {
 	case <-told:
 		t.Fatal("told although pods answer")
@@ -449,7 +459,7 @@ func TestTheStreamTellsTheEdgeAndRepeatsItWhileRequestsWait(t *testing.T) {
 	s.clock.Step(11 * time.Second)
 	before := s.looks()
 	s.say(func(*queue.Sample) {})
-	require.Eventually(t, func() bool { return s.looks() > before }, 20*time.Second, time.Millisecond, "it saw the idle app")
+	require.Eventually(t, func() bool { return s.looks() > before }, longest, time.Millisecond, "it saw the idle app")
 	s.say(func(c *queue.Sample) { c.InFlight, c.LastRequest = 1, s.clock.Now() })
 	heard()
 
@@ -460,19 +470,19 @@ func TestTheStreamTellsTheEdgeAndRepeatsItWhileRequestsWait(t *testing.T) {
 func TestTheStreamOfAnAppWithALongRequestSleepsUntilSomethingChanges(t *testing.T) {
 	s := start(t)
 	s.say(func(c *queue.Sample) { c.InFlight, c.LastRequest = 1, s.clock.Now().Add(-time.Hour) })
-	stream, err := s.client.StreamIsActive(t.Context(), ref())
+	stream, err := s.client.StreamIsActive(within(t), ref())
 	require.NoError(t, err)
 	_, err = stream.Recv()
 	require.NoError(t, err, "it begins with the news")
 	for range 3 {
 		before := s.looks()
 		s.say(func(*queue.Sample) {})
-		require.Eventually(t, func() bool { return s.looks() > before }, 20*time.Second, time.Millisecond, "a change wakes it")
+		require.Eventually(t, func() bool { return s.looks() > before }, longest, time.Millisecond, "a change wakes it")
 		require.Never(t, s.clock.HasWaiters, 20*time.Millisecond, time.Millisecond, "nothing is to be awaited but a change")
 	}
 	before := s.looks()
 	s.say(func(c *queue.Sample) { c.InFlight = 0 })
-	require.Eventually(t, func() bool { return s.looks() > before }, 20*time.Second, time.Millisecond, "it saw the idle app")
+	require.Eventually(t, func() bool { return s.looks() > before }, longest, time.Millisecond, "it saw the idle app")
 	s.say(func(c *queue.Sample) { c.Pending, c.LastRequest = 1, s.clock.Now() })
 	_, err = stream.Recv()
 	require.NoError(t, err, "the next edge")
@@ -481,7 +491,7 @@ func TestTheStreamOfAnAppWithALongRequestSleepsUntilSomethingChanges(t *testing.
 func TestTheStreamOfAnAppWithWaitingRequestsBeginsWithTheNews(t *testing.T) {
 	s := start(t)
 	s.say(func(c *queue.Sample) { c.Pending = 1 })
-	stream, err := s.client.StreamIsActive(t.Context(), ref())
+	stream, err := s.client.StreamIsActive(within(t), ref())
 	require.NoError(t, err)
 	res, err := stream.Recv()
 	require.NoError(t, err)

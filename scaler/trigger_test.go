@@ -37,16 +37,16 @@ func TestATriggersOwnMetricAndTargetGoBeforeTheApps(t *testing.T) {
 		"both of its own":  {with("metric", "requestRate", "target", "7"), "http-request-rate", 7, 30},
 		"as the app, said": {with("metric", "concurrency"), "http-concurrency", 10, 3},
 	} {
-		spec, err := s.client.GetMetricSpec(t.Context(), c.ref)
+		spec, err := s.client.GetMetricSpec(within(t), c.ref)
 		require.NoError(t, err, what)
 		require.Equal(t, c.metric, spec.GetMetricSpecs()[0].GetMetricName(), what)
 		require.Equal(t, c.target, spec.GetMetricSpecs()[0].GetTargetSizeFloat(), what)
-		got, err := s.client.GetMetrics(t.Context(), &externalscaler.GetMetricsRequest{ScaledObjectRef: c.ref, MetricName: c.metric})
+		got, err := s.client.GetMetrics(within(t), &externalscaler.GetMetricsRequest{ScaledObjectRef: c.ref, MetricName: c.metric})
 		require.NoError(t, err, what)
 		require.Equal(t, c.value, got.GetMetricValues()[0].GetMetricValueFloat(), what)
 	}
 	for _, wrong := range []*externalscaler.ScaledObjectRef{with("metric", "cpu"), with("target", "0"), with("target", "many"), with("interceptorTarget", "-1")} {
-		_, err := s.client.GetMetricSpec(t.Context(), wrong)
+		_, err := s.client.GetMetricSpec(within(t), wrong)
 		require.Equal(t, codes.InvalidArgument, status.Code(err), "%v", wrong.GetScalerMetadata())
 		require.ErrorContains(t, err, "default/so")
 	}
@@ -56,15 +56,15 @@ func TestInterceptorsAreScaledByTheRequestsOfAllAppsAndNeverAsleep(t *testing.T)
 	s := start(t)
 	s.all = 1234.5
 	interceptors := &externalscaler.ScaledObjectRef{Name: "so", Namespace: "default", ScalerMetadata: map[string]string{"interceptorTarget": "1000"}}
-	active, err := s.client.IsActive(t.Context(), interceptors)
+	active, err := s.client.IsActive(within(t), interceptors)
 	require.NoError(t, err)
 	require.True(t, active.GetResult())
-	spec, err := s.client.GetMetricSpec(t.Context(), interceptors)
+	spec, err := s.client.GetMetricSpec(within(t), interceptors)
 	require.NoError(t, err)
 	require.Equal(t, "http-interceptor-requests", spec.GetMetricSpecs()[0].GetMetricName())
 	require.Equal(t, 1000., spec.GetMetricSpecs()[0].GetTargetSizeFloat())
 	get := func() (*externalscaler.GetMetricsResponse, error) {
-		return s.client.GetMetrics(t.Context(), &externalscaler.GetMetricsRequest{ScaledObjectRef: interceptors, MetricName: "http-interceptor-requests"})
+		return s.client.GetMetrics(within(t), &externalscaler.GetMetricsRequest{ScaledObjectRef: interceptors, MetricName: "http-interceptor-requests"})
 	}
 	got, err := get()
 	require.NoError(t, err)
@@ -73,7 +73,7 @@ func TestInterceptorsAreScaledByTheRequestsOfAllAppsAndNeverAsleep(t *testing.T)
 	_, err = get()
 	require.Equal(t, codes.Unavailable, status.Code(err))
 
-	stream, err := s.client.StreamIsActive(t.Context(), interceptors)
+	stream, err := s.client.StreamIsActive(within(t), interceptors)
 	require.NoError(t, err)
 	s.close()
 	_, err = stream.Recv()

@@ -141,7 +141,7 @@ func (l *life) eventually(what string, is func() bool) {
 
 // readiness is what the kubelet is told.
 func (l *life) readiness() int {
-	res, err := http.Get("http://" + l.admin + "/readyz")
+	res, err := (&http.Client{Timeout: patience}).Get("http://" + l.admin + "/readyz")
 	if err != nil {
 		return 0
 	}
@@ -162,7 +162,7 @@ func (l *life) ask(app, path string) told {
 	r, err := http.NewRequest(http.MethodGet, "http://"+l.requests+path, nil)
 	require.NoError(l.t, err)
 	r.Host = app + ".test"
-	client := &http.Client{Transport: &http.Transport{}}
+	client := &http.Client{Transport: &http.Transport{}, Timeout: patience}
 	defer client.CloseIdleConnections()
 	res, err := client.Do(r)
 	if err != nil {

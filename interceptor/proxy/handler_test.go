@@ -423,7 +423,7 @@ func TestAClientThatLeavesWhileItIsServedIsForgottenAtOnce(t *testing.T) {
 	cancel(errTest)
 	w.is("shop", 0, 0)
 	await(t, left)
-	require.Error(t, await(t, served).err)
+	require.ErrorIs(t, await(t, served).err, errTest)
 }
 
 func TestAnUpgradedConnectionCountsForItsLifetime(t *testing.T) {
@@ -472,12 +472,12 @@ func TestEventsArePassedOnAsTheyCome(t *testing.T) {
 			w.(http.Flusher).Flush()
 		}
 	})))
-	res, err := http.DefaultClient.Do(w.request("GET", "news", "/", nil))
+	res, err := patient.Do(w.request("GET", "news", "/", nil))
 	require.NoError(t, err)
 	defer res.Body.Close() //nolint:errcheck // read to its end
 	lines := bufio.NewReader(res.Body)
 	for _, e := range []string{"one", "two"} {
-		next <- e
+		give(t, next, e)
 		line, err := lines.ReadString('\n')
 		require.NoError(t, err)
 		require.Equal(t, "data: "+e+"\n", line)
@@ -499,7 +499,7 @@ func TestTrailersArriveInBothDirections(t *testing.T) {
 	})))
 	r := w.request("POST", "shop", "/", io.MultiReader(strings.NewReader("body")))
 	r.Trailer = http.Header{"X-Asked": {"me"}}
-	res, err := http.DefaultClient.Do(r)
+	res, err := patient.Do(r)
 	require.NoError(t, err)
 	defer res.Body.Close() //nolint:errcheck // read to its end
 	body, err := io.ReadAll(res.Body)
@@ -620,7 +620,7 @@ func TestRequestsGoToTheLeastBusyPod(t *testing.T) {
 		})))
 	}
 	w.ready("shop", "", addresses...)
-	require.Eventually(t, func() bool { return w.counts("shop").Read().Requests == 0 }, patience, time.Millisecond)
+	w.eventually("all pods are ready", func() bool { return w.backend("shop").Pods.Ready() == pods })
 	var answers []<-chan answer
 	for n := range pods * each {
 		answers = append(answers, background(w.request("GET", "shop", "/", nil)))

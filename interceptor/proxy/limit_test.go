@@ -93,7 +93,7 @@ func TestAPodGetsNoMoreRequestsThanTheLimitAndTheOthersWaitInOrder(t *testing.T)
 		await(t, arrivals)
 	}
 	for n := pods * limit; n < first+later; n++ {
-		finish <- struct{}{}
+		give(t, finish, struct{}{})
 		// One that comes when there is room is behind those that wait all the same.
 		if len(answers) < first+later {
 			ask()
@@ -135,10 +135,10 @@ func TestALimitThatChangesIsObeyed(t *testing.T) {
 		return b.Settings().ConcurrencyLimit == 2
 	})
 	for _, inFlight := range []int64{3, 2} {
-		finish <- struct{}{}
+		give(t, finish, struct{}{})
 		w.is("shop", 4, inFlight)
 	}
-	finish <- struct{}{}
+	give(t, finish, struct{}{})
 	w.is("shop", 3, 2)
 	change(0)
 	w.is("shop", 0, 5)

@@ -86,7 +86,7 @@ func TestARequestThatNobodyGoesOnWithIsNotCountedAnyMore(t *testing.T) {
 	// net/http takes no more connections.
 	require.NoError(t, w.server.handed.Close())
 	w.ready("shop", protocolH2C, at(w.pod(hello)))
-	require.Error(t, await(t, answered).err)
+	requireBroken(t, await(t, answered))
 	w.is("shop", 0, 0)
 	w.eventually("it was told of", func() bool { return w.told.Load() == 1 })
 }

@@ -136,7 +136,7 @@ func TestABodyOnItsWayIsSentAgainToAnotherPod(t *testing.T) {
 		require.Equal(t, 3, await(t, got))
 		w.ready("shop", protocolH2C, refusing, at(echo))
 		w.eventually("there are two", func() bool { return w.backend("shop").Pods.Ready() == 2 })
-		goodbye <- true
+		give(t, goodbye, true)
 		_, _ = io.WriteString(more, "lo")
 		_ = more.Close()
 		a := await(t, c)
@@ -151,7 +151,7 @@ func TestABodyOnItsWayIsSentAgainToAnotherPod(t *testing.T) {
 	c := make(chan answer, 1)
 	go func() { c <- doWith(client, w.request("POST", "shop", "/", body)) }()
 	_, _ = io.WriteString(more, strings.Repeat("x", mostResent+1))
-	goodbye <- true
+	give(t, goodbye, true)
 	require.ErrorContains(t, await(t, c).err, "REFUSED_STREAM")
 	w.is("shop", 0, 0)
 }

@@ -130,7 +130,7 @@ func newWorldIn(t testing.TB, space *hold.Space, others *http.Server, change ...
 		require.ErrorIs(t, await(t, served), http.ErrServerClosed)
 		handler.Close()
 		cancel()
-		require.NoError(t, <-ended)
+		require.NoError(t, await(t, ended))
 	})
 	w.eventually("the routes are known", directory.Ready)
 	return w
@@ -307,10 +307,17 @@ type answer struct {
 	err    error
 }
 
+var errNoAnswer = fmt.Errorf("no whole answer came in %v", patience)
+
+// patient is a client that ends what does not.
+var patient = &http.Client{Timeout: patience}
+
 func do(r *http.Request) answer { return doWith(http.DefaultClient, r) }
 
 func doWith(c *http.Client, r *http.Request) answer {
-	res, err := c.Do(r)
+	ctx, cancel := context.WithTimeoutCause(r.Context(), patience, errNoAnswer)
+	defer cancel()
+	res, err := c.Do(r.WithContext(ctx))
 	if err != nil {
 		return answer{err: err}
 	}
@@ -335,6 +342,23 @@ func await[T any](t testing.TB, c <-chan T) T {
 		require.Fail(t, "nothing came")
 		panic("unreachable")
 	}
+}
+
+// give is how a test hands something to whoever waits for it.
+func give[T any](t testing.TB, c chan<- T, v T) {
+	t.Helper()
+	select {
+	case c <- v:
+	case <-time.After(patience):
+		require.Fail(t, "nobody waits")
+	}
+}
+
+// requireBroken says that a request was broken off: it is no answer, and not the end of the test's patience either.
+func requireBroken(t testing.TB, a answer) {
+	t.Helper()
+	require.Error(t, a.err)
+	require.NotErrorIs(t, a.err, errNoAnswer)
 }
 
 // recorder is a pod that keeps what it is sent.

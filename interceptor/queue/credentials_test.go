@@ -191,7 +191,7 @@ func TestWhoIsNoPartIsAnsweredByMutualTLS(t *testing.T) {
 	require.ErrorContains(t, err, "certificate required")
 	_, err = ask(theirs, ours)
 	require.Error(t, err)
-	res, err := http.Get("http://" + server.Listener.Addr().String())
+	res, err := (&http.Client{Timeout: patience}).Get("http://" + server.Listener.Addr().String())
 	require.NoError(t, err)
 	_ = res.Body.Close()
 	require.Equal(t, http.StatusBadRequest, res.StatusCode)

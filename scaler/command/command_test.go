@@ -30,7 +30,15 @@ import (
 	"github.com/kedahttp/kedahttp/interceptor/queue"
 )
 
+// patience is far above what anything here takes.
 const patience = 30 * time.Second
+
+// within is a test's context, which ends when its patience does.
+func within(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
 
 // serving is a scaler that runs, of a cluster without apps.
 type serving struct {
@@ -103,7 +111,7 @@ func dial(t *testing.T, address string, creds credentials.TransportCredentials) 
 func healthy(t *testing.T, conn *grpc.ClientConn) {
 	t.Helper()
 	require.Eventually(t, func() bool {
-		res, err := grpc_health_v1.NewHealthClient(conn).Check(t.Context(), &grpc_health_v1.HealthCheckRequest{})
+		res, err := grpc_health_v1.NewHealthClient(conn).Check(within(t), &grpc_health_v1.HealthCheckRequest{})
 		return err == nil && res.GetStatus() == grpc_health_v1.HealthCheckResponse_SERVING
 	}, patience, 10*time.Millisecond)
 }
@@ -112,12 +120,12 @@ func TestHealthAndReflectionAreServedAndStreamsEndWithoutAnError(t *testing.T) {
 	s := serve(t, func(*Options) {})
 	conn := dial(t, s.address, insecure.NewCredentials())
 	healthy(t, conn)
-	res, err := http.Get("http://" + s.admin + "/readyz")
+	res, err := (&http.Client{Timeout: patience}).Get("http://" + s.admin + "/readyz")
 	require.NoError(t, err)
 	_ = res.Body.Close()
 	require.Equal(t, http.StatusOK, res.StatusCode)
 
-	reflected, err := grpc_reflection_v1.NewServerReflectionClient(conn).ServerReflectionInfo(t.Context())
+	reflected, err := grpc_reflection_v1.NewServerReflectionClient(conn).ServerReflectionInfo(within(t))
 	require.NoError(t, err)
 	require.NoError(t, reflected.Send(&grpc_reflection_v1.ServerReflectionRequest{MessageRequest: &grpc_reflection_v1.ServerReflectionRequest_ListServices{}}))
 	list, err := reflected.Recv()
@@ -130,7 +138,7 @@ func TestHealthAndReflectionAreServedAndStreamsEndWithoutAnError(t *testing.T) {
 	require.NoError(t, reflected.CloseSend())
 
 	// KEDA's stream ends with OK, on which KEDA opens another one at once.
-	stream, err := externalscaler.NewExternalScalerClient(conn).StreamIsActive(t.Context(), &externalscaler.ScaledObjectRef{Name: "so", Namespace: "default", ScalerMetadata: map[string]string{"httpApp": "shop"}})
+	stream, err := externalscaler.NewExternalScalerClient(conn).StreamIsActive(within(t), &externalscaler.ScaledObjectRef{Name: "so", Namespace: "default", ScalerMetadata: map[string]string{"httpApp": "shop"}})
 	require.NoError(t, err)
 	s.end()
 	_, err = stream.Recv()
@@ -150,7 +158,7 @@ func TestAsManyStreamsAsThereMayBeLeaveRoomForQuestions(t *testing.T) {
 	first, second := dial(t, s.address, insecure.NewCredentials()), dial(t, s.address, insecure.NewCredentials())
 	ref := &externalscaler.ScaledObjectRef{Name: "so", Namespace: "default", ScalerMetadata: map[string]string{"httpApp": "shop"}}
 	open := func(conn *grpc.ClientConn) error {
-		stream, err := externalscaler.NewExternalScalerClient(conn).StreamMetricSpec(t.Context(), ref)
+		stream, err := externalscaler.NewExternalScalerClient(conn).StreamMetricSpec(within(t), ref)
 		require.NoError(t, err)
 		_, err = stream.Recv()
 		return err
@@ -160,14 +168,14 @@ func TestAsManyStreamsAsThereMayBeLeaveRoomForQuestions(t *testing.T) {
 	require.NoError(t, open(second))
 	for _, conn := range []*grpc.ClientConn{first, second} {
 		require.Equal(t, codes.ResourceExhausted, status.Code(open(conn)))
-		_, err := externalscaler.NewExternalScalerClient(conn).GetMetricSpec(t.Context(), ref)
+		_, err := externalscaler.NewExternalScalerClient(conn).GetMetricSpec(within(t), ref)
 		require.NoError(t, err)
 	}
 	require.NoError(t, first.Close())
 	require.Eventually(t, func() bool { return open(second) == nil }, patience, 10*time.Millisecond)
 	// There was room when one of those that were closed had ended.
 	require.Eventually(t, func() bool {
-		res, err := http.Get("http://" + s.admin + "/metrics")
+		res, err := (&http.Client{Timeout: patience}).Get("http://" + s.admin + "/metrics")
 		require.NoError(t, err)
 		defer res.Body.Close() //nolint:errcheck // only read
 		text, err := io.ReadAll(res.Body)
@@ -181,7 +189,7 @@ func TestACallThatDoesNotEndDoesNotKeepTheScalerFromEnding(t *testing.T) {
 	s := serve(t, func(o *Options) { o.stopWithin = time.Millisecond })
 	conn := dial(t, s.address, insecure.NewCredentials())
 	healthy(t, conn)
-	stream, err := grpc_health_v1.NewHealthClient(conn).Watch(t.Context(), &grpc_health_v1.HealthCheckRequest{})
+	stream, err := grpc_health_v1.NewHealthClient(conn).Watch(within(t), &grpc_health_v1.HealthCheckRequest{})
 	require.NoError(t, err)
 	_, err = stream.Recv()
 	require.NoError(t, err)
@@ -209,9 +217,7 @@ func TestKEDAIsServedWithTLSAndWhoHasNoCertificateIsNot(t *testing.T) {
 		return credentials.NewTLS(&tls.Config{RootCAs: servers.Pool(), ServerName: "scaler.example.com", Certificates: with})
 	}
 	check := func(conn *grpc.ClientConn) error {
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		defer cancel()
-		_, err := externalscaler.NewExternalScalerClient(conn).GetMetricSpec(ctx, &externalscaler.ScaledObjectRef{Name: "so", Namespace: "default", ScalerMetadata: map[string]string{"httpApp": "shop"}})
+		_, err := externalscaler.NewExternalScalerClient(conn).GetMetricSpec(within(t), &externalscaler.ScaledObjectRef{Name: "so", Namespace: "default", ScalerMetadata: map[string]string{"httpApp": "shop"}})
 		return err
 	}
 

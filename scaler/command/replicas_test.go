@@ -61,9 +61,7 @@ func TestKEDAsAnswersStayRightWhenOneOfTwoScalersIsKilled(t *testing.T) {
 	one, other := serveCounts(t, source, func(*Options) {}), serveCounts(t, source, func(*Options) {})
 	ref := &externalscaler.ScaledObjectRef{Name: "so", Namespace: "default", ScalerMetadata: map[string]string{"httpApp": "shop"}}
 	metric := func(client externalscaler.ExternalScalerClient, wait ...grpc.CallOption) (float64, error) {
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		defer cancel()
-		res, err := client.GetMetrics(ctx, &externalscaler.GetMetricsRequest{ScaledObjectRef: ref, MetricName: "http-concurrency"}, wait...)
+		res, err := client.GetMetrics(within(t), &externalscaler.GetMetricsRequest{ScaledObjectRef: ref, MetricName: "http-concurrency"}, wait...)
 		if err != nil {
 			return 0, err
 		}
@@ -82,7 +80,7 @@ func TestKEDAsAnswersStayRightWhenOneOfTwoScalersIsKilled(t *testing.T) {
 	t.Cleanup(func() { _ = conn.Close() })
 	keda := externalscaler.NewExternalScalerClient(conn)
 	active := func() externalscaler.ExternalScaler_StreamIsActiveClient {
-		stream, err := keda.StreamIsActive(t.Context(), ref, grpc.WaitForReady(true))
+		stream, err := keda.StreamIsActive(within(t), ref, grpc.WaitForReady(true))
 		require.NoError(t, err)
 		res, err := stream.Recv()
 		require.NoError(t, err)
@@ -100,7 +98,7 @@ func TestKEDAsAnswersStayRightWhenOneOfTwoScalersIsKilled(t *testing.T) {
 	v, err = metric(keda, grpc.WaitForReady(true))
 	require.NoError(t, err)
 	require.Equal(t, 6.0, v, "as right as before")
-	is, err := keda.IsActive(t.Context(), ref)
+	is, err := keda.IsActive(within(t), ref)
 	require.NoError(t, err)
 	require.True(t, is.GetResult())
 
@@ -110,7 +108,7 @@ func TestKEDAsAnswersStayRightWhenOneOfTwoScalersIsKilled(t *testing.T) {
 		requests[i].Done()
 	}
 	require.Eventually(t, func() bool {
-		is, err := keda.IsActive(t.Context(), ref)
+		is, err := keda.IsActive(within(t), ref)
 		return err == nil && !is.GetResult()
 	}, patience, 10*time.Millisecond, "all requests are over")
 	var late queue.Ticket
