@@ -274,6 +274,7 @@ func (a *asked) hold(avoid *balance.Endpoint) (*balance.Endpoint, error) {
 	defer a.waiting(nil)
 	a.place.Bytes = a.by.settle()
 	pod, start, err := b.Wait(ctx, &a.place, avoid)
+	a.pod = pod // at once: a panic must not keep its room
 	if start != nil {
 		a.start = start
 	}

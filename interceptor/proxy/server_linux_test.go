@@ -393,6 +393,24 @@ func TestAPanicEndsItsConnectionAlone(t *testing.T) {
 	w.is("shop", 0, 0)
 }
 
+// One that had waited has its pod's room only when it goes on: a panic before that must not keep it for ever.
+func TestAPanicAfterAWaitGivesThePodsRoomBack(t *testing.T) {
+	onBothPaths(t, func(t *testing.T, client *http.Client) {
+		clk := &panickingClock{}
+		w := newWorld(t, func(c *Config) { c.Clock = clk })
+		w.app("shop", limited(1))
+		r := w.request("GET", "shop", "/", nil)
+		broken := make(chan answer, 1)
+		go func() { broken <- doWith(client, r) }()
+		w.eventually("it waits", func() bool { return w.backend("shop").Line.Len() == 1 })
+		clk.left.Store(1) // when its wait is over
+		w.ready("shop", "", at(w.pod(hello)))
+		requireBroken(t, await(t, broken))
+		w.is("shop", 0, 0)
+		require.Equal(t, "hello", do(w.request("GET", "shop", "/", nil)).body)
+	})
+}
+
 // panickingClock panics once, when it has been asked so often.
 type panickingClock struct {
 	clock.RealClock
