@@ -7,30 +7,26 @@ import (
 // mostInterim is how many responses may come before the final one.
 const mostInterim = 100
 
-// Open opens a stream at a client's end, and sends a header block and what there is of the body. The error is ErrUnavailable when another
-// connection has to be used: nothing was sent.
-func (c *Conn) Open(head, body []byte, end, ofHead bool) (*Stream, error) {
-	s, err := c.begin(head, end && len(body) == 0, ofHead)
-	if err == nil && len(body) > 0 {
-		_ = s.Send(nil, body, end) // if it fails, so does whoever waits for the response
-	}
-	return s, err
-}
-
-func (c *Conn) begin(head []byte, end, ofHead bool) (*Stream, error) {
+// Open opens a stream at a client's end, and sends a header block and of the body what the peer takes at once: it does not wait. The rest is
+// still to be sent. The error is ErrUnavailable when another connection has to be used: nothing was sent.
+func (c *Conn) Open(head, body []byte, end, ofHead bool) (s *Stream, rest []byte, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.err != nil || c.leaving || c.running >= int(min(c.mostStreams, 1<<20)) || c.next > mostID {
-		return nil, ErrUnavailable
+		return nil, nil, ErrUnavailable
 	}
 	c.last, c.next = c.next, c.next+2
-	s := newStream(c, c.last)
-	s.ofHead, s.sent, s.begins = ofHead, end, c.put+int64(len(c.out))
+	s = newStream(c, c.last)
+	s.ofHead, s.begins = ofHead, c.put+int64(len(c.out))
 	c.streams[s.id] = s
 	c.running++
-	c.putHead(s.id, head, end)
+	c.putHead(s.id, head, end && len(body) == 0)
+	for len(body) > 0 && s.window > 0 && c.window > 0 && len(c.out) < mostOut && len(c.starved)+len(c.crowded) == 0 {
+		body = s.putData(body, end)
+	}
+	s.sent = end && len(body) == 0
 	c.flush()
-	return s, nil
+	return s, body, nil
 }
 
 // respond is called when a client has got a header block.

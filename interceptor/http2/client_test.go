@@ -49,8 +49,9 @@ func open(t testing.TB, c *Conn, body string, end bool) *Stream {
 	for i := 0; i < len(get); i += 2 {
 		b.Field(get[i], get[i+1])
 	}
-	s, err := c.Open(b.Bytes(), []byte(body), end, false)
+	s, rest, err := c.Open(b.Bytes(), []byte(body), end, false)
 	require.NoError(t, err)
+	require.Empty(t, rest)
 	return s
 }
 
@@ -114,20 +115,61 @@ func TestAResponseComesWithAllThatBelongsToIt(t *testing.T) {
 	require.True(t, c.Idle())
 }
 
-// A response that does not want the rest of its request is whole all the same.
+// A response that does not want the rest of its request is whole all the same, also when its peer ends the connection behind it.
 func TestAResponseThatEndsItsRequestIsWhole(t *testing.T) {
-	p, c := dial(t)
-	s := open(t, c, "hel", false)
-	p.answer(1, true, ":status", "413")
-	require.NoError(t, p.WriteRSTStream(1, http2.ErrCodeNo))
-	head, err := s.Response()
+	reset := func(code http2.ErrCode) func(*peer) {
+		return func(p *peer) {
+			require.NoError(t, p.WriteRSTStream(1, code))
+			require.NoError(t, p.WritePing(false, [8]byte{2}))
+			require.True(t, await[*http2.PingFrame](p).IsAck())
+		}
+	}
+	for what, end := range map[string]func(*peer){
+		"reset":     reset(http2.ErrCodeNo),
+		"cancelled": reset(http2.ErrCodeCancel),
+		"goodbye": func(p *peer) {
+			require.NoError(t, p.WriteGoAway(1, http2.ErrCodeNo, nil))
+			require.NoError(t, p.conn.(*net.TCPConn).CloseWrite())
+			require.ErrorIs(t, <-p.served, io.EOF)
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			p, c := dial(t)
+			s := open(t, c, "hel", false)
+			p.answer(1, false, ":status", "413")
+			require.NoError(t, p.WriteData(1, true, []byte("too long")))
+			end(p)
+			head, err := s.Response()
+			require.NoError(t, err)
+			require.Equal(t, 413, head.Status)
+			body, err := s.Take(nil)
+			require.NoError(t, err)
+			require.Equal(t, "too long", string(body))
+			_, err = s.Take(nil)
+			require.ErrorIs(t, err, io.EOF)
+			// Its end is not sent: nothing would be left then for the peer to refuse.
+			require.Error(t, s.Send(nil, []byte("l"), false))
+			s.Done(http2.ErrCodeCancel)
+		})
+	}
+}
+
+// What the peer does not take at once of a body is for whoever has opened the stream, who may have to hear the response first.
+func TestToOpenAStreamDoesNotWaitForThePeerToTakeTheBody(t *testing.T) {
+	p, c := dial(t, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 3})
+	s, rest, err := c.Open(nil, []byte("hello"), true, false)
 	require.NoError(t, err)
-	require.Equal(t, 413, head.Status)
-	_, err = s.Take(nil)
-	require.ErrorIs(t, err, io.EOF)
-	// Its end is not sent: nothing would be left then for the peer to refuse.
-	require.Eventually(t, func() bool { return s.Send(nil, []byte("l"), false) != nil }, patience, time.Millisecond)
-	s.Done(http2.ErrCodeCancel)
+	require.Equal(t, "lo", string(rest))
+	d := await[*http2.DataFrame](p)
+	require.Equal(t, "hel", string(d.Data()))
+	require.False(t, d.StreamEnded())
+	sent := make(chan error, 1)
+	go func() { sent <- s.Send(nil, rest, true) }()
+	require.NoError(t, p.WriteWindowUpdate(1, 2))
+	d = await[*http2.DataFrame](p)
+	require.Equal(t, "lo", string(d.Data()))
+	require.True(t, d.StreamEnded())
+	require.NoError(t, <-sent)
 }
 
 func TestWhatThePeerHasNotProcessedIsTold(t *testing.T) {
@@ -143,14 +185,14 @@ func TestWhatThePeerHasNotProcessedIsTold(t *testing.T) {
 	head, err := first.Response()
 	require.NoError(t, err)
 	require.Equal(t, 200, head.Status)
-	_, err = c.Open(nil, nil, true, false)
+	_, _, err = c.Open(nil, nil, true, false)
 	require.ErrorIs(t, err, ErrUnavailable)
 }
 
 func TestNoMoreStreamsAreOpenedThanThePeerAllows(t *testing.T) {
 	p, c := dial(t, http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: 1})
 	s := open(t, c, "", true)
-	_, err := c.Open(nil, nil, true, false)
+	_, _, err := c.Open(nil, nil, true, false)
 	require.ErrorIs(t, err, ErrUnavailable)
 	p.answer(1, true, ":status", "200")
 	_, err = s.Response()

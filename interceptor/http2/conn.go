@@ -366,9 +366,12 @@ func (c *Conn) fail(err error) {
 		c.err = err
 	}
 	for _, s := range c.streams {
-		if certain && s.begins >= received {
+		switch {
+		case c.config.Client && s.ended:
+			s.stop()
+		case certain && s.begins >= received:
 			c.lose(s, ErrUnprocessed)
-		} else {
+		default:
 			c.lose(s, err)
 		}
 	}

@@ -143,13 +143,10 @@ func grow(window *int32, by int64) bool {
 func (c *Conn) onReset(f *http2.RSTStreamFrame) error {
 	s := c.streams[f.StreamID]
 	switch {
+	case s != nil && c.config.Client && s.ended:
+		s.stop()
 	case s != nil && c.config.Client && f.ErrCode == http2.ErrCodeRefusedStream:
 		c.lose(s, ErrUnprocessed)
-	case s != nil && c.config.Client && f.ErrCode == http2.ErrCodeNo && s.ended:
-		// The response is whole, and wants no more of the request (RFC 9113 section 8.1).
-		s.stopped = true
-		delete(c.streams, s.id)
-		s.room.Signal()
 	case s != nil:
 		c.lose(s, &Reset{Code: f.ErrCode})
 	case c.isIdle(f.StreamID):

@@ -158,17 +158,23 @@ func (s *Stream) put(head, body []byte, end bool) error {
 			s.queue(&c.crowded)
 			continue
 		}
-		n := min(len(body), int(s.window), int(c.window), c.frameSize)
-		c.out = appendData(c.buffer(), s.id, body[:n], end && n == len(body))
-		s.window -= int32(n)
-		c.window -= int32(n)
-		s.Moved.Add(uint64(n))
-		c.moved = true
-		if body = body[n:]; len(body) > 0 && len(c.crowded) > 0 {
+		if body = s.putData(body, end); len(body) > 0 && len(c.crowded) > 0 {
 			s.queue(&c.crowded) // others were first
 		}
 	}
 	return nil
+}
+
+// putData puts a frame of a body out, and returns the rest. There is room in both windows. The lock is held.
+func (s *Stream) putData(body []byte, end bool) (rest []byte) {
+	c := s.conn
+	n := min(len(body), int(s.window), int(c.window), c.frameSize)
+	c.out = appendData(c.buffer(), s.id, body[:n], end && n == len(body))
+	s.window -= int32(n)
+	c.window -= int32(n)
+	s.Moved.Add(uint64(n))
+	c.moved = true
+	return body[n:]
 }
 
 // putHead puts a header block out. The lock is held.

@@ -105,6 +105,14 @@ func (s *Stream) close() {
 	}
 }
 
+// stop says, at a client's end, that the peer wants no more of the request: its response is whole, and stays so (RFC 9113 section 8.1).
+// The lock is held.
+func (s *Stream) stop() {
+	s.stopped = true
+	delete(s.conn.streams, s.id)
+	s.room.Signal()
+}
+
 func (s *Stream) onTrailer(b *block) error {
 	switch {
 	case s.ended:

@@ -50,8 +50,9 @@ type dialling struct {
 	err  error
 }
 
-// openShared opens a stream on a connection to a pod, on a new one if there is no other. The error says whether nothing was sent.
-func (ls *links) openShared(ctx context.Context, pod *balance.Endpoint, fresh bool, head, body []byte, end, ofHead bool) (*http2.Stream, error) {
+// openShared opens a stream on a connection to a pod, on a new one if there is no other. The rest of the body is still to be sent: the
+// pod does not take it at once. The error says whether nothing was sent.
+func (ls *links) openShared(ctx context.Context, pod *balance.Endpoint, fresh bool, head, body []byte, end, ofHead bool) (s *http2.Stream, rest []byte, err error) {
 	for {
 		of := ls.sharedOf(pod)
 		of.mu.Lock()
@@ -63,8 +64,8 @@ func (ls *links) openShared(ctx context.Context, pod *balance.Endpoint, fresh bo
 		of.mu.Unlock()
 		if !fresh {
 			for i := len(all) - 1; i >= 0; i-- {
-				if s, err := all[i].frames.Open(head, body, end, ofHead); err == nil {
-					return s, nil
+				if s, rest, err = all[i].frames.Open(head, body, end, ofHead); err == nil {
+					return s, rest, nil
 				}
 			}
 		}
@@ -79,10 +80,10 @@ func (ls *links) openShared(ctx context.Context, pod *balance.Endpoint, fresh bo
 			select {
 			case <-wait.done:
 			case <-ctx.Done():
-				return nil, &dialError{ctx.Err()}
+				return nil, nil, &dialError{ctx.Err()}
 			}
 			if wait.err != nil && !errors.Is(wait.err, context.Canceled) {
-				return nil, wait.err
+				return nil, nil, wait.err
 			}
 			fresh = false
 			continue
@@ -91,10 +92,9 @@ func (ls *links) openShared(ctx context.Context, pod *balance.Endpoint, fresh bo
 		of.dialling = d
 		of.mu.Unlock()
 		var c *shared
-		var s *http2.Stream
 		if c, d.err = ls.dialShared(ctx, of, pod.Address); d.err == nil {
 			// Before others can: a pod that takes nothing on a new connection takes nothing on the next one.
-			if s, d.err = c.frames.Open(head, body, end, ofHead); d.err != nil {
+			if s, rest, d.err = c.frames.Open(head, body, end, ofHead); d.err != nil {
 				c.wake()
 				d.err = &dialError{d.err}
 			}
@@ -105,7 +105,7 @@ func (ls *links) openShared(ctx context.Context, pod *balance.Endpoint, fresh bo
 		}
 		of.mu.Unlock()
 		close(d.done)
-		return s, d.err
+		return s, rest, d.err
 	}
 }
 
@@ -207,7 +207,7 @@ func (x *asking) sendShared(pod *balance.Endpoint, fresh bool) (err error) {
 	ofHead := string(x.request.Method) == http.MethodHead
 	ctx, cancel := context.WithCancelCause(context.Background())
 	x.waiting(cancel)
-	to, err := x.server.links.openShared(ctx, pod, fresh, block.Bytes(), x.body, x.whole, ofHead)
+	to, rest, err := x.server.links.openShared(ctx, pod, fresh, block.Bytes(), x.body, x.whole, ofHead)
 	x.waiting(nil)
 	cancel(nil)
 	block.Free()
@@ -222,9 +222,12 @@ func (x *asking) sendShared(pod *balance.Endpoint, fresh bool) (err error) {
 		to.Done(xhttp2.ErrCodeCancel)
 		to.Free()
 	}()
-	x.timeouts.forward(x.whole)
-	if !x.whole {
+	x.timeouts.forward(x.whole && len(rest) == 0)
+	switch {
+	case !x.whole:
 		x.startPump(func(p []byte, end bool) error { return to.Send(nil, p, end) }, func() bool { return true })
+	case len(rest) > 0: // it may answer before it takes it
+		x.pumpRest(to, rest)
 	}
 	for {
 		head, err := to.Response()

@@ -193,3 +193,85 @@ func TestAPodThatTakesNoStreamsIsLeftOut(t *testing.T) {
 		})
 	}
 }
+
+// A pod may take its time for a long body that is all there already: nobody else waits for that, its answer is passed on, and the request
+// ends when its client has had enough.
+func TestABodyThatAPodDoesNotTakeKeepsNothingElseWaiting(t *testing.T) {
+	w := newWorld(t)
+	w.app("shop")
+	answers := make(chan uint32)
+	pod := bytePod(t, func(conn net.Conn) {
+		if _, err := io.ReadFull(conn, make([]byte, len(http2.ClientPreface))); err != nil {
+			return
+		}
+		f := http2.NewFramer(conn, conn)
+		_ = f.WriteSettings() // the windows are as small as they are if nobody says otherwise
+		asked := make(chan uint32, 10)
+		go func() {
+			defer close(asked)
+			for {
+				frame, err := f.ReadFrame()
+				if err != nil {
+					return
+				}
+				if h, ok := frame.(*http2.HeadersFrame); ok && h.StreamEnded() {
+					asked <- h.StreamID
+				}
+			}
+		}()
+		for {
+			var id uint32
+			var ok bool
+			select {
+			case id = <-answers:
+			case id, ok = <-asked:
+				if !ok {
+					return
+				}
+			}
+			_ = f.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block2([]string{":status", "204"}), EndHeaders: true, EndStream: true})
+		}
+	})
+	conn, err := net.Dial("tcp", w.address)
+	require.NoError(t, err)
+	defer conn.Close() //nolint:errcheck // nothing more is wanted of it
+	require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
+	f := http2.NewFramer(conn, conn)
+	_, err = io.WriteString(conn, http2.ClientPreface)
+	require.NoError(t, err)
+	require.NoError(t, f.WriteSettings())
+	fields := []string{":method", "POST", ":scheme", "http", ":authority", "shop.test", ":path", "/"}
+	for _, id := range []uint32{1, 3} {
+		require.NoError(t, f.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block2(fields), EndHeaders: true}))
+		for part := range 10 {
+			require.NoError(t, f.WriteData(id, part == 9, make([]byte, 10<<10)))
+		}
+	}
+	require.NoError(t, f.WritePing(false, [8]byte{1}))
+	for {
+		frame, err := f.ReadFrame()
+		require.NoError(t, err)
+		if p, ok := frame.(*http2.PingFrame); ok && p.IsAck() {
+			break // both bodies have come
+		}
+	}
+	w.is("shop", 2, 0)
+	w.ready("shop", protocolH2C, pod)
+	w.is("shop", 0, 2)
+	a := doWith(h2cClient(t), w.request("GET", "shop", "/", nil))
+	require.NoError(t, a.err)
+	require.Equal(t, http.StatusNoContent, a.status)
+
+	answers <- 1 // which the pod has not taken the body of
+	var answered uint32
+	for answered == 0 {
+		frame, err := f.ReadFrame()
+		require.NoError(t, err)
+		if h, ok := frame.(*http2.HeadersFrame); ok {
+			answered = h.StreamID
+		}
+	}
+	w.is("shop", 0, 1)
+	require.NoError(t, f.WriteRSTStream(4-answered, http2.ErrCodeCancel))
+	w.is("shop", 0, 0)
+}

@@ -404,6 +404,19 @@ func (x *asking) startPump(forward func(p []byte, end bool) error, received func
 	}()
 }
 
+// pumpRest begins to forward the rest of a body that is whole.
+func (x *asking) pumpRest(to *http2.Stream, rest []byte) {
+	p := &pump{ended: make(chan struct{}), bytes: int64(len(x.body))}
+	x.pump = p
+	go func() {
+		defer close(p.ended)
+		if p.err = to.Send(nil, rest, true); p.err == nil {
+			p.finished.Store(true)
+			x.timeouts.ask()
+		}
+	}()
+}
+
 // forwardBody forwards a body of a length, or one of which that is not known: then the length is -1.
 func (x *asking) forwardBody(p *pump, left int64, forward func(p []byte, end bool) error, received func() bool) {
 	sized := left >= 0
