@@ -172,10 +172,11 @@ func TestCountsAddUpWhateverHappens(t *testing.T) {
 	app = app.DeepCopy()
 	app.Generation++
 	app.Spec.Routes[0].PathPrefix = "/"
+	app.Spec.ConcurrencyLimit = 100 // as none before: what came before may still be on its way
 	w.apps.Modify(app)
 	w.eventually("it has its route again", func() bool {
 		r, ok := w.routes.Table().Match("shop.test", "/", nil)
-		return ok && r.Backend.UID == app.UID
+		return ok && r.Backend.UID == app.UID && r.Backend.Settings().ConcurrencyLimit == 100
 	})
 	w.ready("shop", "", pods...) // whoever waits in the place of one that was answered is relieved
 
