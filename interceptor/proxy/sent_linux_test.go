@@ -308,6 +308,39 @@ func TestWhatPiledUpOfABodyIsStillThereWhenThePodTurnsOutToBeGone(t *testing.T) 
 	require.True(t, request.body == string(x.sent.b)+string(rest), "%d and %d bytes", len(x.sent.b), len(rest))
 }
 
+// What was sent of a body is not there for others who would take it anew, also when the rest of it has come to its end meanwhile.
+func TestABodyOfWhichAPartWasTakenIsNotPassedOn(t *testing.T) {
+	w := newWorld(t)
+	w.app("shop")
+	w.ready("shop", protocolH2C, deadAddress(t))
+	w.eventually("there is a pod", func() bool { return w.backend("shop").Pods.Available() })
+	pod := w.backend("shop").Pods.Pick(nil)
+	defer pod.Release()
+	request := sent2{fields: to("POST", "/"), body: strings.Repeat("0123456789abcdef", 40<<10>>4), parts: 20}
+	streams, read, over := make(chan *http2.Stream, 1), make(chan struct{}), make(chan struct{})
+	t.Cleanup(func() { close(over) })
+	conn := http2.New(http2.Config{
+		Streams: 1, Opened: func(s *http2.Stream) { streams <- s }, Write: func([]byte) error { return nil }, Ending: func() {}, Left: func() {},
+	})
+	go conn.Serve(io.MultiReader(bytes.NewReader(request.frames2()), readerFunc(func([]byte) (int, error) { //nolint:errcheck // it ends with the test
+		close(read)
+		<-over
+		return 0, io.EOF
+	})))
+	await(t, read)
+	x := &asking{stream: await(t, streams)}
+	x.init(w.server, x, &http1.Client{}, "HTTP/2.0")
+	x.accept(w.backend("shop"))
+	defer x.ticket.Done()
+	x.activate()
+	require.True(t, x.speaks(v1alpha1.ProtocolH2C))
+	x.forwardBody(&pump{}, -1, func([]byte, bool) error { return io.EOF }, func() bool { return false })
+	require.Error(t, x.send(pod, false))
+	require.True(t, x.whole && x.resendable())
+	require.True(t, request.body == string(x.body), "%d bytes", len(x.body))
+	require.True(t, x.speaks(v1alpha1.ProtocolHTTPS), "it is passed on without its first part")
+}
+
 // unheard is a request of which more was sent than is kept, when the pod turns out not to have received it.
 type unheard struct {
 	asked

@@ -274,7 +274,7 @@ func (x *asking) send(pod *balance.Endpoint, fresh bool) (err error) {
 	if !x.whole && (x.h2c || !x.request.Chunked) {
 		if x.body, x.whole = x.stream.Whole(); x.whole { // while the request waited
 			if len(x.sent.b) > 0 {
-				x.body, x.sent = append(x.sent.b, x.body...), sent{}
+				x.body, x.sent = append(x.sent.b, x.body...), sent{lost: true} // the stream has no more than the rest
 			}
 			x.story.in = int64(len(x.body))
 			x.timeouts.arrive()
