@@ -229,6 +229,7 @@ func TestWhoAsksTooMuchOfAConnectionLosesIt(t *testing.T) {
 func TestWhoAsksForMuchThatIsOfUseKeepsTheConnection(t *testing.T) {
 	p, _ := serve(t, 10, hello)
 	for i := range uint32(3 * mostUseless / 100) {
+		require.NoError(t, p.conn.SetDeadline(time.Now().Add(patience)))
 		for range 100 {
 			require.NoError(t, p.WritePing(false, [8]byte{}))
 			require.True(t, await[*http2.PingFrame](p).IsAck())
