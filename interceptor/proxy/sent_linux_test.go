@@ -284,9 +284,8 @@ func TestWhatWasSentToAPodThatHadClosedTheConnectionIsSentAgain(t *testing.T) {
 	}
 }
 
-// What has piled up of a body is more than is kept of what was sent: it is not all sent to a pod of which nobody knows whether it is there.
-func TestWhatPiledUpOfABodyIsStillThereWhenThePodTurnsOutToBeGone(t *testing.T) {
-	request := sent2{fields: to("POST", "/"), body: strings.Repeat("0123456789abcdef", 200<<10>>4), parts: 20}
+// arrived is the stream of a request of which all has come, on a connection that stays.
+func arrived(t testing.TB, request sent2) *http2.Stream {
 	streams, read, over := make(chan *http2.Stream, 1), make(chan struct{}), make(chan struct{})
 	t.Cleanup(func() { close(over) })
 	conn := http2.New(http2.Config{
@@ -298,7 +297,13 @@ func TestWhatPiledUpOfABodyIsStillThereWhenThePodTurnsOutToBeGone(t *testing.T) 
 		return 0, io.EOF
 	})))
 	await(t, read)
-	x := &asking{stream: await(t, streams)}
+	return await(t, streams)
+}
+
+// What has piled up of a body is more than is kept of what was sent: it is not all sent to a pod of which nobody knows whether it is there.
+func TestWhatPiledUpOfABodyIsStillThereWhenThePodTurnsOutToBeGone(t *testing.T) {
+	request := sent2{fields: to("POST", "/"), body: strings.Repeat("0123456789abcdef", 200<<10>>4), parts: 20}
+	x := &asking{stream: arrived(t, request)}
 	p := &pump{}
 	x.forwardBody(p, -1, func([]byte, bool) error { return io.EOF }, func() bool { return false })
 	require.ErrorIs(t, p.err, io.EOF)
@@ -317,18 +322,7 @@ func TestABodyOfWhichAPartWasTakenIsNotPassedOn(t *testing.T) {
 	pod := w.backend("shop").Pods.Pick(nil)
 	defer pod.Release()
 	request := sent2{fields: to("POST", "/"), body: strings.Repeat("0123456789abcdef", 40<<10>>4), parts: 20}
-	streams, read, over := make(chan *http2.Stream, 1), make(chan struct{}), make(chan struct{})
-	t.Cleanup(func() { close(over) })
-	conn := http2.New(http2.Config{
-		Streams: 1, Opened: func(s *http2.Stream) { streams <- s }, Write: func([]byte) error { return nil }, Ending: func() {}, Left: func() {},
-	})
-	go conn.Serve(io.MultiReader(bytes.NewReader(request.frames2()), readerFunc(func([]byte) (int, error) { //nolint:errcheck // it ends with the test
-		close(read)
-		<-over
-		return 0, io.EOF
-	})))
-	await(t, read)
-	x := &asking{stream: await(t, streams)}
+	x := &asking{stream: arrived(t, request)}
 	x.init(w.server, x, &http1.Client{}, "HTTP/2.0")
 	x.accept(w.backend("shop"))
 	defer x.ticket.Done()
